@@ -1,0 +1,42 @@
+"""The router's settings: section `router` of the configuration."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sluice.config import Address, OptionalAddress, Section
+
+
+class RouterConfig(Section):
+    """Defaults serve a mesh on loopback; the three batching keys carry the mission's names."""
+
+    listen: Address = "127.0.0.1:50051"
+    """Where clients call."""
+    advertise: OptionalAddress = ""
+    """The address that the fleet is told. Empty: `listen`."""
+    id: str = Field(default="", max_length=128)
+    """The router's name in the fleet. Empty: made of its kind and address."""
+    governor: OptionalAddress = ""
+    """The governor. Empty: none; workers are then the static ones only."""
+    workers: tuple[Address, ...] = ()
+    """Workers to use whatever the governor knows."""
+    max_batch_size: int = Field(default=128, ge=1, le=4096)
+    """The most items in a batch; a worker's or variant's own limit holds if it is lower."""
+    batch_timeout_ms: float = Field(default=50, ge=0, le=10_000)
+    """How long cold requests may wait behind a running batch for their own to fill."""
+    priority_threshold: float = Field(default=0.7, ge=0, le=1)
+    """Priorities at or above it are hot."""
+    default_model: str = ""
+    """The model of requests that name none. Empty: the only model that is served."""
+    default_timeout_s: float = Field(default=10, gt=0, le=3600)
+    """The time limit of requests that bring none."""
+    max_text_bytes: int = Field(default=65_536, ge=1, le=16_777_216)
+    """The longest text, in bytes of UTF-8."""
+    max_open_requests: int = Field(default=20_000, ge=1)
+    """The most requests open at a time; more are refused."""
+    max_open_bytes: int = Field(default=268_435_456, ge=1)
+    """The most bytes of text open at a time; more are refused."""
+    max_stream_items: int = Field(default=4_096, ge=1)
+    """The most open items of one stream; the router stops reading it until some are answered."""
+    drain_timeout_s: float = Field(default=10, ge=0, le=600)
+    """How long open requests may take after SIGTERM."""

@@ -1,0 +1,50 @@
+"""When a worker with a free credit takes a batch, and from which queue. Pure; the clock is an argument.
+
+Work is conserved: a device with nothing to do takes what waits at once. Lingering only delays the batch that would
+be prefetched behind a running one, because there waiting costs the device nothing and fills the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from services.router.variant_queue import VariantQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The queue to serve now, or None and when to look again (seconds; infinity: when something changes)."""
+
+    queue: VariantQueue | None
+    look_again_at: float = float("inf")
+
+
+def choose(queues: Iterable[VariantQueue], *, idle: bool, max_items: int, batch_timeout_s: float, now: float) -> Choice:
+    """Pick for a worker that has a credit left: hot before cold, then the earliest deadline.
+
+    `idle` says that the worker has no batch; `max_items` is the most it takes in one.
+    """
+    best: VariantQueue | None = None
+    best_head: tuple[bool, float] = (True, float("inf"))
+    look_again_at = float("inf")
+    for queue in queues:
+        if queue.suspects and not idle:
+            # A suspect travels alone, on a worker that has nothing else: let this one run dry.
+            return Choice(None)
+        head = queue.head()
+        if head is None:
+            continue
+        ready_at = may_dispatch_at(queue, idle=idle, max_items=max_items, batch_timeout_s=batch_timeout_s)
+        if ready_at > now:
+            look_again_at = min(look_again_at, ready_at)
+        elif best is None or head < best_head:
+            best, best_head = queue, head
+    return Choice(best, look_again_at)
+
+
+def may_dispatch_at(queue: VariantQueue, *, idle: bool, max_items: int, batch_timeout_s: float) -> float:
+    """The instant from which the queue's head may be dispatched; minus infinity: at once."""
+    if idle or queue.hot_count or len(queue) >= max_items:
+        return float("-inf")
+    return queue.oldest_cold_at() + batch_timeout_s

@@ -1,0 +1,108 @@
+"""The dispatcher: queues on one side, workers' credits on the other, and batches formed when both meet.
+
+It holds the only queues of the mesh. Whatever may let a batch go (a request, a credit, a linger that ends) only
+schedules one look at everything at the end of the loop's turn, so that all that came in the turn shares a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from services.router import batch as batches
+from services.router.batch import OpenBatch
+from services.router.batch_span import start_batch_span
+from services.router.dispatch_policy import choose
+from services.router.request import Ticket
+from services.router.variant_queue import VariantQueue
+from services.router.worker_link import WorkerLink
+from sluice.telemetry import Tracing, traceparent_of
+
+
+class Dispatcher:
+    """Sends what waits to who can take it."""
+
+    def __init__(
+        self,
+        *,
+        max_batch_size: int,
+        batch_timeout_s: float,
+        links: Callable[[], Iterable[WorkerLink]],
+        tracing: Tracing,
+        clock: Callable[[], float],
+    ) -> None:
+        self._max_batch_size = max_batch_size
+        self._batch_timeout_s = batch_timeout_s
+        self._links = links
+        self._tracing = tracing
+        self._clock = clock
+        self._queues: dict[str, VariantQueue] = {}
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enqueue(self, ticket: Ticket, variant_id: str) -> None:
+        """Let `ticket` wait for `variant_id`."""
+        self.queue(variant_id).push(ticket)
+        self.look()
+
+    def queue(self, variant_id: str) -> VariantQueue:
+        """The queue of a variant, made when it is first asked for."""
+        found = self._queues.get(variant_id)
+        if found is None:
+            found = self._queues[variant_id] = VariantQueue(variant_id)
+        return found
+
+    def leave(self, ticket: Ticket) -> None:
+        """Take a waiting ticket out of its queue."""
+        self._queues[ticket.variant_id].discard(ticket)
+
+    def stranded(self, served: Iterable[str]) -> list[Ticket]:
+        """Empty, and forget, the queues of variants that nobody serves; the tickets want a new place."""
+        gone = self._queues.keys() - set(served)
+        return [ticket for variant_id in gone for ticket in self._queues.pop(variant_id).take_all()]
+
+    def waiting(self) -> tuple[int, int]:
+        """How many hot and how many cold requests wait."""
+        queues = self._queues.values()
+        return sum(queue.hot_count for queue in queues), sum(queue.cold_count for queue in queues)
+
+    def look(self) -> None:
+        """Look for batches to form at the end of this turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._dispatch_all)
+
+    def _dispatch_all(self) -> None:
+        self._scheduled = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        takers = [link for link in self._links() if link.may_take]
+        # The idlest first: an idle device is never left beside a busy one that prefetches.
+        takers.sort(key=lambda link: len(link.open))
+        look_again_at = min((self._serve(link) for link in takers), default=float("inf"))
+        if look_again_at < float("inf"):
+            delay_s = max(0.0, look_again_at - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self.look)
+
+    def _serve(self, link: WorkerLink) -> float:
+        """Give `link` what it may have; returns when to look again."""
+        while link.may_take:
+            now = self._clock()
+            queues = [self._queues[name] for name in link.variants if name in self._queues]
+            limit = min(self._max_batch_size, link.max_items)
+            choice = choose(queues, idle=not link.open, max_items=limit, batch_timeout_s=self._batch_timeout_s, now=now)
+            if choice.queue is None:
+                return choice.look_again_at
+            limit = min(limit, link.variants[choice.queue.variant_id].max_batch_size)
+            batch = batches.form(
+                choice.queue, number=link.next_number(), max_items=limit, max_tokens=link.max_tokens, now=now
+            )
+            if batch is not None:
+                self._send(link, batch)
+        return float("inf")
+
+    def _send(self, link: WorkerLink, batch: OpenBatch) -> None:
+        if self._tracing.enabled:
+            batch.span = start_batch_span(self._tracing, batch, link.worker)
+        link.send(batch, traceparent_of(batch.span) if batch.span else "")

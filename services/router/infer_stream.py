@@ -1,0 +1,136 @@
+"""One InferStream: texts come in bundles, answers go out in bundles, and each text ends exactly once.
+
+Reading stops while too many texts are open, so a client is slowed by its own stream's flow control and by nothing
+else. When the client goes away every open text is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from opentelemetry.trace import Span
+
+from services.router.parsing import parse
+from services.router.request import Outcome, Request, Ticket
+from services.router.request_span import RequestSpans
+from services.router.router import Router
+from services.router.translation import fill_response, to_request
+from sluice.errors import Cancelled, InvalidRequest, ShuttingDown, SluiceError
+from sluice.status import seconds_of, to_item_status
+from sluice.v1 import inference_service_pb2 as inference_pb2
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class StreamSession:
+    """The open texts of one stream and the outcomes that wait to be written."""
+
+    def __init__(self, router: Router, spans: RequestSpans) -> None:
+        self._router = router
+        self._spans = spans
+        self._open: dict[int, tuple[Ticket, Span | None] | None] = {}
+        self._outbox = inference_pb2.InferStreamResponse()
+        self._has_outcome = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._closing = False
+        self._error: SluiceError | None = None
+
+    async def run(self, requests: AsyncIterator[bytes], write: Write) -> None:
+        """Serve the stream until the client has half-closed and all is answered.
+
+        Raises the SluiceError that ends the stream; outcomes at hand are written first.
+        """
+        reader = asyncio.get_running_loop().create_task(self._read(requests))
+        reader.add_done_callback(lambda _: self._has_outcome.set())
+        try:
+            while not reader.done() or self._open or self._outbox.outcomes:
+                await self._has_outcome.wait()
+                self._has_outcome.clear()
+                if self._outbox.outcomes:
+                    data = self._outbox.SerializeToString()
+                    self._outbox.Clear()
+                    await write(data)
+                if self._error is not None or (self._closing and not self._open):
+                    break
+            if reader.done() and not reader.cancelled():
+                reader.result()
+        finally:
+            reader.cancel()
+            self._abandon()
+            await asyncio.gather(reader, return_exceptions=True)
+        if self._error is not None:
+            raise self._error
+        if self._closing:
+            raise ShuttingDown("this router is shutting down")
+
+    def close(self) -> None:
+        """End the stream when what is open has been answered."""
+        self._closing = True
+        self._has_outcome.set()
+
+    async def _read(self, requests: AsyncIterator[bytes]) -> None:
+        try:
+            async for data in requests:
+                message = parse(inference_pb2.InferStreamRequest, data)
+                for number in message.cancelled_ids:
+                    self._cancel(number)
+                for item in message.items:
+                    self._submit(item)
+                while len(self._open) >= self._router.config.max_stream_items:
+                    self._has_room.clear()
+                    await self._has_room.wait()
+        except SluiceError as error:
+            self._error = error
+
+    def _submit(self, item: inference_pb2.InferStreamItem) -> None:
+        number = item.id
+        if number in self._open:
+            raise InvalidRequest(f"id {number} is already open on this stream", field="items.id")
+        timeout_s = seconds_of(item.timeout) if item.HasField("timeout") else self._router.config.default_timeout_s
+        traceparent, span = self._spans.begin("InferStream", item.traceparent)
+        self._open[number] = None
+        try:
+            request = to_request(item.request, deadline=time.monotonic() + timeout_s, traceparent=traceparent)
+            ticket = self._router.submit(request, lambda outcome: self._done(number, request, span, outcome))
+        except SluiceError as error:
+            self._fail(number, span, error)
+        else:
+            self._open[number] = ticket, span
+
+    def _done(self, number: int, request: Request, span: Span | None, outcome: Outcome) -> None:
+        if isinstance(outcome, SluiceError):
+            self._fail(number, span, outcome)
+            return
+        fill_response(self._outbox.outcomes.add(id=number).response, outcome, request.request_id)
+        if span is not None:
+            self._spans.answer(span, request, outcome)
+        self._ended(number)
+
+    def _fail(self, number: int, span: Span | None, error: SluiceError) -> None:
+        self._outbox.outcomes.add(id=number, status=to_item_status(error))
+        if span is not None:
+            self._spans.fail(span, error)
+        self._ended(number)
+
+    def _ended(self, number: int) -> None:
+        self._open.pop(number, None)
+        self._has_outcome.set()
+        self._has_room.set()
+
+    def _cancel(self, number: int) -> None:
+        held = self._open.get(number)
+        if held is not None:
+            ticket, span = held
+            self._router.cancel(ticket)
+            self._fail(number, span, Cancelled("the client cancelled it"))
+
+    def _abandon(self) -> None:
+        for held in self._open.values():
+            if held is not None:
+                ticket, span = held
+                self._router.cancel(ticket)
+                if span is not None:
+                    self._spans.cancelled(span)
+        self._open.clear()

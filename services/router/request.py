@@ -1,0 +1,99 @@
+"""A request as the router's core sees it, the answer it gets, and the ticket that stands for it meanwhile.
+
+The core reads what it decides by (model, priority, class, deadline) and never opens an answer: a worker's
+result passes through untouched, and the servicer that asked translates it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from sluice.errors import SluiceError
+from sluice.tier import Level, QueryClass, Tier
+from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.variant import Variant
+
+DEFAULT_PRIORITY = 0.5
+
+
+# Not frozen: one is made per request, and freezing triples the cost. Nobody changes one after it is submitted.
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """What was asked. `deadline` is an instant of the monotonic clock in seconds."""
+
+    model: str
+    text: str
+    deadline: float
+    priority: float = DEFAULT_PRIORITY
+    query_class: QueryClass = QueryClass.UNSPECIFIED
+    minimum_tier: Tier = Tier.UNSPECIFIED
+    truncate: bool = False
+    top_k: int = 0
+    conversation_id: str = ""
+    request_id: str = ""
+    traceparent: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What came of it. Times are seconds; `degraded_from` is UNSPECIFIED when nothing better was missed."""
+
+    result: worker_pb2.ItemResult
+    variant: Variant
+    worker: str
+    levels: tuple[Level, ...]
+    degraded_from: Tier
+    queue_s: float
+    batch_s: float
+    compute_s: float
+    trace_id: str
+
+
+Outcome = Answer | SluiceError
+OnDone = Callable[[Outcome], None]
+
+
+class TicketState(IntEnum):
+    """Where a ticket is. It may go back from DISPATCHED to WAITING once, and never leaves DONE."""
+
+    WAITING = 0
+    DISPATCHED = 1
+    DONE = 2
+
+
+class Ticket:
+    """One open request. Made when it is admitted, and done when `on_done` has been called, exactly once."""
+
+    __slots__ = (
+        "attempts",
+        "degraded_from",
+        "dispatched_at",
+        "enqueued_at",
+        "hot",
+        "id",
+        "levels",
+        "on_done",
+        "request",
+        "state",
+        "variant_id",
+    )
+
+    def __init__(self, number: int, request: Request, on_done: OnDone, *, hot: bool, now: float) -> None:
+        self.id = number
+        self.request = request
+        self.on_done = on_done
+        self.hot = hot
+        self.state = TicketState.WAITING
+        self.enqueued_at = now
+        self.dispatched_at = now
+        self.attempts = 0
+        self.variant_id = ""
+        self.degraded_from = Tier.UNSPECIFIED
+        self.levels: tuple[Level, ...] = ()
+
+    @property
+    def pool(self) -> str:
+        """`hot` or `cold`, as metrics name it."""
+        return "hot" if self.hot else "cold"

@@ -1,0 +1,66 @@
+"""The router's span of a request: begun by the face that took it, ended with its outcome. Nothing when not sampled."""
+
+from __future__ import annotations
+
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from services.router.request import Answer, Request
+from sluice.errors import Reason, SluiceError
+from sluice.telemetry import Tracing, traceparent_of
+
+# The statuses that OpenTelemetry counts as a server's own errors; being busy or told nonsense is not one.
+_SERVER_ERRORS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+
+
+class RequestSpans:
+    """Spans of requests, as RPC and generative-AI semantic conventions name their attributes."""
+
+    def __init__(self, tracing: Tracing, *, service: str = "sluice.v1.InferenceService") -> None:
+        self._tracing = tracing
+        self._service = service
+
+    def begin(self, method: str, traceparent: str) -> tuple[str, Span | None]:
+        """The traceparent that the request carries on, and its span if it is sampled."""
+        if not self._tracing.samples(traceparent):
+            return traceparent, None
+        attributes = {"rpc.system": "grpc", "rpc.service": self._service, "rpc.method": method}
+        span = self._tracing.start(
+            f"{self._service}/{method}", kind=SpanKind.SERVER, traceparent=traceparent, attributes=attributes
+        )
+        return traceparent_of(span), span
+
+    def answer(self, span: Span, request: Request, answer: Answer) -> None:
+        """The request was answered."""
+        attributes: dict[str, str | float | bool] = {
+            "gen_ai.operation.name": "text_classification" if answer.variant.labels else "embeddings",
+            "gen_ai.request.model": request.model,
+            "gen_ai.response.model": answer.variant.id,
+            "sluice.tier": answer.variant.tier.label,
+            "sluice.worker": answer.worker,
+            "sluice.priority": request.priority,
+            "sluice.query_class": request.query_class.label,
+            "sluice.queue_ms": answer.queue_s * 1000,
+            "sluice.batch_ms": answer.batch_s * 1000,
+            "sluice.compute_ms": answer.compute_s * 1000,
+            "rpc.response.status_code": "OK",
+        }
+        if answer.degraded_from:
+            attributes["sluice.degraded_from"] = answer.degraded_from.label
+        if request.request_id:
+            attributes["sluice.request_id"] = request.request_id
+        span.set_attributes(attributes)
+        span.end()
+
+    def fail(self, span: Span, error: SluiceError) -> None:
+        """The request failed."""
+        span.set_attribute("rpc.response.status_code", error.code.name)
+        span.set_attribute("error.type", str(error.reason))
+        if error.code.name in _SERVER_ERRORS:
+            span.set_status(Status(StatusCode.ERROR, error.message))
+        span.end()
+
+    def cancelled(self, span: Span) -> None:
+        """The caller went away."""
+        span.set_attribute("rpc.response.status_code", "CANCELLED")
+        span.set_attribute("error.type", str(Reason.CANCELLED))
+        span.end()

@@ -1,0 +1,293 @@
+"""The router's core: the life of a request from admission to its one outcome.
+
+It runs on one event loop and never waits: a request is a ticket that waits in a queue or travels in a batch, and
+every event (an answer, a deadline, a departure, a worker's death) finds the ticket where it is and moves it on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from services.router.admission import Admission
+from services.router.assignment import Assignment, assign
+from services.router.batch import OpenBatch
+from services.router.config import RouterConfig
+from services.router.deadline_watch import DeadlineWatch
+from services.router.dispatcher import Dispatcher
+from services.router.fleet_view import FleetView
+from services.router.ledger import Ledger
+from services.router.query_class import infer_query_class
+from services.router.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
+from services.router.validation import validate
+from services.router.worker_link import WorkerLink
+from services.router.worker_pool import WorkerPool
+from sluice.directive import DirectiveState
+from sluice.errors import (
+    Cancelled,
+    Expired,
+    InvalidRequest,
+    NoEndpoint,
+    ShuttingDown,
+    SluiceError,
+    UnknownModel,
+    WorkerFailed,
+)
+from sluice.status import from_item_status
+from sluice.telemetry import Tracing, trace_id_of
+from sluice.tier import QueryClass
+from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.variant import Variant
+
+MAX_ATTEMPTS = 2
+
+
+class Router:
+    """Admits, assigns, queues, dispatches and answers. Use from one event loop only."""
+
+    def __init__(
+        self,
+        config: RouterConfig,
+        *,
+        tracing: Tracing,
+        directives: DirectiveState,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.ledger = Ledger(clock=clock)
+        self.pool = WorkerPool(self, clock=clock)
+        self.view = FleetView()
+        self.changed = asyncio.Event()
+        self.dispatcher = Dispatcher(
+            max_batch_size=config.max_batch_size,
+            batch_timeout_s=config.batch_timeout_ms / 1000,
+            links=self.pool.links,
+            tracing=tracing,
+            clock=clock,
+        )
+        self._clock = clock
+        self._directives = directives
+        self._admission = Admission(max_requests=config.max_open_requests, max_bytes=config.max_open_bytes)
+        self._deadlines = DeadlineWatch(self._expire, clock=clock)
+        self._numbers = itertools.count(1)
+        self._draining = False
+        self._all_done = asyncio.Event()
+        self._all_done.set()
+
+    # What the faces ask.
+
+    def submit(self, request: Request, on_done: OnDone) -> Ticket:
+        """Admit and assign `request`; `on_done` is called once with its outcome, later and on the loop.
+
+        Raises the SluiceError that refuses it; `on_done` is then never called.
+        """
+        hot = request.priority >= self.config.priority_threshold
+        try:
+            return self._admit(request, on_done, hot=hot)
+        except SluiceError as error:
+            self.ledger.count(request.model, "", error.reason, "hot" if hot else "cold")
+            raise
+
+    async def infer(self, request: Request) -> Answer:
+        """Answer `request`. Raises SluiceError; cancelling the caller cancels the request, at the worker too."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        ticket = self.submit(request, future.set_result)
+        try:
+            outcome = await future
+        except asyncio.CancelledError:
+            self.cancel(ticket)
+            raise
+        if isinstance(outcome, SluiceError):
+            raise outcome
+        return outcome
+
+    def cancel(self, ticket: Ticket) -> None:
+        """The caller no longer wants the answer. Nothing happens if the ticket is done."""
+        if ticket.state is TicketState.DONE:
+            return
+        if ticket.state is TicketState.DISPATCHED:
+            for link in self.pool.links():
+                if any(ticket.id in batch.tickets for batch in link.open.values()):
+                    link.cancel(ticket)
+        ticket.on_done = _ignore
+        self._finish(ticket, Cancelled("the caller cancelled"))
+
+    def models(self) -> Mapping[str, tuple[Variant, ...]]:
+        """The variants that are served now, by model."""
+        return self.view.models()
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests are welcome: something is served, and no known worker is still being dialled first."""
+        return not self._draining and bool(self.view.serving) and self.pool.all_tried
+
+    @property
+    def open_requests(self) -> int:
+        """Requests admitted and not ended."""
+        return self._admission.requests
+
+    async def drain(self) -> None:
+        """Refuse what is new and wait until everything open has ended."""
+        self._draining = True
+        self.changed.set()
+        await self._all_done.wait()
+
+    # From the request to its queue.
+
+    def _admit(self, request: Request, on_done: OnDone, *, hot: bool) -> Ticket:
+        if self._draining:
+            raise ShuttingDown("this router is shutting down")
+        now = self._clock()
+        validate(request, max_text_bytes=self.config.max_text_bytes, now=now)
+        request.model = request.model or self._default_model()
+        assignment = self._assign(request)
+        self._admission.admit(len(request.text), hot=hot)
+        self._all_done.clear()
+        ticket = Ticket(next(self._numbers), request, on_done, hot=hot, now=now)
+        self._deadlines.add(ticket)
+        self._enqueue(ticket, assignment)
+        return ticket
+
+    def _default_model(self) -> str:
+        if self.config.default_model:
+            return self.config.default_model
+        if len(self.view.offered) > 1:
+            names = ", ".join(sorted(self.view.offered))
+            raise InvalidRequest(f"several models are served, so name one of: {names}", field="model")
+        return next(iter(self.view.offered), "")
+
+    def _assign(self, request: Request) -> Assignment:
+        view = self.view
+        if not view.offered:
+            raise NoEndpoint("no worker is connected yet")
+        offered = view.offered.get(request.model)
+        if offered is None:
+            raise UnknownModel(f"no worker has offered a model named '{request.model}'", field="model")
+        if request.query_class is QueryClass.UNSPECIFIED:
+            request.query_class = infer_query_class(request.text)
+        assignment = assign(
+            request.query_class,
+            request.minimum_tier,
+            serving=view.serving.get(request.model, {}),
+            offered=offered,
+            backlog=lambda name: len(self.dispatcher.queue(name)),
+        )
+        if assignment is None:
+            raise NoEndpoint(f"nobody serves model '{request.model}' in an acceptable tier just now")
+        return assignment
+
+    def _enqueue(self, ticket: Ticket, assignment: Assignment) -> None:
+        ticket.degraded_from = assignment.degraded_from
+        ticket.levels = self._directives.levels
+        self.dispatcher.enqueue(ticket, assignment.variant_id)
+
+    def _reassign(self, ticket: Ticket) -> None:
+        try:
+            assignment = self._assign(ticket.request)
+        except SluiceError as error:
+            self._finish(ticket, error)
+        else:
+            self._enqueue(ticket, assignment)
+
+    # From any event to the outcome.
+
+    def _finish(self, ticket: Ticket, outcome: Outcome, tier: str = "") -> None:
+        if ticket.state is TicketState.DONE:
+            return
+        if ticket.state is TicketState.WAITING and ticket.variant_id:
+            self.dispatcher.leave(ticket)
+        ticket.state = TicketState.DONE
+        self._deadlines.discard(ticket)
+        self._admission.release(len(ticket.request.text))
+        if not self._admission.requests:
+            self._all_done.set()
+        name = outcome.reason.value if isinstance(outcome, SluiceError) else "ok"
+        self.ledger.count(ticket.request.model, tier, name, ticket.pool)
+        ticket.on_done(outcome)
+
+    def _expire(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            self._finish(ticket, Expired("the deadline passed before an answer came"))
+
+    def _retry(self, ticket: Ticket, why: str) -> None:
+        if ticket.state is TicketState.DONE:
+            return
+        ticket.state = TicketState.WAITING
+        if ticket.attempts >= MAX_ATTEMPTS:
+            self._finish(ticket, WorkerFailed(f"two workers failed on this request, the last one so: {why}"))
+        else:
+            self._reassign(ticket)
+
+    # What the links tell.
+
+    def link_changed(self, link: WorkerLink) -> None:
+        """A worker came, went or holds other variants: see who is served now, and re-place what has lost its place."""
+        del link
+        held = [one.variants.values() for one in self.pool.links() if one.up and not one.draining]
+        self.view = self.view.with_workers(held)
+        for ticket in self.dispatcher.stranded(self.view.variants):
+            self._reassign(ticket)
+        self.changed.set()
+
+    def link_has_credit(self, link: WorkerLink) -> None:
+        """A worker can take a batch."""
+        del link
+        self.dispatcher.look()
+
+    def link_answered(
+        self, link: WorkerLink, batch: OpenBatch, result: worker_pb2.BatchResult, compute_s: float
+    ) -> None:
+        """A batch has come back: each of its tickets that is still open gets its outcome."""
+        now = self._clock()
+        if batch.span is not None:
+            batch.span.end()
+        variant = self.view.variants.get(batch.variant_id) or link.variants[batch.variant_id]
+        tier = variant.tier.label
+        batch_s = max(0.0, now - batch.sent_at - compute_s)
+        for item in result.results:
+            ticket = batch.tickets[item.id]
+            if ticket.state is TicketState.DONE:
+                continue
+            kind = item.WhichOneof("outcome")
+            if kind == "status" or kind is None:
+                self._failed_item(ticket, item, tier)
+                continue
+            queue_s = ticket.dispatched_at - ticket.enqueued_at
+            self.ledger.waited(queue_s)
+            answer = Answer(
+                result=item,
+                variant=variant,
+                worker=link.worker,
+                levels=ticket.levels,
+                degraded_from=ticket.degraded_from,
+                queue_s=queue_s,
+                batch_s=batch_s,
+                compute_s=compute_s,
+                trace_id=trace_id_of(ticket.request.traceparent),
+            )
+            self._finish(ticket, answer, tier)
+
+    def link_lost(self, link: WorkerLink, batches: Iterable[OpenBatch], why: str) -> None:
+        """A worker took batches and will not answer them: their tickets get one more try."""
+        for batch in batches:
+            if batch.span is not None:
+                batch.span.end()
+            for ticket in batch.tickets.values():
+                self._retry(ticket, f"{link.worker}: {why}")
+
+    def _failed_item(self, ticket: Ticket, item: worker_pb2.ItemResult, tier: str) -> None:
+        if not item.HasField("status"):
+            self._retry(ticket, "the worker sent no outcome")
+            return
+        error = from_item_status(item.status)
+        if isinstance(error, WorkerFailed | NoEndpoint | ShuttingDown):
+            self._retry(ticket, error.message)
+        else:
+            self._finish(ticket, error, tier)
+
+
+def _ignore(outcome: Outcome) -> None:
+    """Nobody listens any more."""
+    del outcome

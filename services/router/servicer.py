@@ -1,0 +1,113 @@
+"""InferenceService's single calls: bytes in, bytes out, everything between belongs to the router.
+
+Handlers take raw bytes, so that a message which cannot be read is refused with the contract's status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from services.router.infer_stream import StreamSession
+from services.router.parsing import parse
+from services.router.request_span import RequestSpans
+from services.router.router import Router
+from services.router.translation import fill_response, to_request
+from sluice.errors import InvalidRequest, NoEndpoint, SluiceError, UnknownModel
+from sluice.status import abort
+from sluice.telemetry import TRACEPARENT_KEY
+from sluice.tier import Task
+from sluice.v1 import inference_service_pb2 as inference_pb2
+
+SERVICE = "sluice.v1.InferenceService"
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class InferenceServicer:
+    """Translates between the wire and `Router`."""
+
+    def __init__(self, router: Router, spans: RequestSpans) -> None:
+        self._router = router
+        self._spans = spans
+        self._streams: set[StreamSession] = set()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What the server is given. Bytes stay bytes until we read them."""
+        methods = {
+            "Infer": grpc.unary_unary_rpc_method_handler(self.infer),
+            "InferStream": grpc.stream_stream_rpc_method_handler(self.infer_stream),
+            "Generate": grpc.unary_stream_rpc_method_handler(self.generate),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def infer(self, data: bytes, context: Context) -> bytes:
+        """Answer one text."""
+        span = None
+        try:
+            message = parse(inference_pb2.InferRequest, data)
+            remaining_s = context.time_remaining()
+            if remaining_s is None:
+                remaining_s = self._router.config.default_timeout_s
+            traceparent, span = self._spans.begin("Infer", traceparent_in(context))
+            request = to_request(message, deadline=time.monotonic() + remaining_s, traceparent=traceparent)
+            answer = await self._router.infer(request)
+        except SluiceError as error:
+            if span is not None:
+                self._spans.fail(span, error)
+            await abort(context, error)
+        except asyncio.CancelledError:
+            if span is not None:
+                self._spans.cancelled(span)
+            raise
+        response = inference_pb2.InferResponse()
+        fill_response(response, answer, request.request_id)
+        if span is not None:
+            self._spans.answer(span, request, answer)
+        return response.SerializeToString()
+
+    async def infer_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        """Answer many texts over one call."""
+        session = StreamSession(self._router, self._spans)
+        self._streams.add(session)
+        try:
+            await session.run(requests, context.write)
+        except SluiceError as error:
+            await abort(context, error)
+        finally:
+            self._streams.discard(session)
+
+    async def generate(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
+        """Write new text, for which a model must generate; one that does not is the caller's mistake."""
+        try:
+            message = parse(inference_pb2.GenerateRequest, data)
+            raise self._why_not_generate(message.model or self._router.config.default_model)
+        except SluiceError as error:
+            await abort(context, error)
+        yield b""
+
+    def _why_not_generate(self, model: str) -> SluiceError:
+        models = self._router.models()
+        variants = models.get(model) or (next(iter(models.values())) if not model and models else ())
+        if not models:
+            return NoEndpoint("no worker is connected yet")
+        if not variants:
+            return UnknownModel(f"no worker serves a model named '{model}'", field="model")
+        task = Task(variants[0].task).name.lower().replace("_", "-")
+        return InvalidRequest(f"model '{variants[0].model}' does {task} and does not generate text", field="model")
+
+    def close_streams(self) -> None:
+        """Let open streams finish what they have and end; used while draining."""
+        for session in self._streams:
+            session.close()
+
+
+def traceparent_in(context: Context) -> str:
+    """The caller's traceparent, or an empty string."""
+    for key, value in context.invocation_metadata() or ():
+        if key == TRACEPARENT_KEY:
+            return value if isinstance(value, str) else ""
+    return ""

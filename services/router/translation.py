@@ -1,0 +1,66 @@
+"""Between the public contract and the router's core: requests one way, answers the other. No policy here."""
+
+from __future__ import annotations
+
+from services.router.request import DEFAULT_PRIORITY, Answer, Request
+from sluice.errors import InvalidRequest
+from sluice.tier import QueryClass, Tier
+from sluice.v1 import inference_service_pb2 as inference_pb2
+
+_TIERS = {tier.value: tier for tier in Tier}
+_CLASSES = {query_class.value: query_class for query_class in QueryClass}
+
+
+def to_request(message: inference_pb2.InferRequest, *, deadline: float, traceparent: str) -> Request:
+    """The request that `message` makes. Raises InvalidRequest for numbers outside the contract's enums."""
+    try:
+        query_class = _CLASSES[message.query_class]
+    except KeyError:
+        raise InvalidRequest(f"there is no query class {message.query_class}", field="query_class") from None
+    try:
+        minimum_tier = _TIERS[message.minimum_tier]
+    except KeyError:
+        raise InvalidRequest(f"there is no tier {message.minimum_tier}", field="minimum_tier") from None
+    return Request(
+        model=message.model,
+        text=message.text,
+        deadline=deadline,
+        priority=message.priority if message.HasField("priority") else DEFAULT_PRIORITY,
+        query_class=query_class,
+        minimum_tier=minimum_tier,
+        truncate=message.truncate,
+        top_k=message.top_k,
+        conversation_id=message.conversation_id,
+        request_id=message.request_id,
+        traceparent=traceparent,
+    )
+
+
+def fill_response(message: inference_pb2.InferResponse, answer: Answer, request_id: str) -> None:
+    """Write `answer` into `message`."""
+    result, variant = answer.result, answer.variant
+    if result.HasField("classification"):
+        message.classification.CopyFrom(result.classification)
+    else:
+        message.embedding.CopyFrom(result.embedding)
+    message.request_id = request_id
+    message.model = variant.model
+    message.variant = variant.id
+    message.tier = variant.tier.value  # type: ignore[assignment]
+    message.precision = variant.precision
+    message.worker = answer.worker
+    message.degraded_from = answer.degraded_from.value  # type: ignore[assignment]
+    message.trace_id = answer.trace_id
+    if answer.levels:
+        message.levels.extend(answer.levels)
+    timing = message.timing
+    # Requests are answered in far less than an hour, so the times are set field by field rather than by a converter.
+    _set(timing.queue, answer.queue_s)
+    _set(timing.batch, answer.batch_s)
+    _set(timing.compute, answer.compute_s)
+
+
+def _set(duration: object, seconds: float) -> None:
+    whole = int(seconds)
+    duration.seconds = whole  # type: ignore[attr-defined]
+    duration.nanos = int((seconds - whole) * 1e9)  # type: ignore[attr-defined]

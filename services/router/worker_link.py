@@ -1,0 +1,173 @@
+"""The router's end of one worker: a channel, the Execute stream on it, its credits and its open batches.
+
+The link is either up (a Welcome has come) or down. When it goes down every credit and open batch is void, which its
+owner learns in one call; then it dials again, at once at first and ever more slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Protocol
+
+import grpc
+
+from services.router.batch import OpenBatch
+from services.router.batch_wire import to_proto
+from services.router.request import Ticket
+from sluice.channel import peer_channel
+from sluice.status import seconds_of
+from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.v1 import worker_service_pb2_grpc as worker_grpc
+from sluice.variant import Variant, from_proto
+
+FIRST_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class LinkOwner(Protocol):
+    """Whom a link tells. All calls are made on the event loop and must not block."""
+
+    def link_changed(self, link: WorkerLink) -> None:
+        """The link went up or down, or its worker holds other variants now."""
+
+    def link_has_credit(self, link: WorkerLink) -> None:
+        """The worker can take another batch."""
+
+    def link_answered(
+        self, link: WorkerLink, batch: OpenBatch, result: worker_pb2.BatchResult, compute_s: float
+    ) -> None:
+        """A batch is done; `result` names each of its tickets once."""
+
+    def link_lost(self, link: WorkerLink, batches: Iterable[OpenBatch], why: str) -> None:
+        """The batches will not be answered."""
+
+
+class _BrokenPromise(Exception):
+    """The worker broke the contract of Execute."""
+
+
+class WorkerLink:
+    """One worker, as far as the router is concerned."""
+
+    def __init__(self, address: str, owner: LinkOwner, *, clock: Callable[[], float]) -> None:
+        self.address = address
+        self.worker = address
+        self.up = False
+        self.tried = False
+        self.draining = False
+        self.variants: dict[str, Variant] = {}
+        self.credits = 0
+        self.max_items = 0
+        self.max_tokens = 0
+        self.open: dict[int, OpenBatch] = {}
+        self._owner = owner
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._outbox: asyncio.Queue[worker_pb2.ExecuteRequest] = asyncio.Queue()
+
+    @property
+    def may_take(self) -> bool:
+        """Whether a batch may be sent now."""
+        return self.credits > 0 and not self.draining and not any(batch.alone for batch in self.open.values())
+
+    def next_number(self) -> int:
+        """An id for the next batch on this link."""
+        return next(self._numbers)
+
+    def send(self, batch: OpenBatch, traceparent: str) -> None:
+        """Spend a credit on `batch`. The outbox is bounded by the credits that the worker gave."""
+        self.credits -= 1
+        self.open[batch.id] = batch
+        self._outbox.put_nowait(worker_pb2.ExecuteRequest(batch=to_proto(batch, traceparent, self._clock())))
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Tell the worker that nobody waits for `ticket` any more."""
+        if self.up:
+            self._outbox.put_nowait(worker_pb2.ExecuteRequest(cancel=worker_pb2.CancelItems(ids=[ticket.id])))
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled."""
+        async with peer_channel(self.address) as channel:
+            stub = worker_grpc.WorkerServiceStub(channel)
+            backoff_s = FIRST_BACKOFF_S
+            while True:
+                was_up, why = await self._one_stream(stub)
+                backoff_s = FIRST_BACKOFF_S if was_up else min(MAX_BACKOFF_S, backoff_s * 2)
+                if was_up:
+                    logger.warning("worker lost", extra={"worker": self.worker, "address": self.address, "why": why})
+                await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  jitter
+
+    async def _one_stream(self, stub: worker_grpc.WorkerServiceStub) -> tuple[bool, str]:
+        self._outbox = asyncio.Queue()
+        call = stub.Execute(self._requests())
+        why = "the worker ended the stream"
+        try:
+            async for response in call:
+                self._accept(response)
+        except grpc.aio.AioRpcError as error:
+            why = f"{error.code().name}: {error.details()}"
+        except _BrokenPromise as error:
+            why = str(error)
+        finally:
+            call.cancel()
+            was_up = self._go_down(why)
+        return was_up, why
+
+    async def _requests(self) -> AsyncIterator[worker_pb2.ExecuteRequest]:
+        outbox = self._outbox
+        while True:
+            yield await outbox.get()
+
+    def _go_down(self, why: str) -> bool:
+        was_up, self.up = self.up, False
+        lost, self.open = list(self.open.values()), {}
+        self.credits, self.variants = 0, {}
+        first, self.tried = not self.tried, True
+        if was_up or first:
+            self._owner.link_changed(self)
+        if lost:
+            self._owner.link_lost(self, lost, why)
+        return was_up
+
+    def _accept(self, response: worker_pb2.ExecuteResponse) -> None:
+        if response.HasField("welcome"):
+            self._welcome(response.welcome)
+        elif not self.up:
+            raise _BrokenPromise("the worker's first message was no welcome")
+        if response.HasField("credit"):
+            credit = response.credit
+            self.credits += credit.batches
+            self.max_items = credit.max_items
+            self.max_tokens = credit.max_tokens
+        if response.HasField("result"):
+            self._settle(response.result)
+        self._owner.link_has_credit(self)
+
+    def _welcome(self, welcome: worker_pb2.Welcome) -> None:
+        try:
+            variants = [from_proto(variant) for variant in welcome.variants]
+        except ValueError as error:
+            raise _BrokenPromise(f"the worker describes what this router does not know: {error}") from error
+        if not self.up:
+            logger.info("worker up", extra={"worker": welcome.worker, "address": self.address})
+        self.up = self.tried = True
+        self.worker = welcome.worker
+        self.draining = welcome.draining
+        self.variants = {variant.id: variant for variant in variants}
+        self._owner.link_changed(self)
+
+    def _settle(self, result: worker_pb2.BatchResult) -> None:
+        batch = self.open.get(result.batch_id)
+        if batch is None:
+            raise _BrokenPromise(f"the worker answered batch {result.batch_id}, which is not open")
+        answered = [item.id for item in result.results]
+        if len(answered) != len(batch.tickets) or batch.tickets.keys() != set(answered):
+            raise _BrokenPromise(f"the worker's answer to batch {batch.id} does not name its items")
+        del self.open[batch.id]
+        self._owner.link_answered(self, batch, result, seconds_of(result.compute))

@@ -1,0 +1,1 @@
+"""Sluice: a gRPC mesh that serves transformer models and degrades instead of failing."""

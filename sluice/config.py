@@ -1,0 +1,114 @@
+"""Configuration: `sluice.yaml`, overridden by the environment, into one frozen object per program.
+
+A program has one section of the file, named after it. The variable `SLUICE_ROUTER_LISTEN` overrides the key
+`listen` of section `router`; a value there is read as YAML, so lists and numbers are written as in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+DEFAULT_FILE = "sluice.yaml"
+FILE_VARIABLE = "SLUICE_CONFIG"
+
+
+class ConfigError(Exception):
+    """A setting is wrong. The message is one line that names the key."""
+
+
+def _address(value: str) -> str:
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be HOST:PORT")
+    return value
+
+
+def _optional_address(value: str) -> str:
+    return _address(value) if value else value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+OptionalAddress = Annotated[str, AfterValidator(_optional_address)]
+"""As `Address`, or empty for none."""
+
+
+class Section(BaseModel):
+    """A section of the file. Unknown keys are refused, values are never changed after start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
+
+
+class TelemetryConfig(Section):
+    """Section `telemetry`, read by every program."""
+
+    otlp_endpoint: OptionalAddress = ""
+    """Where spans go, as OTLP over gRPC. Empty: nowhere, and none are made."""
+    sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    """Share of requests without a caller's own decision that are traced."""
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """The least severe record that is logged."""
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def read_file(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The configuration file as a mapping of sections.
+
+    The file is the one that `SLUICE_CONFIG` names, which must exist, or else `sluice.yaml` in the working
+    directory if there is one. Raises ConfigError when it cannot be read.
+    """
+    named = environ.get(FILE_VARIABLE, "")
+    path = Path(named or DEFAULT_FILE)
+    if not named and not path.exists():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{FILE_VARIABLE}: cannot read {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a mapping of sections, such as 'router:'")
+    return content
+
+
+def load(name: str, kind: type[SectionType], *, file: Mapping[str, Any], environ: Mapping[str, str]) -> SectionType:
+    """Section `name` of `file` with the environment's overrides, validated as `kind`.
+
+    Raises ConfigError naming the first wrong key and where its value came from.
+    """
+    values = file.get(name) or {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name}: must be a mapping of keys")
+    values = dict(values)
+    prefix = f"SLUICE_{name.upper()}_"
+    variables = {key: f"{prefix}{key.upper()}" for key in kind.model_fields}
+    for key, variable in variables.items():
+        if variable in environ:
+            values[key] = _from_variable(variable, environ[variable])
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        spelled = (
+            variables[key]
+            if variables.get(key, "") in environ
+            else ".".join(str(part) for part in (name, *first["loc"]))
+        )
+        problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{spelled}: {problem} (got {first['input']!r})") from error
+
+
+def _from_variable(variable: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{variable}: is not YAML (got {text!r})") from error
+    return "" if value is None else value

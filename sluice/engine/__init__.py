@@ -1,0 +1,1 @@
+"""The backends: everything that imports torch, transformers or ONNX Runtime."""

@@ -1,0 +1,95 @@
+"""How a request can fail, and nothing about transport.
+
+Each class is one row of the status contract: a gRPC code, a reason for programs, a sentence for people.
+`sluice.status` carries them over the wire and back.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+import grpc
+
+
+class Reason(StrEnum):
+    """The stable, machine-readable cause of a failure."""
+
+    SATURATED = "rejected-saturated"
+    PRIORITY = "rejected-priority"
+    EXPIRED = "rejected-ttl-expired"
+    NO_ENDPOINTS = "rejected-no-endpoints"
+    SHUTTING_DOWN = "rejected-shutting-down"
+    UNKNOWN_MODEL = "unknown-model"
+    INVALID_ARGUMENT = "invalid-argument"
+    WORKER_FAILED = "worker-failed"
+    CANCELLED = "cancelled"
+
+
+class SluiceError(Exception):
+    """A request's failure. `field` names the request's field at fault, `retry_after_s` invites to come back."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    reason: Reason = Reason.WORKER_FAILED
+
+    def __init__(self, message: str, *, field: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(SluiceError):
+    """The request cannot be served by anyone as it stands."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = Reason.INVALID_ARGUMENT
+
+
+class UnknownModel(SluiceError):
+    """No worker has ever offered the model."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = Reason.UNKNOWN_MODEL
+
+
+class Expired(SluiceError):
+    """The deadline passed before an answer, or cannot be met."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = Reason.EXPIRED
+
+
+class Saturated(SluiceError):
+    """Capacity exists and is contended."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = Reason.SATURATED
+
+
+class NoEndpoint(SluiceError):
+    """Nobody serves the model just now."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = Reason.NO_ENDPOINTS
+
+
+class ShuttingDown(SluiceError):
+    """The program that was asked is about to stop."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = Reason.SHUTTING_DOWN
+
+
+class WorkerFailed(SluiceError):
+    """Two workers failed on this request, or one answered what cannot be read."""
+
+    code = grpc.StatusCode.INTERNAL
+    reason = Reason.WORKER_FAILED
+
+
+class Cancelled(SluiceError):
+    """The caller no longer wants the answer."""
+
+    code = grpc.StatusCode.CANCELLED
+    reason = Reason.CANCELLED

@@ -1,0 +1,1 @@
+"""Generated from protos/open_inference; do not edit."""

@@ -1,0 +1,52 @@
+"""What every program's `__main__` does: read the configuration, set up logs and traces, run, and say why not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+from sluice import logs
+from sluice.config import ConfigError, Section, SectionType, TelemetryConfig, load, read_file
+from sluice.telemetry import Tracing
+
+Run = Callable[[SectionType, Tracing], Awaitable[None]]
+
+
+def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
+    """Run program `name` with its section of the configuration until it ends; returns the exit status.
+
+    A wrong setting ends it with status 2 and one line on standard error that names the key.
+    """
+    environ = os.environ  # noqa: TID251  the one reading of the environment in a service
+    try:
+        file = read_file(environ)
+        telemetry = load("telemetry", TelemetryConfig, file=file, environ=environ)
+        config: Section = load(name, kind, file=file, environ=environ)
+        logs.configure(name, telemetry.log_level)
+        tracing = Tracing(service=name, config=telemetry)
+        try:
+            _run_loop(run(config, tracing))  # type: ignore[arg-type]
+        finally:
+            tracing.close()
+    except ConfigError as error:
+        print(f"sluice {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _await(work: Awaitable[None]) -> None:
+    await work
+
+
+def _run_loop(work: Awaitable[None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(_await(work))
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_await(work))

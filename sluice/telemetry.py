@@ -1,0 +1,111 @@
+"""Traces: spans where somebody looks at them, and nothing at all where nobody does.
+
+A program has one `Tracing`. Each request is asked about once, by its W3C traceparent: the caller's own decision
+holds; without one a share of the requests is sampled here. What is not sampled makes no object on its way.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags
+from opentelemetry.util.types import AttributeValue
+
+from sluice.config import TelemetryConfig
+
+TRACEPARENT_KEY = "traceparent"
+
+
+class Tracing:
+    """A program's spans. Off, and free, unless there is an endpoint or a processor to give them to."""
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        config: TelemetryConfig,
+        processor: SpanProcessor | None = None,
+        dice: random.Random | None = None,
+    ) -> None:
+        self._ratio = config.sample_ratio
+        self._dice = dice or random.Random()  # noqa: S311  sampling needs no secrecy
+        if processor is None and config.otlp_endpoint:
+            processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=config.otlp_endpoint, insecure=True))
+        self.enabled = processor is not None
+        self._provider = TracerProvider(
+            sampler=ALWAYS_ON, resource=Resource.create({"service.name": f"sluice-{service}"}), shutdown_on_exit=False
+        )
+        if processor is not None:
+            self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer("sluice")
+
+    def samples(self, traceparent: str) -> bool:
+        """Whether a request that arrives with `traceparent` (empty: without) is traced here."""
+        if not self.enabled:
+            return False
+        if traceparent:
+            context = parse_traceparent(traceparent)
+            if context is not None:
+                return context.trace_flags.sampled
+        return self._ratio > 0 and self._dice.random() < self._ratio
+
+    def is_sampled(self, traceparent: str) -> bool:
+        """Whether a span that was made here or elsewhere is recorded. Tells nothing about new requests."""
+        return self.enabled and len(traceparent) >= 55 and bool(int(traceparent[53:55], 16) & 1)
+
+    def start(
+        self,
+        name: str,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        traceparent: str = "",
+        attributes: Mapping[str, AttributeValue] | None = None,
+        links: Sequence[str] = (),
+        start_time_ns: int | None = None,
+    ) -> Span:
+        """A new span below `traceparent` (empty: a new trace), linked to the spans that `links` name.
+
+        Call it only for what `samples` said yes to; end the span yourself.
+        """
+        parent = parse_traceparent(traceparent) if traceparent else None
+        # An empty context: the span's parent is what the message says, never what happens to be current here.
+        context = trace.set_span_in_context(trace.NonRecordingSpan(parent or trace.INVALID_SPAN_CONTEXT))
+        linked = [Link(found) for found in map(parse_traceparent, links) if found is not None]
+        return self._tracer.start_span(
+            name, context=context, kind=kind, attributes=attributes, links=linked, start_time=start_time_ns
+        )
+
+    def close(self) -> None:
+        """Send what is left and stop. Takes at most the exporter's timeout."""
+        self._provider.shutdown()
+
+
+def traceparent_of(span: Span) -> str:
+    """The W3C traceparent that makes `span` a parent elsewhere."""
+    context = span.get_span_context()
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+
+
+def trace_id_of(traceparent: str) -> str:
+    """The trace id inside `traceparent`, 32 hex digits; empty if there is none."""
+    return traceparent[3:35] if len(traceparent) >= 55 else ""
+
+
+def parse_traceparent(value: str) -> SpanContext | None:
+    """The span that a W3C traceparent names, or None if it is malformed (it is then ignored, as W3C asks)."""
+    parts = value.split("-")
+    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2] or parts[0] == "ff":
+        return None
+    try:
+        trace_id, span_id, flags = int(parts[1], 16), int(parts[2], 16), int(parts[3], 16)
+    except ValueError:
+        return None
+    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags & 1))
+    return context if context.is_valid else None

@@ -1,0 +1,66 @@
+"""A template is a line of text with choices: `(a|b)` takes one, `[a]` may be left out, `{slot}` is filled by name.
+
+Groups and slots may stand inside groups. Parsing is done once per line, expansion many thousand times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+_TOKEN = re.compile(r"[()\[\]|]|[^()\[\]|]+")
+_SLOT = re.compile(r"\{(\w+)\}")
+
+Fill = Callable[[str], str]
+"""Returns the text of a slot by its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """One parsed line: a run of texts and of choices between templates."""
+
+    parts: tuple[str | tuple[Template, ...], ...]
+
+    def expand(self, rng: Random, fill: Fill) -> str:
+        """Returns the line with every choice taken by `rng` and every slot filled, single-spaced."""
+        return " ".join(_SLOT.sub(lambda match: fill(match[1]), self._choose(rng)).split())
+
+    def _choose(self, rng: Random) -> str:
+        chosen = (part if isinstance(part, str) else rng.choice(part)._choose(rng) for part in self.parts)  # noqa: SLF001
+        return "".join(chosen)
+
+
+_NOTHING = Template(parts=())
+
+
+@cache
+def parse(line: str) -> Template:
+    """Returns the parsed line; raises ValueError when a bracket has no partner."""
+    tokens = _TOKEN.findall(line)
+    alternatives, end = _parse_until(tokens, 0, closing="")
+    if end != len(tokens) or len(alternatives) != 1:
+        raise ValueError(f"unbalanced brackets or a stray | in {line!r}; write (a|b), [a] or {{slot}}")
+    return alternatives[0]
+
+
+def _parse_until(tokens: list[str], at: int, *, closing: str) -> tuple[tuple[Template, ...], int]:
+    alternatives: list[Template] = []
+    parts: list[str | tuple[Template, ...]] = []
+    while at < len(tokens) and tokens[at] not in (")", "]"):
+        token = tokens[at]
+        at += 1
+        if token == "|":
+            alternatives.append(Template(parts=tuple(parts)))
+            parts = []
+        elif token in ("(", "["):
+            inner, at = _parse_until(tokens, at, closing=")" if token == "(" else "]")
+            at += 1
+            parts.append(inner if token == "(" else (*inner, _NOTHING))
+        else:
+            parts.append(token)
+    if closing and (at >= len(tokens) or tokens[at] != closing):
+        raise ValueError(f"a bracket in {''.join(tokens)!r} has no {closing!r}")
+    return (*alternatives, Template(parts=tuple(parts))), at

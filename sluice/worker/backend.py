@@ -1,0 +1,87 @@
+"""The one seam between a worker and a model: what a backend is given and what it returns.
+
+A backend knows nothing of gRPC, credits or deadlines; a worker knows nothing of tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sluice.errors import SluiceError
+from sluice.tier import Tier
+from sluice.variant import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One text of a batch. `top_k` labels are wanted beside the best; `truncate` permits cutting the text."""
+
+    text: str
+    top_k: int = 0
+    truncate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """The best label with its probability, and the `top_k` best, best first."""
+
+    label: str
+    score: float
+    scores: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """One vector, in the model's order."""
+
+    values: tuple[float, ...]
+
+
+Output = Classified | Embedded | SluiceError
+
+
+class Backend(Protocol):
+    """A loaded variant. All methods block and are called from one thread at a time, never the event loop."""
+
+    @property
+    def variant(self) -> Variant:
+        """What this backend is."""
+
+    def warm_up(self) -> None:
+        """Run what the first requests would otherwise pay for. Raises if the variant cannot serve."""
+
+    def execute(self, items: Sequence[Item]) -> list[Output]:
+        """One output per item, in order.
+
+        An item that fails by itself (too long, say) is answered with its error in the list and costs the others
+        nothing. Raises only when the whole batch failed.
+        """
+
+    def close(self) -> None:
+        """Free the variant's memory. Called once, after the last batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """What a worker is asked to serve.
+
+    `checkpoint` is an existing Hugging Face checkpoint directory; an empty `precision` leaves the choice to the
+    backend; `threads` bounds the cores of one forward pass (0: all that the process may use).
+    """
+
+    model: str
+    tier: Tier
+    checkpoint: Path
+    precision: str = ""
+    max_batch_size: int = 128
+    threads: int = 0
+
+
+class BackendLoader(Protocol):
+    """How a kind of worker turns a checkpoint into a backend. Blocking; called from a thread."""
+
+    def __call__(self, spec: ModelSpec) -> Backend:
+        """Load, or raise `InvalidRequest` naming the file or field at fault."""

@@ -1,0 +1,69 @@
+"""A worker's settings: section `gpu_worker` or `cpu_worker` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from sluice.config import Address, OptionalAddress, Section
+from sluice.tier import Tier
+
+
+def _tier(value: Any) -> Any:
+    if isinstance(value, str):
+        names = {tier.label: tier for tier in Tier if tier is not Tier.UNSPECIFIED}
+        if value not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return names[value]
+    return value
+
+
+def _specified(value: Tier) -> Tier:
+    if value is Tier.UNSPECIFIED:
+        raise ValueError("must be a tier")
+    return value
+
+
+TierName = Annotated[Tier, BeforeValidator(_tier), AfterValidator(_specified)]
+
+
+class ModelEntry(Section):
+    """A model to serve from the start."""
+
+    model: str = Field(min_length=1, max_length=128)
+    """The name under which clients ask for it."""
+    tier: TierName
+    """The tier in which it serves: full, light or quantized."""
+    checkpoint: str = Field(min_length=1)
+    """A Hugging Face checkpoint directory, relative to `models_root`. `identity` is a model that answers at once, for
+    tests and benchmarks."""
+    precision: str = ""
+    """As in the contract's Variant.precision. Empty: the worker's own choice."""
+
+
+class WorkerConfig(Section):
+    """Settings of both kinds of worker."""
+
+    listen: Address = "127.0.0.1:50062"
+    """Where routers call."""
+    advertise: OptionalAddress = ""
+    """The address that the fleet is told. Empty: `listen`."""
+    id: str = Field(default="", max_length=128)
+    """The worker's name in the fleet. Empty: made of its kind and address."""
+    governor: OptionalAddress = ""
+    """The governor. Empty: none."""
+    models_root: str = "models"
+    """The directory under which all checkpoints lie; nothing outside it is ever read."""
+    models: tuple[ModelEntry, ...] = ()
+    """What to serve from the start."""
+    credits: int = Field(default=2, ge=1, le=64)
+    """Batches that each router may have here: one that is computed and one that waits for the device."""
+    max_batch_size: int = Field(default=128, ge=1, le=4096)
+    """The most items in a batch."""
+    threads: int = Field(default=0, ge=0, le=1024)
+    """Cores that one forward pass may use. 0: all that the process may."""
+    device: str = Field(default="auto", pattern=r"^[a-z]+(:\d+)?$")
+    """A torch device, or `auto`: the accelerator if there is one, else the CPU."""
+    drain_timeout_s: float = Field(default=10, ge=0, le=600)
+    """How long batches may take after SIGTERM."""

@@ -1,0 +1,41 @@
+"""What waits to be written on one stream, and whether all of it has been."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from sluice.v1 import worker_service_pb2 as worker_pb2
+
+
+class Outbox:
+    """Written in order by one writer. Bounded by the credits of the stream and the changes of its card."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[worker_pb2.ExecuteResponse] = deque()
+        self._filled = asyncio.Event()
+        self._flushed = asyncio.Event()
+        self._flushed.set()
+
+    def put(self, response: worker_pb2.ExecuteResponse) -> None:
+        """Write `response` after what waits."""
+        self._waiting.append(response)
+        self._flushed.clear()
+        self._filled.set()
+
+    async def write_all(self, write: Callable[[worker_pb2.ExecuteResponse], Awaitable[None]]) -> None:
+        """Write until cancelled, or until the stream breaks, which this raises."""
+        try:
+            while True:
+                await self._filled.wait()
+                while self._waiting:
+                    await write(self._waiting.popleft())
+                self._filled.clear()
+                self._flushed.set()
+        finally:
+            self._flushed.set()
+
+    async def flushed(self) -> None:
+        """Return when everything has been written, or nothing can be any more."""
+        await self._flushed.wait()

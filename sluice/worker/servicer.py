@@ -1,0 +1,146 @@
+"""WorkerService: translates between the wire, the sessions of routers, and the catalog."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
+from sluice.status import abort
+from sluice.tier import Tier
+from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.v1 import worker_service_pb2_grpc as worker_grpc
+from sluice.variant import to_proto
+from sluice.worker.catalog import AlreadyHeld, Catalog, UnknownCheckpoint
+from sluice.worker.device import Device
+from sluice.worker.outbox import Outbox
+from sluice.worker.session import Session
+from sluice.worker.spans import BatchSpans
+from sluice.worker.wire import to_response, to_welcome, to_work
+from sluice.worker.work import Done, Work
+
+SERVICE = "sluice.v1.WorkerService"
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class WorkerServicer(worker_grpc.WorkerServiceServicer):
+    """One worker's face. `credits_` batches of at most `max_items` are granted to each router."""
+
+    def __init__(
+        self, *, worker: str, catalog: Catalog, device: Device, spans: BatchSpans, credits_: int, max_items: int
+    ) -> None:
+        self._worker = worker
+        self._catalog = catalog
+        self._device = device
+        self._spans = spans
+        self._credits = credits_
+        self._max_items = max_items
+        self._sessions: dict[Session, Outbox] = {}
+        self.draining = False
+
+    async def Execute(self, request_iterator: AsyncIterator[worker_pb2.ExecuteRequest], context: Context) -> None:
+        """Serve one router until it half-closes or goes away."""
+        if not self._catalog.ready or self.draining:
+            await abort(context, NoEndpoint("this worker serves nothing just now"))
+        outbox = Outbox()
+        session = Session(
+            self._device,
+            credits_=self._credits,
+            send=lambda number, work, done: outbox.put(self._result(number, work, done)),
+        )
+        self._sessions[session] = outbox
+        forget = self._catalog.watch(lambda: outbox.put(self._card()))
+        first = self._card()
+        first.credit.CopyFrom(worker_pb2.Credit(batches=self._credits, max_items=self._max_items))
+        outbox.put(first)
+        writer = asyncio.create_task(outbox.write_all(context.write))
+        try:
+            await self._read(request_iterator, session)
+            await session.finished.wait()
+            await outbox.flushed()
+        except SluiceError as error:
+            await abort(context, error)
+        finally:
+            forget()
+            session.abandon()
+            del self._sessions[session]
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    async def DescribeModels(
+        self, request: worker_pb2.DescribeModelsRequest, context: Context
+    ) -> worker_pb2.DescribeModelsResponse:
+        """List what is held."""
+        del request, context
+        return worker_pb2.DescribeModelsResponse(worker=self._card().welcome)
+
+    async def LoadModel(self, request: worker_pb2.LoadModelRequest, context: Context) -> worker_pb2.LoadModelResponse:
+        """Serve a checkpoint."""
+        try:
+            if not request.model:
+                raise InvalidRequest("the model has no name", field="model")
+            if request.tier not in {Tier.FULL, Tier.LIGHT, Tier.QUANTIZED}:
+                raise InvalidRequest(f"{request.tier} is no tier", field="tier")
+            variant = await self._catalog.load(
+                model=request.model,
+                tier=Tier(request.tier),
+                checkpoint=request.checkpoint,
+                precision=request.precision,
+            )
+        except UnknownCheckpoint as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
+        except AlreadyHeld as error:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, error.message)
+        except SluiceError as error:
+            await abort(context, error)
+        return worker_pb2.LoadModelResponse(variant=to_proto(variant))
+
+    async def UnloadModel(
+        self, request: worker_pb2.UnloadModelRequest, context: Context
+    ) -> worker_pb2.UnloadModelResponse:
+        """Drop a variant."""
+        try:
+            await self._catalog.unload(request.variant)
+        except UnknownCheckpoint as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
+        return worker_pb2.UnloadModelResponse()
+
+    def open_items(self) -> int:
+        """Items taken from all routers and not answered."""
+        return sum(session.open_items for session in self._sessions)
+
+    async def drain(self) -> None:
+        """Grant nothing more, tell the routers, and wait until every batch that was taken is done and sent."""
+        self.draining = True
+        for outbox in self._sessions.values():
+            outbox.put(self._card())
+        for session, outbox in list(self._sessions.items()):
+            await session.finished.wait()
+            await outbox.flushed()
+
+    async def _read(self, requests: AsyncIterator[worker_pb2.ExecuteRequest], session: Session) -> None:
+        async for request in requests:
+            if request.HasField("batch"):
+                batch = request.batch
+                if not 1 <= len(batch.items) <= self._max_items:
+                    raise Saturated(
+                        f"batch {batch.id} has {len(batch.items)} items; 1 to {self._max_items} are granted"
+                    )
+                session.take(batch.id, to_work(batch, now=time.monotonic()))
+            elif request.HasField("cancel"):
+                session.cancel(set(request.cancel.ids))
+
+    def _result(self, number: int, work: Work, done: Done) -> worker_pb2.ExecuteResponse:
+        self._spans.record(number, work, done)
+        response = to_response(number, done)
+        if not self.draining:
+            response.credit.CopyFrom(worker_pb2.Credit(batches=1, max_items=self._max_items))
+        return response
+
+    def _card(self) -> worker_pb2.ExecuteResponse:
+        welcome = to_welcome(self._worker, self._catalog.variants(), draining=self.draining)
+        return worker_pb2.ExecuteResponse(welcome=welcome)
