@@ -14,8 +14,8 @@ from services.router.request_span import RequestSpans
 from services.router.router import Router
 from services.router.servicer import SERVICE, InferenceServicer
 from sluice.directive import DirectiveState
-from sluice.fleet import Fleet, Report
-from sluice.membership import Membership, Registration
+from sluice.fleet import Fleet, Registration, Report
+from sluice.membership import Membership
 from sluice.server import Server, drain, until_signalled
 from sluice.telemetry import Tracing
 from sluice.tier import MemberKind

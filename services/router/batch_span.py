@@ -22,7 +22,7 @@ def start_batch_span(tracing: Tracing, batch: OpenBatch, worker: str) -> Span | 
     ]
     if not links:
         return None
-    attributes = {
+    attributes: dict[str, str | int] = {
         "rpc.system": "grpc",
         "rpc.service": "sluice.v1.WorkerService",
         "rpc.method": "Execute",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from services.router.variant_queue import VariantQueue
 
+COMPANY = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -48,3 +50,11 @@ def may_dispatch_at(queue: VariantQueue, *, idle: bool, max_items: int, batch_ti
     if idle or queue.hot_count or len(queue) >= max_items:
         return float("-inf")
     return queue.oldest_cold_at() + batch_timeout_s
+
+
+def is_worth_gathering(arrivals_per_s: float, gather_s: float) -> bool:
+    """Whether waiting `gather_s` for company will bring some: at least two requests at the present rate.
+
+    A caller who sends one request after the other is therefore never made to wait.
+    """
+    return arrivals_per_s * gather_s >= COMPANY

@@ -1,7 +1,8 @@
 """The dispatcher: queues on one side, workers' credits on the other, and batches formed when both meet.
 
 It holds the only queues of the mesh. Whatever may let a batch go (a request, a credit, a linger that ends) only
-schedules one look at everything at the end of the loop's turn, so that all that came in the turn shares a batch.
+schedules one look at everything, so that all that comes until then shares a batch: at the end of the loop's turn, or,
+while requests come thick and fast, a moment later, because a message costs the router more than an item in it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from services.router import batch as batches
+from services.router.arrival_rate import ArrivalRate
 from services.router.batch import OpenBatch
 from services.router.batch_span import start_batch_span
-from services.router.dispatch_policy import choose
+from services.router.dispatch_policy import choose, is_worth_gathering
 from services.router.request import Ticket
 from services.router.variant_queue import VariantQueue
 from services.router.worker_link import WorkerLink
@@ -27,23 +29,32 @@ class Dispatcher:
         *,
         max_batch_size: int,
         batch_timeout_s: float,
+        gather_s: float,
         links: Callable[[], Iterable[WorkerLink]],
         tracing: Tracing,
         clock: Callable[[], float],
     ) -> None:
         self._max_batch_size = max_batch_size
         self._batch_timeout_s = batch_timeout_s
+        self._gather_s = gather_s
         self._links = links
         self._tracing = tracing
         self._clock = clock
         self._queues: dict[str, VariantQueue] = {}
-        self._scheduled = False
+        self._rate = ArrivalRate()
+        self._next_look: asyncio.Handle | None = None
+        self._at_once = False
         self._timer: asyncio.TimerHandle | None = None
 
     def enqueue(self, ticket: Ticket, variant_id: str) -> None:
         """Let `ticket` wait for `variant_id`."""
         self.queue(variant_id).push(ticket)
-        self.look()
+        is_thick = is_worth_gathering(self._rate.count(ticket.enqueued_at), self._gather_s)
+        self.look(at_once=ticket.hot or not is_thick)
+
+    def credit_came(self, link: WorkerLink) -> None:
+        """`link` can take a batch. A device slower than a gathering must not be kept waiting for one."""
+        self.look(at_once=link.compute_s >= self._gather_s)
 
     def queue(self, variant_id: str) -> VariantQueue:
         """The queue of a variant, made when it is first asked for."""
@@ -66,14 +77,21 @@ class Dispatcher:
         queues = self._queues.values()
         return sum(queue.hot_count for queue in queues), sum(queue.cold_count for queue in queues)
 
-    def look(self) -> None:
-        """Look for batches to form at the end of this turn of the loop."""
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._dispatch_all)
+    def look(self, *, at_once: bool) -> None:
+        """Look for batches to form: at the end of this turn of the loop, or when company has had time to come."""
+        if self._next_look is not None:
+            if self._at_once or not at_once:
+                return
+            self._next_look.cancel()
+        loop = asyncio.get_running_loop()
+        self._at_once = at_once
+        if at_once:
+            self._next_look = loop.call_soon(self._dispatch_all)
+        else:
+            self._next_look = loop.call_later(self._gather_s, self._dispatch_all)
 
     def _dispatch_all(self) -> None:
-        self._scheduled = False
+        self._next_look = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -83,7 +101,7 @@ class Dispatcher:
         look_again_at = min((self._serve(link) for link in takers), default=float("inf"))
         if look_again_at < float("inf"):
             delay_s = max(0.0, look_again_at - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self.look)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._dispatch_all)
 
     def _serve(self, link: WorkerLink) -> float:
         """Give `link` what it may have; returns when to look again."""

@@ -63,6 +63,7 @@ class Router:
         self.dispatcher = Dispatcher(
             max_batch_size=config.max_batch_size,
             batch_timeout_s=config.batch_timeout_ms / 1000,
+            gather_s=config.batch_gather_ms / 1000,
             links=self.pool.links,
             tracing=tracing,
             clock=clock,
@@ -233,8 +234,7 @@ class Router:
 
     def link_has_credit(self, link: WorkerLink) -> None:
         """A worker can take a batch."""
-        del link
-        self.dispatcher.look()
+        self.dispatcher.credit_came(link)
 
     def link_answered(
         self, link: WorkerLink, batch: OpenBatch, result: worker_pb2.BatchResult, compute_s: float

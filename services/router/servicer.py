@@ -35,7 +35,7 @@ class InferenceServicer:
         self._spans = spans
         self._streams: set[StreamSession] = set()
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What the server is given. Bytes stay bytes until we read them."""
         methods = {
             "Infer": grpc.unary_unary_rpc_method_handler(self.infer),

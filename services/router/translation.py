@@ -52,7 +52,7 @@ def fill_response(message: inference_pb2.InferResponse, answer: Answer, request_
     message.degraded_from = answer.degraded_from.value  # type: ignore[assignment]
     message.trace_id = answer.trace_id
     if answer.levels:
-        message.levels.extend(answer.levels)
+        message.levels.extend(answer.levels)  # type: ignore[arg-type]
     timing = message.timing
     # Requests are answered in far less than an hour, so the times are set field by field rather than by a converter.
     _set(timing.queue, answer.queue_s)

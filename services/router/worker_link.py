@@ -65,6 +65,7 @@ class WorkerLink:
         self.credits = 0
         self.max_items = 0
         self.max_tokens = 0
+        self.compute_s = 0.0
         self.open: dict[int, OpenBatch] = {}
         self._owner = owner
         self._clock = clock
@@ -170,4 +171,5 @@ class WorkerLink:
         if len(answered) != len(batch.tickets) or batch.tickets.keys() != set(answered):
             raise _BrokenPromise(f"the worker's answer to batch {batch.id} does not name its items")
         del self.open[batch.id]
-        self._owner.link_answered(self, batch, result, seconds_of(result.compute))
+        self.compute_s = seconds_of(result.compute)
+        self._owner.link_answered(self, batch, result, self.compute_s)

@@ -23,10 +23,9 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsluice/v1/degradation.proto\x12\tsluice.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"}\n\x0b\x44\x65gradation\x12+\n\x06levels\x18\x01 \x03(\x0e\x32\x1b.sluice.v1.DegradationLevel\x12\x15\n\roffload_share\x18\x02 \x01(\x01\x12\x15\n\rlighten_share\x18\x03 \x01(\x01\x12\x13\n\x0b\x61\x64mit_scale\x18\x04 \x01(\x01\"\xc2\x01\n\tDirective\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12+\n\x0b\x64\x65gradation\x18\x03 \x01(\x0b\x32\x16.sluice.v1.Degradation\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\tissued_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x06 \x01(\t\"/\n\x0c\x44irectiveAck\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04*\x90\x01\n\x10\x44\x65gradationLevel\x12!\n\x1d\x44\x45GRADATION_LEVEL_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44\x45GRADATION_LEVEL_OFFLOAD\x10\x01\x12\x1d\n\x19\x44\x45GRADATION_LEVEL_LIGHTEN\x10\x02\x12\x1b\n\x17\x44\x45GRADATION_LEVEL_ADMIT\x10\x03\x42U\n\x0cio.sluice.v1P\x01Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\xaa\x02\tSluice.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsluice/v1/degradation.proto\x12\tsluice.v1\x1a\x1egoogle/protobuf/duration.proto\"}\n\x0b\x44\x65gradation\x12+\n\x06levels\x18\x01 \x03(\x0e\x32\x1b.sluice.v1.DegradationLevel\x12\x15\n\roffload_share\x18\x02 \x01(\x01\x12\x15\n\rlighten_share\x18\x03 \x01(\x01\x12\x13\n\x0b\x61\x64mit_scale\x18\x04 \x01(\x01\"\x93\x01\n\tDirective\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12+\n\x0b\x64\x65gradation\x18\x03 \x01(\x0b\x32\x16.sluice.v1.Degradation\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x05 \x01(\t\"/\n\x0c\x44irectiveAck\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04*\x90\x01\n\x10\x44\x65gradationLevel\x12!\n\x1d\x44\x45GRADATION_LEVEL_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44\x45GRADATION_LEVEL_OFFLOAD\x10\x01\x12\x1d\n\x19\x44\x45GRADATION_LEVEL_LIGHTEN\x10\x02\x12\x1b\n\x17\x44\x45GRADATION_LEVEL_ADMIT\x10\x03\x42U\n\x0cio.sluice.v1P\x01Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\xaa\x02\tSluice.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +33,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sluice.v1.degradation_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014io.sluice.v1P\001Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\252\002\tSluice.V1'
-  _globals['_DEGRADATIONLEVEL']._serialized_start=481
-  _globals['_DEGRADATIONLEVEL']._serialized_end=625
-  _globals['_DEGRADATION']._serialized_start=107
-  _globals['_DEGRADATION']._serialized_end=232
-  _globals['_DIRECTIVE']._serialized_start=235
-  _globals['_DIRECTIVE']._serialized_end=429
-  _globals['_DIRECTIVEACK']._serialized_start=431
-  _globals['_DIRECTIVEACK']._serialized_end=478
+  _globals['_DEGRADATIONLEVEL']._serialized_start=401
+  _globals['_DEGRADATIONLEVEL']._serialized_end=545
+  _globals['_DEGRADATION']._serialized_start=74
+  _globals['_DEGRADATION']._serialized_end=199
+  _globals['_DIRECTIVE']._serialized_start=202
+  _globals['_DIRECTIVE']._serialized_end=349
+  _globals['_DIRECTIVEACK']._serialized_start=351
+  _globals['_DIRECTIVEACK']._serialized_end=398
 # @@protoc_insertion_point(module_scope)

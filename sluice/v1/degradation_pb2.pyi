@@ -1,7 +1,6 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -35,20 +34,18 @@ class Degradation(_message.Message):
     def __init__(self, levels: _Optional[_Iterable[_Union[DegradationLevel, str]]] = ..., offload_share: _Optional[float] = ..., lighten_share: _Optional[float] = ..., admit_scale: _Optional[float] = ...) -> None: ...
 
 class Directive(_message.Message):
-    __slots__ = ("epoch", "revision", "degradation", "lease", "issued_at", "reason")
+    __slots__ = ("epoch", "revision", "degradation", "lease", "reason")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     DEGRADATION_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
-    ISSUED_AT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     revision: int
     degradation: Degradation
     lease: _duration_pb2.Duration
-    issued_at: _timestamp_pb2.Timestamp
     reason: str
-    def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ..., degradation: _Optional[_Union[Degradation, _Mapping]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., issued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ..., degradation: _Optional[_Union[Degradation, _Mapping]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class DirectiveAck(_message.Message):
     __slots__ = ("epoch", "revision")

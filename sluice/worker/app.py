@@ -12,7 +12,8 @@ from pathlib import Path
 from sluice.config import ConfigError
 from sluice.directive import DirectiveState
 from sluice.errors import SluiceError
-from sluice.membership import Membership, Registration
+from sluice.fleet import Registration
+from sluice.membership import Membership
 from sluice.server import Server, drain, until_signalled
 from sluice.telemetry import Tracing
 from sluice.tier import MemberKind

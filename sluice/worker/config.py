@@ -63,7 +63,7 @@ class WorkerConfig(Section):
     """The most items in a batch."""
     threads: int = Field(default=0, ge=0, le=1024)
     """Cores that one forward pass may use. 0: all that the process may."""
-    device: str = Field(default="auto", pattern=r"^[a-z]+(:\d+)?$")
-    """A torch device, or `auto`: the accelerator if there is one, else the CPU."""
+    cache: str = "~/.cache/sluice"
+    """Where models are kept that a worker made for itself, such as int8 graphs of checkpoints that ship none."""
     drain_timeout_s: float = Field(default=10, ge=0, le=600)
     """How long batches may take after SIGTERM."""

@@ -83,11 +83,9 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         try:
             if not request.model:
                 raise InvalidRequest("the model has no name", field="model")
-            if request.tier not in {Tier.FULL, Tier.LIGHT, Tier.QUANTIZED}:
-                raise InvalidRequest(f"{request.tier} is no tier", field="tier")
             variant = await self._catalog.load(
                 model=request.model,
-                tier=Tier(request.tier),
+                tier=_tier(request.tier),
                 checkpoint=request.checkpoint,
                 precision=request.precision,
             )
@@ -144,3 +142,9 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
     def _card(self) -> worker_pb2.ExecuteResponse:
         welcome = to_welcome(self._worker, self._catalog.variants(), draining=self.draining)
         return worker_pb2.ExecuteResponse(welcome=welcome)
+
+
+def _tier(number: int) -> Tier:
+    if number not in {Tier.FULL.value, Tier.LIGHT.value, Tier.QUANTIZED.value}:
+        raise InvalidRequest(f"{number} is no tier in which a model can serve", field="tier")
+    return Tier(number)

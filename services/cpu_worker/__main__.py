@@ -1,0 +1,23 @@
+"""The CPU worker as a program: `python -m services.cpu_worker`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from services.cpu_worker.load import load
+from sluice.program import main
+from sluice.telemetry import Tracing
+from sluice.tier import MemberKind
+from sluice.worker.app import serve
+from sluice.worker.config import WorkerConfig
+from sluice.worker.identity import or_identity
+
+
+async def run(config: WorkerConfig, tracing: Tracing) -> None:
+    """Serve the light and quantized tiers until SIGTERM."""
+    loader = or_identity(partial(load, cache=config.cache))
+    await serve(config, tracing, kind=MemberKind.CPU_WORKER, load=loader)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("cpu_worker", WorkerConfig, run))

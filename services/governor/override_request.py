@@ -1,0 +1,44 @@
+"""An operator's request as a directive, checked against the contract."""
+
+from __future__ import annotations
+
+from sluice.directive import Directive
+from sluice.errors import InvalidRequest
+from sluice.status import seconds_of
+from sluice.tier import Level
+from sluice.v1 import governor_service_pb2 as governor_pb2
+
+LONGEST_S = 86_400.0
+
+
+def to_override(request: governor_pb2.SetDegradationRequest) -> Directive | None:
+    """What the operator wants to hold, or None to clear. Raises InvalidRequest naming the field."""
+    if not request.HasField("degradation"):
+        return None
+    wanted = request.degradation
+    try:
+        levels = tuple(sorted({Level(level) for level in wanted.levels}))
+    except ValueError as error:
+        raise InvalidRequest(str(error), field="degradation.levels") from error
+    duration_s = seconds_of(request.duration)
+    if not 0 < duration_s <= LONGEST_S:
+        raise InvalidRequest("an override lasts more than nothing and at most a day", field="duration")
+    # A level that is in force without a number of its own acts fully; written so that NaN fails the checks.
+    shares = {
+        "offload_share": wanted.offload_share or (1.0 if Level.OFFLOAD in levels else 0.0),
+        "lighten_share": wanted.lighten_share or (1.0 if Level.LIGHTEN in levels else 0.0),
+    }
+    for field, value in shares.items():
+        if not 0.0 <= value <= 1.0:
+            raise InvalidRequest(f"{field} is {value}, and must lie in [0, 1]", field=f"degradation.{field}")
+    admit_scale = wanted.admit_scale or 1.0
+    if not 0.0 < admit_scale <= 1.0:
+        raise InvalidRequest(f"admit_scale is {admit_scale}, and must lie in (0, 1]", field="degradation.admit_scale")
+    return Directive(
+        epoch=0,
+        revision=0,
+        levels=levels,
+        admit_scale=admit_scale,
+        reason=f"operator: {request.reason or 'no reason given'}",
+        **shares,
+    )

@@ -1,0 +1,23 @@
+"""The GPU worker as a program: `python -m services.gpu_worker`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from services.gpu_worker.config import GpuWorkerConfig
+from services.gpu_worker.load import load
+from sluice.program import main
+from sluice.telemetry import Tracing
+from sluice.tier import MemberKind
+from sluice.worker.app import serve
+from sluice.worker.identity import or_identity
+
+
+async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
+    """Serve the full tier until SIGTERM."""
+    loader = or_identity(partial(load, device_name=config.device))
+    await serve(config, tracing, kind=MemberKind.GPU_WORKER, load=loader)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("gpu_worker", GpuWorkerConfig, run))

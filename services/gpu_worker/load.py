@@ -1,0 +1,19 @@
+"""How the GPU worker turns a checkpoint into a backend: by torch, on the accelerator if there is one."""
+
+from __future__ import annotations
+
+from sluice.worker.backend import Backend, ModelSpec
+
+
+def load(spec: ModelSpec, *, device_name: str) -> Backend:
+    """Open `spec` on `device_name` ("auto": the accelerator, else the CPU), bf16 on an accelerator, fp32 on a CPU.
+
+    Raises InvalidRequest naming the file or field at fault.
+    """
+    from sluice.engine.checkpoint import open_checkpoint
+    from sluice.engine.torch_backend import TorchBackend, pick_device
+
+    device = pick_device(device_name)
+    checkpoint = open_checkpoint(spec.checkpoint)
+    precision = spec.precision or ("fp32" if device.type == "cpu" else "bf16")
+    return TorchBackend(spec, checkpoint, device=device, precision=precision)

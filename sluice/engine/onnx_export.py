@@ -1,0 +1,118 @@
+"""Exports an encoder's classification checkpoint to ONNX and quantizes its weights to int8.
+
+The result runs in ONNX Runtime on any CPU: weights are int8 per output channel, activations are quantized on the fly.
+Weights use seven bits (`reduce_range`), because CPUs without VNNI add u8 x s8 products in sixteen bits and overflow.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+INPUT_NAMES = ("input_ids", "attention_mask")
+OUTPUT_NAME = "logits"
+ENCODER_TYPES = frozenset({"bert", "distilbert", "mobilebert"})
+_OPSET = 18
+_SAMPLE_SHAPE = (2, 16)
+
+
+class NotExportable(Exception):
+    """The checkpoint is no encoder that this module knows how to export; serve it through torch instead."""
+
+
+class _Classifier(nn.Module):
+    """The model with two tensors in and one out, so that the exported graph has exactly these."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits
+
+
+def export_int8(checkpoint: Path, destination: Path) -> Path:
+    """Writes the int8 ONNX file of a sequence-classification checkpoint and returns `destination`.
+
+    Inputs `input_ids` and `attention_mask` are int64 of shape batch x tokens, both free; output `logits` is float32
+    of shape batch x labels. The file appears whole or not at all: it is written beside its place and renamed.
+    Raises NotExportable for an architecture other than BERT, DistilBERT and MobileBERT, and OSError when the
+    checkpoint cannot be read or the destination's directory cannot be written.
+    """
+    model = _load(checkpoint)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as folder:
+        plain = Path(folder, "model.onnx")
+        quantized = Path(folder, "model_int8.onnx")
+        with _quiet():
+            _export(model, plain)
+            _quantize(plain, quantized)
+        os.replace(quantized, destination)
+    return destination
+
+
+def _load(checkpoint: Path) -> Any:
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
+    if config.model_type not in ENCODER_TYPES:
+        known = ", ".join(sorted(ENCODER_TYPES))
+        raise NotExportable(f"{checkpoint} is of type {config.model_type}; int8 export knows {known}")
+    model = AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
+    )
+    return model.eval()
+
+
+def _export(model: Any, file: Path) -> None:
+    ids = torch.randint(5, 100, _SAMPLE_SHAPE)
+    mask = torch.ones_like(ids)
+    mask[1, _SAMPLE_SHAPE[1] // 2 :] = 0
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    tokens = torch.export.Dim("tokens", min=2, max=model.config.max_position_embeddings)
+    shape = {0: batch, 1: tokens}
+    program = torch.onnx.export(
+        _Classifier(model),
+        (ids, mask),
+        input_names=list(INPUT_NAMES),
+        output_names=[OUTPUT_NAME],
+        dynamic_shapes=(shape, shape),
+        opset_version=_OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None  # noqa: S101 - with dynamo=True a program always comes back
+    program.save(file, external_data=False)
+
+
+def _quantize(plain: Path, quantized: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = plain.with_name("prepared.onnx")
+    quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+    quantize_dynamic(prepared, quantized, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds back what torch's and ONNX Runtime's exporters say on every run, whatever the model."""
+    root = logging.getLogger()
+    level = root.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        root.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            root.setLevel(level)

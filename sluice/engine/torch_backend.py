@@ -1,0 +1,106 @@
+"""A checkpoint on a torch device, in full or reduced precision. It runs everywhere torch does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from sluice.engine.checkpoint import Checkpoint
+from sluice.engine.classification import classify
+from sluice.engine.tokens import tokenize
+from sluice.errors import InvalidRequest
+from sluice.variant import Variant, variant_id
+from sluice.worker.backend import Item, ModelSpec, Output
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "mixed": torch.float32}
+_WARM_UP_BATCHES = (1, 8)
+
+
+class TorchBackend:
+    """Text classification by a transformers model. `mixed` keeps fp32 weights and computes in bf16 by autocast."""
+
+    def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device, precision: str) -> None:
+        if precision not in DTYPES:
+            raise InvalidRequest(f"precision '{precision}' is none of {', '.join(DTYPES)}", field="precision")
+        self._checkpoint = checkpoint
+        self._device = device
+        self._mixed = precision == "mixed"
+        if spec.threads and device.type == "cpu":
+            torch.set_num_threads(spec.threads)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.path,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=DTYPES[precision],
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+        wrong = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
+        if wrong:
+            problem = f"does not fit config.json: {', '.join(wrong[:3])}"
+            raise InvalidRequest(f"{checkpoint.path / 'model.safetensors'} {problem}", field="checkpoint")
+        self._model = model.to(device).eval()
+        self.variant = Variant(
+            id=variant_id(spec.model, spec.tier, precision),
+            model=spec.model,
+            tier=spec.tier,
+            task=checkpoint.task,
+            device=device.type,
+            precision=precision,
+            labels=checkpoint.labels,
+            max_tokens=checkpoint.max_tokens,
+            max_batch_size=spec.max_batch_size,
+            quality=checkpoint.quality,
+            quality_by_complexity=checkpoint.quality_by_complexity,
+        )
+
+    def warm_up(self) -> None:
+        """Run small batches, so that the first request finds kernels and memory ready."""
+        for size in _WARM_UP_BATCHES:
+            for output in self.execute([Item("warm up")] * size):
+                if isinstance(output, Exception):
+                    raise output
+
+    def execute(self, items: Sequence[Item]) -> list[Output]:
+        """Classify; the padded length is the longest item's."""
+        outputs: list[Output | None] = [None] * len(items)
+        tokens = tokenize(self._checkpoint, items, outputs=outputs, framework="pt")
+        if tokens is not None:
+            inputs = {name: tensor.to(self._device) for name, tensor in tokens.inputs.items()}
+            with torch.inference_mode(), self._autocast():
+                logits = self._model(**inputs).logits
+            classify(logits.float().cpu().numpy(), items, tokens.places, self._checkpoint.labels, outputs)
+        return [output for output in outputs if output is not None]
+
+    def close(self) -> None:
+        """Drop the weights and give device memory back."""
+        del self._model
+        if self._device.type != "cpu":
+            torch.accelerator.empty_cache()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._mixed:
+            return torch.autocast(self._device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `name` means; `auto` is the accelerator if there is one, else the CPU.
+
+    Raises InvalidRequest when torch has no such device here.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator if accelerator is not None else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidRequest(
+            f"device '{name}' cannot be used: {' '.join(str(error).split())}", field="device"
+        ) from error
+    return device

@@ -1,0 +1,67 @@
+"""When a batch goes, and from which queue."""
+
+from __future__ import annotations
+
+from services.router.dispatch_policy import choose, is_worth_gathering, may_dispatch_at
+from services.router.request import Request, Ticket
+from services.router.variant_queue import VariantQueue
+
+
+def queue_of(name: str, *tickets: tuple[float, bool, float]) -> VariantQueue:
+    queue = VariantQueue(name)
+    for number, (deadline, hot, now) in enumerate(tickets):
+        request = Request(model="m", text="t", deadline=deadline)
+        queue.push(Ticket(number, request, lambda outcome: None, hot=hot, now=now))
+    return queue
+
+
+def pick(*queues: VariantQueue, idle: bool, now: float = 0.0, max_items: int = 8) -> tuple[str | None, float]:
+    choice = choose(queues, idle=idle, max_items=max_items, batch_timeout_s=0.05, now=now)
+    return (choice.queue.variant_id if choice.queue else None), choice.look_again_at
+
+
+def test_an_idle_worker_takes_cold_work_at_once() -> None:
+    assert pick(queue_of("a", (9, False, 0.0)), idle=True)[0] == "a"
+
+
+def test_cold_work_lingers_behind_a_running_batch_until_its_time_is_up() -> None:
+    queue = queue_of("a", (9, False, 1.0))
+    assert pick(queue, idle=False, now=1.01) == (None, 1.05)
+    assert pick(queue, idle=False, now=1.05)[0] == "a"
+
+
+def test_hot_work_never_lingers() -> None:
+    assert pick(queue_of("a", (9, True, 0.0)), idle=False)[0] == "a"
+
+
+def test_a_full_batch_never_lingers() -> None:
+    full = queue_of("a", *((9.0, False, 0.0) for _ in range(8)))
+    assert pick(full, idle=False)[0] == "a"
+
+
+def test_a_hot_request_of_one_variant_goes_before_cold_ones_of_another() -> None:
+    assert pick(queue_of("a", (1, False, 0.0)), queue_of("b", (9, True, 0.0)), idle=True)[0] == "b"
+
+
+def test_the_earliest_deadline_decides_between_variants() -> None:
+    assert pick(queue_of("a", (5, False, 0.0)), queue_of("b", (3, False, 0.0)), idle=True)[0] == "b"
+
+
+def test_a_suspect_waits_for_a_worker_that_has_nothing_else() -> None:
+    queue = VariantQueue("a")
+    suspect = Ticket(1, Request(model="m", text="t", deadline=9), lambda outcome: None, hot=True, now=0.0)
+    suspect.attempts = 1
+    queue.push(suspect)
+    assert pick(queue, idle=False) == (None, float("inf"))
+    assert pick(queue, idle=True)[0] == "a"
+
+
+def test_nothing_waiting_means_nothing_to_look_for() -> None:
+    assert pick(VariantQueue("a"), idle=True) == (None, float("inf"))
+    assert may_dispatch_at(VariantQueue("a"), idle=False, max_items=8, batch_timeout_s=0.05) == float("inf")
+
+
+def test_gathering_pays_only_when_company_is_expected() -> None:
+    assert not is_worth_gathering(1_000, 0.001)
+    assert is_worth_gathering(4_000, 0.001)
+    assert not is_worth_gathering(1e9, 0.0)
