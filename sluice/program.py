@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from sluice import logs
 from sluice.config import ConfigError, Section, SectionType, TelemetryConfig, load, read_file
+from sluice.orphan import end_with_parent
 from sluice.telemetry import Tracing
 
 Run = Callable[[SectionType, Tracing], Awaitable[None]]
@@ -20,6 +21,7 @@ def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     A wrong setting ends it with status 2 and one line on standard error that names the key.
     """
     environ = os.environ  # noqa: TID251  the one reading of the environment in a service
+    end_with_parent(environ)
     try:
         file = read_file(environ)
         telemetry = load("telemetry", TelemetryConfig, file=file, environ=environ)

@@ -11,11 +11,10 @@ from sluice.errors import InvalidRequest
 MessageType = TypeVar("MessageType", bound=Message)
 
 
-def parse(kind: type[MessageType], data: bytes) -> MessageType:
+def parse(kind: type[MessageType], data: bytes, *, field: str = "text") -> MessageType:
     """`data` as a message of `kind`. Raises InvalidRequest for bytes that are none, invalid UTF-8 included."""
     try:
         return kind.FromString(data)
     except (DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(
-            f"the message cannot be read as {kind.DESCRIPTOR.full_name}: {error}", field="text"
-        ) from error
+        name = kind.DESCRIPTOR.full_name
+        raise InvalidRequest(f"the message cannot be read as {name}: {error}", field=field) from error

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from services.router.request import Answer, Request
@@ -28,6 +32,20 @@ class RequestSpans:
             f"{self._service}/{method}", kind=SpanKind.SERVER, traceparent=traceparent, attributes=attributes
         )
         return traceparent_of(span), span
+
+    @contextmanager
+    def recording(self, span: Span | None, request: Request) -> Iterator[Callable[[Answer], None]]:
+        """End `span`, if there is one, with what comes of the block: the answer it records, an error, or departure."""
+        try:
+            yield (lambda answer: self.answer(span, request, answer)) if span is not None else _nothing
+        except SluiceError as error:
+            if span is not None:
+                self.fail(span, error)
+            raise
+        except asyncio.CancelledError:
+            if span is not None:
+                self.cancelled(span)
+            raise
 
     def answer(self, span: Span, request: Request, answer: Answer) -> None:
         """The request was answered."""
@@ -64,3 +82,7 @@ class RequestSpans:
         span.set_attribute("rpc.response.status_code", "CANCELLED")
         span.set_attribute("error.type", str(Reason.CANCELLED))
         span.end()
+
+
+def _nothing(answer: Answer) -> None:
+    del answer

@@ -5,7 +5,6 @@ Handlers take raw bytes, so that a message which cannot be read is refused with 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -46,27 +45,23 @@ class InferenceServicer:
 
     async def infer(self, data: bytes, context: Context) -> bytes:
         """Answer one text."""
-        span = None
         try:
             message = parse(inference_pb2.InferRequest, data)
             remaining_s = context.time_remaining()
             if remaining_s is None:
                 remaining_s = self._router.config.default_timeout_s
-            traceparent, span = self._spans.begin("Infer", traceparent_in(context))
-            request = to_request(message, deadline=time.monotonic() + remaining_s, traceparent=traceparent)
-            answer = await self._router.infer(request)
+            request = to_request(message, deadline=time.monotonic() + remaining_s, traceparent=traceparent_in(context))
+            request.traceparent, span = self._spans.begin("Infer", request.traceparent)
+            if span is None:
+                answer = await self._router.infer(request)
+            else:
+                with self._spans.recording(span, request) as record:
+                    answer = await self._router.infer(request)
+                    record(answer)
         except SluiceError as error:
-            if span is not None:
-                self._spans.fail(span, error)
             await abort(context, error)
-        except asyncio.CancelledError:
-            if span is not None:
-                self._spans.cancelled(span)
-            raise
         response = inference_pb2.InferResponse()
         fill_response(response, answer, request.request_id)
-        if span is not None:
-            self._spans.answer(span, request, answer)
         return response.SerializeToString()
 
     async def infer_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:

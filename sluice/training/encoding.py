@@ -43,8 +43,9 @@ def encode(messages: Sequence[Message], tokenizer: Any, labels: Sequence[str]) -
     rows = tokenizer([message.text for message in messages], truncation=True)["input_ids"]
     lengths = torch.tensor([len(row) for row in rows])
     ids = torch.full((len(rows), int(lengths.max())), tokenizer.pad_token_id, dtype=torch.int16)
-    for row, tokens in enumerate(rows):
-        ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int16)
+    ids[torch.arange(ids.shape[1])[None, :] < lengths[:, None]] = torch.tensor(
+        [token for row in rows for token in row], dtype=torch.int16
+    )
     places = {label: place for place, label in enumerate(labels)}
     targets = torch.tensor([places[message.label] for message in messages])
     return Encoded(ids=ids, lengths=lengths, labels=targets, pad_id=tokenizer.pad_token_id)

@@ -1,7 +1,8 @@
 """The grammar turns a plan into a message and works out, while it does so, which intent the message ends with.
 
 The state of a message is a stack of intents: a request lays the first, a change of mind lays another on top, and a
-revert takes the top one off. What lies on top at the end is the label. Mentions never name the label.
+revert takes the top one off; a redo puts that one back, and a restoration lays the first once more. What lies on top
+at the end is the label. Mentions never name the label.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class _Draft:
         self.rng = rng
         self.labels = labels
         self.stack: list[str] = []
+        self.undone = ""
         self.options: tuple[str, ...] = ()
         self.core: list[SentencePlan] = []
         self.around: list[SentencePlan] = []
@@ -73,8 +75,11 @@ class _Draft:
         if kind == "repick":
             self.pick("repick")
         elif kind == "revert":
-            self.stack.pop()
+            self.undone = self.stack.pop()
             self.core.append(SentencePlan(frame="revert"))
+        elif kind in ("redo", "restore"):
+            self.stack.append(self.undone if kind == "redo" else self.stack[0])
+            self.core.append(SentencePlan(frame=kind))
         else:
             intent = self.other_than(self.stack[-1])
             self.stack.append(intent)

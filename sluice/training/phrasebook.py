@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from random import Random
+from string import ascii_uppercase
 from typing import Any
 
 import yaml
 
 LANGUAGES = ("en", "zh")
+_BRANDED = frozenset({"item", "item2"})
+_BRAND_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class Novelty:
 
 
 SEEN = Novelty()
-HELD_OUT = Novelty(live=1.0, other=0.5, frame=0.3, slot=1.0)
+HELD_OUT = Novelty(live=1.0, other=0.5, frame=0.2, slot=1.0)
 
 
 class Phrasebook:
@@ -59,10 +62,16 @@ class Phrasebook:
     def slot(self, rng: Random, *, name: str, language: str, held_out: float) -> str:
         """Returns a value of a slot; raises KeyError when no such slot is known."""
         pattern = self._frames["patterns"].get(name)
-        if pattern is None:
-            return rng.choice(_pool(rng, self._frames["slots"][language][name], held_out))
-        text = rng.choice(_pool(rng, pattern, held_out))
-        return "".join(str(rng.randrange(10)) if char == "9" else char for char in text)
+        if pattern is not None:
+            return "".join(_draw_sign(rng, char) for char in rng.choice(_pool(rng, pattern, held_out)))
+        value = rng.choice(_pool(rng, self._frames["slots"][language][name], held_out))
+        if name in _BRANDED and rng.random() < _BRAND_SHARE:
+            return f"{self._brand(rng, language)} {value}" if language == "en" else self._brand(rng, language) + value
+        return value
+
+    def _brand(self, rng: Random, language: str) -> str:
+        name = "".join(rng.choices(self._frames["syllables"][language], k=rng.choice((2, 3))))
+        return name.capitalize()
 
     def circumstance(self, rng: Random, *, number: int, kind: str, language: str) -> str:
         """Returns a template that states condition `number` (`if`) or tells whether it holds (`true`, `false`)."""
@@ -82,6 +91,12 @@ class Phrasebook:
     def count(self, count: int, *, language: str) -> str:
         """Returns the word for two, three or four options."""
         return self._frames["places"][language]["counts"][count - 2]
+
+
+def _draw_sign(rng: Random, char: str) -> str:
+    if char == "9":
+        return str(rng.randrange(10))
+    return rng.choice(ascii_uppercase) if char == "&" else char
 
 
 def _chance(rng: Random, probability: float) -> bool:

@@ -26,7 +26,7 @@ ASIDES = ("background", "venting")
 MANNERS = ("typos", "code_switch")
 """How the message is written."""
 _CORE_WEIGHTS = {"plain": 2, "contrast": 2, "double_negation": 1, "offer": 2, "options": 4, "condition": 3}
-_MAX_UPDATES = 3
+_MAX_UPDATES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,11 @@ class Plan:
 
     core: str
     updates: tuple[str, ...]
-    """Changes of mind after the request, in order: `correction`, `repick` or `revert`."""
+    """Changes of mind after the request, in order.
+
+    `correction` and `repick` put another intent in force, `revert` takes the last change back, `redo` makes that
+    change after all, and `restore` returns to the first request.
+    """
     extras: tuple[str, ...]
     """Mentions, asides and manners, each at most once."""
 
@@ -57,7 +61,7 @@ def draw(rng: Random, complexity: int) -> Plan:
     affordable = [name for name, constructs in CORES.items() if len(constructs) <= complexity]
     core = rng.choices(affordable, [_CORE_WEIGHTS[name] for name in affordable])[0]
     left = complexity - len(CORES[core])
-    updates = _draw_updates(rng, core, min(left, _MAX_UPDATES, rng.randrange(left + 1)))
+    updates = _draw_updates(rng, core, min(left, _MAX_UPDATES, rng.randint(left // 3, left)))
     extras = rng.sample(MENTIONS + ASIDES + MANNERS, left - len(updates))
     return Plan(core=core, updates=updates, extras=tuple(extras))
 
@@ -68,7 +72,11 @@ def _draw_updates(rng: Random, core: str, count: int) -> tuple[str, ...]:
         kinds = ["correction"]
         if core == "options":
             kinds.append("repick")
-        if updates and updates[-1] != "revert":
-            kinds.append("revert")
+        if updates and updates[-1] in ("correction", "repick"):
+            kinds += ["revert", "revert"]
+        if len(updates) > 1 and updates[-1] != "restore":
+            kinds.append("restore")
+        if updates and updates[-1] == "revert":
+            kinds.append("redo")
         updates.append(rng.choice(kinds))
     return tuple(updates)

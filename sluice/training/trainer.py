@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from sluice.training.encoding import Encoded, shuffled_rows
@@ -18,13 +19,22 @@ from sluice.training.recipe import Recipe
 _WARMUP_SHARE = 0.05
 _FINAL_SHARE = 0.02
 _MAX_GRADIENT_NORM = 1.0
+_MAX_DISTURBED = 0.15
 
 Progress = Callable[[int, float], None]
 """Called after each step with the step's number and its loss, which is NaN between two readings of the device."""
 
 
 def train(
-    model: Any, recipe: Recipe, data: Encoded, *, device: torch.device, steps: int, seed: int, progress: Progress
+    model: Any,
+    recipe: Recipe,
+    data: Encoded,
+    *,
+    device: torch.device,
+    steps: int,
+    seed: int,
+    mask_id: int,
+    progress: Progress,
 ) -> None:
     """Trains `model` in place for `steps` batches of `data`; leaves it on `device` in evaluation mode."""
     torch.manual_seed(seed)
@@ -35,6 +45,7 @@ def train(
     batches = shuffled_rows(data, recipe.batch_size, Random(seed))  # noqa: S311 - order of texts, no secret
     for step in range(1, steps + 1):
         ids, mask, labels = data.batch(next(batches), device)
+        ids = _disturb(ids, mask, vocabulary=model.config.vocab_size, mask_id=mask_id)
         with autocast(device):
             logits = model(input_ids=ids, attention_mask=mask).logits
         loss = functional.cross_entropy(logits.float(), labels)
@@ -47,6 +58,21 @@ def train(
         progress(step, loss.item() if step % 50 == 0 or step == steps else math.nan)
     balance.close()
     model.eval()
+
+
+def _disturb(ids: Tensor, mask: Tensor, *, vocabulary: int, mask_id: int) -> Tensor:
+    """Replaces some tokens of half of the texts by a mask or by any other token.
+
+    A model that must do without some words learns to use all of them, which is what carries over to phrasings that
+    it never saw. The first and last token of a text stay.
+    """
+    rate = (torch.rand(ids.shape[0], 1, device=ids.device) - 0.5).clamp(min=0) * 2 * _MAX_DISTURBED
+    inner = mask.bool() & torch.roll(mask, -1, dims=1).bool()
+    inner[:, 0] = inner[:, -1] = False
+    hit = (torch.rand(ids.shape, device=ids.device) < rate) & inner
+    noise = torch.randint(5, vocabulary, ids.shape, device=ids.device)
+    noise[torch.rand(ids.shape, device=ids.device) < 0.5] = mask_id
+    return torch.where(hit, noise, ids)
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:

@@ -53,7 +53,11 @@ def test_among_variants_of_a_tier_the_shortest_backlog_wins_and_ties_go_by_name(
     backlog = {"m/a": 3.0, "m/b": 1.0}
     for lengths, expected in ((backlog, "m/b"), ({"m/a": 1.0, "m/b": 1.0}, "m/a")):
         chosen = assign(
-            QueryClass.SIMPLE, Tier.UNSPECIFIED, serving=serving, offered=frozenset({Tier.LIGHT}), backlog=lengths.__getitem__
+            QueryClass.SIMPLE,
+            Tier.UNSPECIFIED,
+            serving=serving,
+            offered=frozenset({Tier.LIGHT}),
+            backlog=lengths.__getitem__,
         )
         assert chosen is not None
         assert chosen.variant_id == expected

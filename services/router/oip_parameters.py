@@ -1,0 +1,90 @@
+"""An Open Inference Protocol request's parameters: what they ask of the router. Polarities differ, so each is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from services.router.request import DEFAULT_PRIORITY
+from sluice.errors import InvalidRequest
+from sluice.open_inference import grpc_service_pb2 as oip_pb2
+from sluice.tier import QueryClass, Tier
+
+Choice = TypeVar("Choice", QueryClass, Tier)
+
+_LEAST_IMPORTANT = 10
+_CLASSES = {query_class.label: query_class for query_class in QueryClass if query_class}
+_TIERS = {tier.label: tier for tier in Tier if tier}
+
+
+@dataclass(slots=True, kw_only=True)
+class Parameters:
+    """What the parameters say; `timeout_s` is None without one."""
+
+    priority: float = DEFAULT_PRIORITY
+    query_class: QueryClass = QueryClass.UNSPECIFIED
+    minimum_tier: Tier = Tier.UNSPECIFIED
+    truncate: bool = False
+    timeout_s: float | None = None
+
+
+def read_parameters(sent: Mapping[str, oip_pb2.InferParameter]) -> Parameters:
+    """The request's parameters. Raises InvalidRequest for one that is known and wrong; unknown ones are ignored."""
+    read = Parameters()
+    for name, parameter in sent.items():
+        value = _value(parameter)
+        field = f"parameters.{name}"
+        if name == "request_priority":
+            read.priority = _number(value, field)
+            if not 0.0 <= read.priority <= 1.0:
+                raise InvalidRequest(f"request_priority is {value}, and must lie in [0, 1]", field=field)
+        elif name == "priority":
+            read.priority = priority_of_rank(_whole(value, field))
+        elif name == "timeout":
+            read.timeout_s = _whole(value, field) / 1e6 or None
+        elif name == "query_class":
+            read.query_class = _one_of(_CLASSES, value, field)
+        elif name == "minimum_tier":
+            read.minimum_tier = _one_of(_TIERS, value, field)
+        elif name == "truncate":
+            read.truncate = value is True or value == "true"
+    return read
+
+
+def priority_of_rank(rank: int) -> float:
+    """A rank as other servers count it (1 is the most important, 0 the server's default) as a priority in [0, 1].
+
+    Ranks 1 to 10 are spread evenly from 1 down to 0; greater ones are as little important as the tenth.
+    """
+    if rank == 0:
+        return DEFAULT_PRIORITY
+    return 1.0 - (min(rank, _LEAST_IMPORTANT) - 1) / (_LEAST_IMPORTANT - 1)
+
+
+def _value(parameter: oip_pb2.InferParameter) -> bool | int | float | str | None:
+    kind = parameter.WhichOneof("parameter_choice")
+    return getattr(parameter, kind) if kind else None
+
+
+def _number(value: object, field: str) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InvalidRequest(f"{field} is {value!r}, and must be a number", field=field) from None
+
+
+def _whole(value: object, field: str) -> int:
+    try:
+        number = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        number = -1
+    if number < 0 or isinstance(value, bool):
+        raise InvalidRequest(f"{field} is {value!r}, and must be a whole number, not negative", field=field)
+    return int(number)
+
+
+def _one_of(names: Mapping[str, Choice], value: object, field: str) -> Choice:
+    if value not in names:
+        raise InvalidRequest(f"{field} is {value!r}, and must be one of {', '.join(names)}", field=field)
+    return names[str(value)]

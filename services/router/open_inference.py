@@ -1,0 +1,203 @@
+"""The Open Inference Protocol's face of the router: the same core, spoken to by stock clients.
+
+ModelInfer answers all texts of a request or fails with the first failure's status: the protocol has no place for a
+status of one row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from services.router.oip_parameters import Parameters, read_parameters
+from services.router.parsing import parse
+from services.router.request import Answer, Request
+from services.router.request_span import RequestSpans
+from services.router.router import Router
+from services.router.servicer import traceparent_in
+from services.router.tensors import INPUT, LABEL, OUTPUTS, SCORE, read_texts, write_outputs
+from sluice import __version__
+from sluice.errors import InvalidRequest, SluiceError, UnknownModel
+from sluice.open_inference import grpc_service_pb2 as oip_pb2
+from sluice.status import abort
+
+SERVICE = "inference.GRPCInferenceService"
+EXTENSIONS = ("request_priority", "query_class", "minimum_tier", "truncate", "timeout", "priority")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class OpenInferenceServicer:
+    """Translates between the protocol and `Router`."""
+
+    def __init__(self, router: Router, spans: RequestSpans) -> None:
+        self._router = router
+        self._spans = spans
+
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """What the server is given. ModelInfer's bytes stay bytes until we read them."""
+        questions: dict[str, tuple[Any, Any]] = {
+            "ServerLive": (self.server_live, oip_pb2.ServerLiveRequest),
+            "ServerReady": (self.server_ready, oip_pb2.ServerReadyRequest),
+            "ModelReady": (self.model_ready, oip_pb2.ModelReadyRequest),
+            "ServerMetadata": (self.server_metadata, oip_pb2.ServerMetadataRequest),
+            "ModelMetadata": (self.model_metadata, oip_pb2.ModelMetadataRequest),
+        }
+        methods = {
+            name: grpc.unary_unary_rpc_method_handler(
+                answer, request_deserializer=kind.FromString, response_serializer=_serialize
+            )
+            for name, (answer, kind) in questions.items()
+        }
+        methods["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self.model_infer)
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def server_live(self, request: oip_pb2.ServerLiveRequest, context: Context) -> Message:
+        """An answer is life."""
+        del request, context
+        return oip_pb2.ServerLiveResponse(live=True)
+
+    async def server_ready(self, request: oip_pb2.ServerReadyRequest, context: Context) -> Message:
+        """Whether requests are welcome."""
+        del request, context
+        return oip_pb2.ServerReadyResponse(ready=self._router.ready)
+
+    async def model_ready(self, request: oip_pb2.ModelReadyRequest, context: Context) -> Message:
+        """Whether any tier serves the model."""
+        del context
+        return oip_pb2.ModelReadyResponse(ready=request.name in self._router.models())
+
+    async def server_metadata(self, request: oip_pb2.ServerMetadataRequest, context: Context) -> Message:
+        """The server's name."""
+        del request, context
+        return oip_pb2.ServerMetadataResponse(name="sluice", version=__version__, extensions=EXTENSIONS)
+
+    async def model_metadata(self, request: oip_pb2.ModelMetadataRequest, context: Context) -> Message:
+        """The model's tensors and variants."""
+        variants = self._router.models().get(request.name)
+        if not variants:
+            await abort(context, UnknownModel(f"no worker serves a model named '{request.name}'", field="name"))
+        metadata = oip_pb2.ModelMetadataResponse.TensorMetadata
+        return oip_pb2.ModelMetadataResponse(
+            name=request.name,
+            versions=[variant.id for variant in variants],
+            platform="sluice",
+            inputs=[metadata(name=INPUT, datatype="BYTES", shape=[-1])],
+            outputs=[
+                metadata(name=LABEL, datatype="BYTES", shape=[-1]),
+                metadata(name=SCORE, datatype="FP32", shape=[-1]),
+            ],
+            properties={one.id: f"{one.tier.label} {one.device} {one.precision}" for one in variants},
+        )
+
+    async def model_infer(self, data: bytes, context: Context) -> bytes:
+        """Answer the texts of one request."""
+        try:
+            message = parse(oip_pb2.ModelInferRequest, data, field="inputs")
+            texts = read_texts(message)
+            wanted = _wanted(message)
+            parameters = read_parameters(message.parameters) if message.parameters else Parameters()
+            deadline = self._deadline(parameters, context)
+            traceparent = traceparent_in(context)
+            if len(texts) == 1:
+                answers: Sequence[Answer] = [await self._answer(message, texts[0], parameters, deadline, traceparent)]
+            else:
+                answers = await self._answer_all(message, texts, parameters, deadline, traceparent)
+            return _to_response(message, answers, wanted).SerializeToString()
+        except SluiceError as error:
+            await abort(context, error)
+
+    def _deadline(self, parameters: Parameters, context: Context) -> float:
+        remaining_s = context.time_remaining()
+        limits_s = [limit for limit in (remaining_s, parameters.timeout_s) if limit is not None]
+        return time.monotonic() + (min(limits_s) if limits_s else self._router.config.default_timeout_s)
+
+    async def _answer_all(
+        self,
+        message: oip_pb2.ModelInferRequest,
+        texts: Sequence[str],
+        parameters: Parameters,
+        deadline: float,
+        traceparent: str,
+    ) -> Sequence[Answer]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._answer(message, text, parameters, deadline, traceparent)) for text in texts
+                ]
+        except* SluiceError as errors:
+            raise _first(errors) from None
+        return [task.result() for task in tasks]
+
+    async def _answer(
+        self,
+        message: oip_pb2.ModelInferRequest,
+        text: str,
+        parameters: Parameters,
+        deadline: float,
+        traceparent: str,
+    ) -> Answer:
+        traceparent, span = self._spans.begin("ModelInfer", traceparent)
+        request = Request(
+            model=message.model_name,
+            text=text,
+            deadline=deadline,
+            priority=parameters.priority,
+            query_class=parameters.query_class,
+            minimum_tier=parameters.minimum_tier,
+            truncate=parameters.truncate,
+            request_id=message.id,
+            traceparent=traceparent,
+        )
+        with self._spans.recording(span, request) as record:
+            answer = await self._router.infer(request)
+            record(answer)
+        if not answer.result.HasField("classification"):
+            raise InvalidRequest(f"model '{request.model}' does not classify", field="model_name")
+        return answer
+
+
+def _wanted(message: oip_pb2.ModelInferRequest) -> Sequence[str]:
+    if not message.outputs:
+        return OUTPUTS
+    names = [output.name for output in message.outputs]
+    unknown = sorted(set(names) - set(OUTPUTS))
+    if unknown:
+        raise InvalidRequest(f"there is no output '{unknown[0]}'; there are {', '.join(OUTPUTS)}", field="outputs.name")
+    return names
+
+
+def _to_response(
+    message: oip_pb2.ModelInferRequest, answers: Sequence[Answer], wanted: Sequence[str]
+) -> oip_pb2.ModelInferResponse:
+    first = answers[0]
+    response = oip_pb2.ModelInferResponse(model_name=first.variant.model, model_version=first.variant.id, id=message.id)
+    parameters = response.parameters
+    parameters["tier"].string_param = first.variant.tier.label
+    parameters["worker"].string_param = first.worker
+    parameters["queue_ms"].double_param = first.queue_s * 1000
+    parameters["compute_ms"].double_param = first.compute_s * 1000
+    if first.degraded_from:
+        parameters["degraded_from"].string_param = first.degraded_from.label
+    if first.trace_id:
+        parameters["trace_id"].string_param = first.trace_id
+    results = [answer.result.classification for answer in answers]
+    write_outputs(response, [one.label for one in results], [one.score for one in results], wanted=wanted)
+    return response
+
+
+def _first(errors: BaseExceptionGroup[SluiceError]) -> SluiceError:
+    found: BaseException = errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    if not isinstance(found, SluiceError):
+        raise found
+    return found
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()

@@ -1,0 +1,56 @@
+"""`sluice degrade`: the operator's hand on the three levels, for a limited time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import grpc
+
+from sluice.cli.mesh import DEFAULT_LISTEN
+from sluice.fleet_wire import directive_from_proto
+from sluice.status import duration
+from sluice.tier import Level
+from sluice.v1 import degradation_pb2
+from sluice.v1 import governor_service_pb2 as governor_pb2
+from sluice.v1 import governor_service_pb2_grpc as governor_grpc
+
+LEVELS = {level.name.lower(): level for level in Level}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    default = DEFAULT_LISTEN["governor"]
+    parser.add_argument("--governor", default=default, help="the governor's address (default: %(default)s)")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--level", action="append", choices=LEVELS, help="a level to put in force; may be repeated")
+    what.add_argument("--clear", action="store_true", help="end the override")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the work concerned (default: %(default)s)")
+    parser.add_argument("--admit", type=float, default=0.5, help="factor on the admission limit (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long (default: %(default)s)")
+    parser.add_argument("--reason", default="", help="why, for the log")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Set or clear the override; prints the directive in force."""
+    request = governor_pb2.SetDegradationRequest(reason=options.reason)
+    if not options.clear:
+        levels = sorted({LEVELS[name] for name in options.level})
+        wanted = degradation_pb2.Degradation(
+            levels=[level.value for level in levels],  # type: ignore[misc]
+            offload_share=options.share if Level.OFFLOAD in levels else 0.0,
+            lighten_share=options.share if Level.LIGHTEN in levels else 0.0,
+            admit_scale=options.admit if Level.ADMIT in levels else 1.0,
+        )
+        request.degradation.CopyFrom(wanted)
+        request.duration.CopyFrom(duration(options.seconds))
+    with grpc.insecure_channel(options.governor) as channel:
+        try:
+            response = governor_grpc.GovernorServiceStub(channel).SetDegradation(request, timeout=5.0)
+        except grpc.RpcError as error:
+            print(f"{error.code().name}: {error.details()}", file=sys.stderr)
+            return 1
+    directive = directive_from_proto(response.directive)
+    names = ", ".join(level.name.lower() for level in directive.levels) or "full service"
+    print(f"{names}  (revision {directive.revision}: {directive.reason})")
+    return 0

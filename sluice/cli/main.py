@@ -1,0 +1,60 @@
+"""The `sluice` command: one subcommand a file, imported only when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import inspect
+import sys
+from collections.abc import Sequence
+
+from sluice.config import ConfigError
+
+COMMANDS = {
+    "up": "run a whole mesh on this machine until Ctrl-C",
+    "infer": "ask a running mesh",
+    "top": "show the fleet live in the terminal",
+    "degrade": "put a degradation level in force for a while, or end that",
+    "demo": "start a mesh, send it the example requests, report, and stop it",
+}
+EXAMPLES = """examples:
+  sluice up                                      start the four services on loopback
+  sluice infer "where is my parcel?"             ask them
+  sluice infer - --json < texts.txt              one text a line, one JSON object a line
+  sluice top                                     see workers, tiers, queues and the level
+  sluice degrade --level offload --seconds 30    rehearse a level
+  sluice demo                                    all of it, unattended
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 failed or refused, 2 wrong usage or configuration."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="sluice",
+        description="A gRPC mesh that serves transformer models and degrades instead of failing.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # Only the command that is asked for is imported, so that --help is instant.
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == chosen:
+            command = importlib.import_module(f"sluice.cli.{name}")
+            command.add_arguments(subparser)
+    options = parser.parse_args(words)
+    try:
+        result = command.run(options)
+        return int(asyncio.run(result) if inspect.iscoroutine(result) else result)
+    except ConfigError as error:
+        print(f"sluice {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

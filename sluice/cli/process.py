@@ -1,0 +1,99 @@
+"""One service as a child process: started, watched until it is ready, and stopped for certain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from sluice.orphan import PARENT_VARIABLE
+from sluice.server import READINESS
+
+POLL_S = 0.05
+LAST_LINES = 15
+
+
+class ServiceFailed(Exception):
+    """A service ended, or did not become ready. The message holds its last log lines."""
+
+
+class ServiceProcess:
+    """`python -m services.NAME`. Its log goes to `log`, a file."""
+
+    def __init__(self, name: str, *, address: str, environ: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.address = address
+        self.log = log
+        self._environ = {**environ, PARENT_VARIABLE: str(os.getpid())}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process's id; 0 before it is started."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs or before it is started."""
+        return self._process.poll() if self._process else None
+
+    def start(self) -> None:
+        """Start it in a group of its own, so that a terminal's Ctrl-C reaches only us and we decide the order."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
+                [sys.executable, "-m", f"services.{self.name}"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environ,
+                start_new_session=True,
+            )
+
+    async def ready(self, timeout_s: float) -> None:
+        """Return when it takes work. Raises ServiceFailed when it ends first or is not ready in time."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        async with grpc.aio.insecure_channel(self.address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            while not await _is_serving(health):
+                if self.exit_code is not None:
+                    raise ServiceFailed(f"{self.name} ended with status {self.exit_code}:\n{self.last_lines()}")
+                if asyncio.get_running_loop().time() > deadline:
+                    raise ServiceFailed(f"{self.name} was not ready after {timeout_s:g} s:\n{self.last_lines()}")
+                await asyncio.sleep(POLL_S)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal if it still runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    async def ended(self, timeout_s: float) -> bool:
+        """Wait for its end; whether it came in time."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while self._process is not None and self._process.poll() is None:
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
+
+    def last_lines(self) -> str:
+        """The end of its log."""
+        if not self.log.exists():
+            return "(no log)"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(f"  {line}" for line in lines[-LAST_LINES:])
+
+
+async def _is_serving(health: health_pb2_grpc.HealthStub) -> bool:
+    try:
+        response = await health.Check(health_pb2.HealthCheckRequest(service=READINESS), timeout=1.0)
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(response.status == health_pb2.HealthCheckResponse.SERVING)

@@ -1,0 +1,100 @@
+"""`sluice top`: the fleet, live in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import grpc
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from sluice.cli.mesh import DEFAULT_LISTEN
+from sluice.fleet import Fleet, Member, Report
+from sluice.fleet_wire import fleet_from_proto
+from sluice.status import duration
+from sluice.tier import MemberKind
+from sluice.v1 import governor_service_pb2 as governor_pb2
+from sluice.v1 import governor_service_pb2_grpc as governor_grpc
+
+COLUMNS = ("member", "serves", "state", "busy", "memory", "hot", "cold", "in flight", "req/s", "obeys")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    default = DEFAULT_LISTEN["governor"]
+    parser.add_argument("--governor", default=default, help="the governor's address (default: %(default)s)")
+    parser.add_argument("--once", action="store_true", help="print one picture and end")
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Show the fleet until Ctrl-C. Returns 1 when the governor cannot be reached."""
+    try:
+        if options.once:
+            async for fleet in watch(options.governor):
+                Console().print(picture(fleet))
+                return 0
+        with Live(Text("waiting for the governor …"), auto_refresh=False, screen=True) as live:
+            async for fleet in watch(options.governor):
+                live.update(picture(fleet), refresh=True)
+    except grpc.aio.AioRpcError as error:
+        print(f"the governor at {options.governor} cannot be reached: {error.details()}", file=sys.stderr)
+        print("Start a mesh with: sluice up", file=sys.stderr)
+        return 1
+    except asyncio.CancelledError:
+        return 0
+    return 0
+
+
+async def watch(governor: str) -> AsyncIterator[Fleet]:
+    """The fleet, whenever it changes and at least twice a second."""
+    async with grpc.aio.insecure_channel(governor) as channel:
+        stub = governor_grpc.GovernorServiceStub(channel)
+        async for response in stub.WatchFleet(governor_pb2.WatchFleetRequest(interval=duration(0.5))):
+            yield fleet_from_proto(response.fleet)
+
+
+def picture(fleet: Fleet) -> Group:
+    """One frame: the level in force, and a row for each member."""
+    directive = fleet.directive
+    levels = ", ".join(f"{level.value} {level.name.lower()}" for level in directive.levels) or "0 full service"
+    head = Text.assemble(("level ", "dim"), (levels, "bold red" if directive.levels else "bold green"))
+    head.append(f"   {directive.reason}   {len(fleet.members)} members", style="dim")
+    table = Table(box=None, pad_edge=False)
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if number < 3 else "right", no_wrap=number != 1)
+    for member in fleet.members:
+        table.add_row(*_row(member, fleet))
+    return Group(head, Text(), table)
+
+
+def _row(member: Member, fleet: Fleet) -> tuple[str, ...]:
+    obeys = "yes" if member.applied == fleet.directive.version else "not yet"
+    report = member.report
+    if report is None:
+        return (member.id, "", "joining", *[""] * 6, obeys)
+    serves = "\n".join(f"{one.tier.label}: {one.model} {one.precision} {one.device}" for one in report.variants)
+    return (
+        member.id,
+        serves,
+        "draining" if report.draining else "up",
+        _share(report.utilization),
+        _share(report.memory),
+        *_queues(member.kind, report),
+        str(report.inflight),
+        f"{report.requests_per_second:.0f}",
+        obeys,
+    )
+
+
+def _queues(kind: MemberKind, report: Report) -> tuple[str, str]:
+    # Only routers queue; a zero in a worker's row would say something that is not so.
+    return (str(report.hot_queued), str(report.cold_queued)) if kind is MemberKind.ROUTER else ("", "")
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"

@@ -1,0 +1,10 @@
+"""The Python client: `Client` for threads, `AsyncClient` for asyncio, one meaning."""
+
+from __future__ import annotations
+
+from sluice.client.aio import AsyncClient
+from sluice.client.answer import Answer
+from sluice.client.query import Query
+from sluice.client.sync import Client
+
+__all__ = ["Answer", "AsyncClient", "Client", "Query"]

@@ -1,0 +1,48 @@
+"""What a caller asks: a text and how it is to be treated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sluice.tier import QueryClass, Tier
+from sluice.v1 import inference_service_pb2 as inference_pb2
+
+NO_TIMEOUT = "a request without a deadline can wait for ever and nobody would know; give timeout_s in seconds"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One text. None leaves a choice to the mesh: the priority (0.5), the class (inferred), the client's timeout."""
+
+    text: str
+    model: str = ""
+    priority: float | None = None
+    query_class: QueryClass = QueryClass.UNSPECIFIED
+    minimum_tier: Tier = Tier.UNSPECIFIED
+    truncate: bool = False
+    top_k: int = 0
+    conversation_id: str = ""
+    request_id: str = ""
+    timeout_s: float | None = None
+
+
+def to_proto(query: Query) -> inference_pb2.InferRequest:
+    """The message that asks `query`."""
+    return inference_pb2.InferRequest(
+        model=query.model,
+        text=query.text,
+        priority=query.priority,
+        query_class=query.query_class.value,  # type: ignore[arg-type]
+        minimum_tier=query.minimum_tier.value,  # type: ignore[arg-type]
+        truncate=query.truncate,
+        top_k=query.top_k,
+        conversation_id=query.conversation_id,
+        request_id=query.request_id,
+    )
+
+
+def checked_timeout(timeout_s: float | None) -> float:
+    """A client's default timeout. Raises ValueError unless it is a positive number of seconds."""
+    if timeout_s is None or not timeout_s > 0:
+        raise ValueError(NO_TIMEOUT)
+    return timeout_s

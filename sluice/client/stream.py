@@ -1,0 +1,93 @@
+"""What is open on a stream, and the order in which outcomes are handed out. Shared by threads: sender and reader."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from threading import Condition
+from typing import Any
+
+from sluice.client.answer import Answer, from_proto
+from sluice.client.query import Query, to_proto
+from sluice.errors import SluiceError
+from sluice.status import duration, from_item_status
+from sluice.v1 import inference_service_pb2 as inference_pb2
+
+BUNDLE = 256
+Outcome = Answer | SluiceError
+
+
+class StreamBook:
+    """Turns texts into bundled messages, keeps at most `max_open` of them open, and puts outcomes back in order."""
+
+    def __init__(
+        self, texts: Iterable[str | Query], options: Mapping[str, Any], *, max_open: int, timeout_s: float
+    ) -> None:
+        self._texts = iter(texts)
+        self._options = options
+        self._max_open = max_open
+        self._timeout_s = timeout_s
+        self._changed = Condition()
+        self._numbers = itertools.count(1)
+        self._open: set[int] = set()
+        self._done: dict[int, Outcome] = {}
+        self._next = 1
+        self._closed = False
+
+    def messages(self) -> Iterator[inference_pb2.InferStreamRequest]:
+        """The stream's requests. Waits, in the sender's thread, while too many texts are open."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or len(self._open) < self._max_open)
+                if self._closed:
+                    return
+                room = min(BUNDLE, self._max_open - len(self._open))
+            queries = list(itertools.islice(self._texts, room))
+            if not queries:
+                return
+            yield self._bundle(queries)
+
+    def accept(self, response: inference_pb2.InferStreamResponse) -> Iterator[Outcome]:
+        """Take what has come; gives the outcomes that are next in order."""
+        for outcome in response.outcomes:
+            if outcome.HasField("response"):
+                self._end(outcome.id, from_proto(outcome.response))
+            else:
+                self._end(outcome.id, from_item_status(outcome.status))
+        yield from self._in_order()
+
+    def fail_open(self, error: SluiceError) -> Iterator[Outcome]:
+        """The stream broke: everything open, and everything not sent yet, ends with `error`."""
+        self.close()
+        for number in sorted(self._open):
+            self._end(number, error)
+        yield from self._in_order()
+        yield from (error for _ in self._texts)
+
+    def close(self) -> None:
+        """Send nothing more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _bundle(self, texts: Iterable[str | Query]) -> inference_pb2.InferStreamRequest:
+        message = inference_pb2.InferStreamRequest()
+        for text in texts:
+            query = text if isinstance(text, Query) else Query(text=text, **self._options)
+            timeout_s = query.timeout_s if query.timeout_s is not None else self._timeout_s
+            number = next(self._numbers)
+            message.items.add(id=number, request=to_proto(query), timeout=duration(timeout_s))
+            with self._changed:
+                self._open.add(number)
+        return message
+
+    def _end(self, number: int, outcome: Outcome) -> None:
+        with self._changed:
+            self._open.discard(number)
+            self._done[number] = outcome
+            self._changed.notify_all()
+
+    def _in_order(self) -> Iterator[Outcome]:
+        while self._next in self._done:
+            yield self._done.pop(self._next)
+            self._next += 1

@@ -1,0 +1,32 @@
+"""Fixtures that several kinds of test share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.cli.mesh import LocalMesh
+
+
+def identity(tier: str, model: str = "echo") -> dict[str, str]:
+    """A model that answers at once, as a worker's configuration names it."""
+    return {"model": model, "tier": tier, "checkpoint": "identity"}
+
+
+IDENTITY_MESH: dict[str, dict[str, Any]] = {
+    "router": {"drain_timeout_s": 5},
+    "gpu_worker": {"models": [identity("full")]},
+    "cpu_worker": {"models": [identity("light"), identity("quantized")]},
+}
+
+
+@pytest.fixture
+async def identity_mesh(tmp_path: Path) -> AsyncIterator[LocalMesh]:
+    """Four real processes that serve model `echo` in all tiers, on ports of their own."""
+    mesh = LocalMesh(IDENTITY_MESH, environ=os.environ, free_ports=True, log_directory=tmp_path)
+    async with mesh:
+        yield mesh
