@@ -24,7 +24,7 @@ class RouterConfig(Section):
     """The most items in a batch; a worker's or variant's own limit holds if it is lower."""
     batch_timeout_ms: float = Field(default=50, ge=0, le=10_000)
     """How long cold requests may wait behind a running batch for their own to fill."""
-    batch_gather_ms: float = Field(default=1, ge=0, le=100)
+    batch_gather_ms: float = Field(default=2, ge=0, le=100)
     """How long a cold request waits for company while at least two more come in that time. 0: never."""
     priority_threshold: float = Field(default=0.7, ge=0, le=1)
     """Priorities at or above it are hot."""
@@ -38,6 +38,8 @@ class RouterConfig(Section):
     """The most requests open at a time; more are refused."""
     max_open_bytes: int = Field(default=268_435_456, ge=1)
     """The most bytes of text open at a time; more are refused."""
+    endpoint_grace_s: float = Field(default=1, ge=0, le=60)
+    """How long an admitted request waits for a worker to come back when the last one for it has gone."""
     max_stream_items: int = Field(default=4_096, ge=1)
     """The most open items of one stream; the router stops reading it until some are answered."""
     drain_timeout_s: float = Field(default=10, ge=0, le=600)

@@ -22,6 +22,7 @@ from services.router.ledger import Ledger
 from services.router.query_class import infer_query_class
 from services.router.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
 from services.router.validation import validate
+from services.router.waiting_room import WaitingRoom
 from services.router.worker_link import WorkerLink
 from services.router.worker_pool import WorkerPool
 from sluice.directive import DirectiveState
@@ -72,6 +73,7 @@ class Router:
         self._directives = directives
         self._admission = Admission(max_requests=config.max_open_requests, max_bytes=config.max_open_bytes)
         self._deadlines = DeadlineWatch(self._expire, clock=clock)
+        self._waiting_room = WaitingRoom(self._give_up, grace_s=config.endpoint_grace_s)
         self._numbers = itertools.count(1)
         self._draining = False
         self._all_done = asyncio.Event()
@@ -187,6 +189,8 @@ class Router:
     def _reassign(self, ticket: Ticket) -> None:
         try:
             assignment = self._assign(ticket.request)
+        except NoEndpoint:
+            self._waiting_room.enter(ticket)
         except SluiceError as error:
             self._finish(ticket, error)
         else:
@@ -200,6 +204,7 @@ class Router:
         if ticket.state is TicketState.WAITING and ticket.variant_id:
             self.dispatcher.leave(ticket)
         ticket.state = TicketState.DONE
+        self._waiting_room.leave(ticket)
         self._deadlines.discard(ticket)
         self._admission.release(len(ticket.request.text))
         if not self._admission.requests:
@@ -211,6 +216,9 @@ class Router:
     def _expire(self, tickets: Iterable[Ticket]) -> None:
         for ticket in tickets:
             self._finish(ticket, Expired("the deadline passed before an answer came"))
+
+    def _give_up(self, ticket: Ticket) -> None:
+        self._finish(ticket, NoEndpoint(f"the workers that served '{ticket.request.model}' have gone"))
 
     def _retry(self, ticket: Ticket, why: str) -> None:
         if ticket.state is TicketState.DONE:
@@ -228,7 +236,7 @@ class Router:
         del link
         held = [one.variants.values() for one in self.pool.links() if one.up and not one.draining]
         self.view = self.view.with_workers(held)
-        for ticket in self.dispatcher.stranded(self.view.variants):
+        for ticket in (*self.dispatcher.stranded(self.view.variants), *self._waiting_room.call_all()):
             self._reassign(ticket)
         self.changed.set()
 

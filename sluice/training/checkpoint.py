@@ -44,6 +44,7 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
     weights = directory / "model.safetensors"
     state = load_file(weights)
     save_file({name: _narrow(name, tensor) for name, tensor in state.items()}, weights, metadata={"format": "pt"})
+    weights.chmod(0o644)
     config_file = directory / "config.json"
     config = json.loads(config_file.read_text(encoding="utf-8"))
     config["dtype"] = "float32"

@@ -1,0 +1,63 @@
+# Sluice. `make demo` and `make test` set up what is missing; a second run starts within seconds.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+RUN := .venv/.run
+DEV := .venv/.dev
+BUF := node_modules/.bin/buf
+
+.PHONY: help demo test up check lint-protos protos train bench-overhead clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+demo: $(RUN) ## start a mesh, send it the example requests, report, stop it
+	@$(BIN)/sluice demo
+
+test: $(DEV) check lint-protos ## lint, types, contracts, and all tests
+	@$(BIN)/python -m pytest
+
+up: $(RUN) ## keep a mesh running until Ctrl-C
+	@$(BIN)/sluice up
+
+check: $(DEV) ## lint, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+
+lint-protos: ## lint the contracts with buf, where npm is there
+	@if command -v npm >/dev/null; then \
+	  [ -x $(BUF) ] || npm ci --silent --no-audit --no-fund; $(BUF) lint; \
+	else echo "lint-protos: skipped, there is no npm"; fi
+
+protos: $(DEV) ## generate the Python code of the contracts
+	@$(BIN)/python tools/generate_protos.py
+
+train: $(DEV) ## make the demo's data and train its three models anew
+	@$(BIN)/python tools/train_demo_models.py
+
+bench-overhead: $(DEV) ## what the mesh adds to a bare call; writes benchmarks/results/overhead.json
+	@$(BIN)/python -m benchmarks.overhead
+
+clean: ## forget environment and caches
+	rm -rf .venv .cache .sluice node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Sluice needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "making .venv"
+	@$(PYTHON) -m venv .venv
+
+$(RUN): pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing Sluice and CPU torch (once, a minute or two)"
+	@$(PIP) torch==2.13.0
+	@$(PIP) --editable '.[worker]'
+	@touch $@
+
+$(DEV): $(RUN)
+	@echo "installing what the tests need"
+	@$(PIP) --editable '.[worker,dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Measurements. Each prints a table and writes its figures into benchmarks/results/."""

@@ -1,0 +1,127 @@
+"""One run of the model factory: texts, tokenizer, models and the demo's requests, with progress on the terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from transformers import logging as transformers_logging
+
+from sluice.training import corpus, phrasebook
+from sluice.training.card import Measured
+from sluice.training.grammar import Message
+from sluice.training.making import Making
+from sluice.training.recipe import RECIPES
+from sluice.training.requests_file import REQUESTS, draw_requests, write_requests
+from sluice.training.tokenizer import train_tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What to make, from what, and where to."""
+
+    out: Path
+    requests: Path
+    seed: int
+    device: str
+    """auto, cpu or cuda."""
+    tiers: tuple[str, ...]
+    with_requests: bool
+    steps_factor: float
+    scale: float
+    workers: int
+    measure_only: bool
+
+
+def make(run: Run) -> None:
+    """Makes what the run asks for; raises RuntimeError when cuda is asked for and there is none."""
+    console = Console()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    book = phrasebook.load()
+    tests = corpus.tests(book, run.seed, scale=run.scale)
+    if run.tiers:
+        making = Making(
+            out=run.out,
+            seed=run.seed,
+            device=_device(run.device),
+            labels=book.labels,
+            tests=tests,
+            messages=corpus.train_size(run.scale),
+        )
+        _make_models(run, making, console)
+    if run.with_requests:
+        source = tests if run.scale >= 1.0 else corpus.tests(book, run.seed, scale=0.3)
+        write_requests(run.requests, draw_requests(source.seen, source.held_out, seed=run.seed))
+        console.print(f"wrote {REQUESTS} requests to {run.requests}")
+
+
+def _make_models(run: Run, making: Making, console: Console) -> None:
+    messages: list[Message] = []
+    with _bars(console) as bars:
+        if not run.measure_only:
+            task = bars.add_task("writing texts", total=corpus.train_size(run.scale))
+            messages = corpus.train(
+                run.seed, scale=run.scale, workers=run.workers, tick=lambda made: bars.advance(task, made)
+            )
+            tokenizer = train_tokenizer(message.text for message in messages[: corpus.TOKENIZER_MESSAGES])
+        for key in run.tiers:
+            if run.measure_only:
+                steps = _steps_of(making.directory(key))
+            else:
+                steps = max(1, round(RECIPES[key].steps * run.steps_factor))
+                _train(making, key, messages, tokenizer, steps, bars, console)
+            task = bars.add_task(f"measuring {key}", total=None)
+            measured = making.finish(key, steps=steps)
+            bars.update(task, total=1, completed=1)
+            _report(console, key, measured)
+
+
+def _train(
+    making: Making, key: str, messages: list[Message], tokenizer: object, steps: int, bars: Progress, console: Console
+) -> None:
+    task = bars.add_task(f"training {key}", total=steps)
+
+    def progress(step: int, loss: float) -> None:
+        bars.update(task, completed=step)
+        if loss == loss:
+            bars.update(task, description=f"training {key}, loss {loss:.3f}")
+
+    took_s = making.train(key, messages, tokenizer, steps=steps, progress=progress)
+    console.print(f"{key}: {steps} steps on {making.device} in {took_s:.0f} s, {took_s / steps * 1000:.0f} ms a step")
+
+
+def _report(console: Console, key: str, measured: Measured) -> None:
+    console.print(
+        f"{key}: accuracy {measured.overall.accuracy:.3f} overall, {measured.seen.accuracy:.3f} seen phrasings, "
+        f"{measured.held_out.accuracy:.3f} held out; by complexity "
+        + " ".join(f"{share:.3f}" for share in measured.overall.by_complexity)
+    )
+
+
+def _steps_of(directory: Path) -> int:
+    """The steps behind the weights in a directory, as `quality.json` recorded them when they were trained."""
+    content = json.loads(Path(directory, "quality.json").read_text(encoding="utf-8"))
+    return int(content["training_steps"])
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise RuntimeError("--device cuda: torch sees no CUDA device; use --device cpu or install a CUDA build of torch")
+    return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<32}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )

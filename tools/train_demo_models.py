@@ -1,0 +1,81 @@
+"""Makes the demo models and the demo's requests from nothing: texts, tokenizer, training, int8, cards."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+TIERS = ("full", "light", "quantized")
+QUICK_SCALE = 0.004
+QUICK_STEPS_FACTOR = 0.0003
+
+DESCRIPTION = """\
+Makes the three demo models (support-intent-full, -light and -quantized) and examples/requests.jsonl.
+
+Everything is written by a seeded grammar, so no download is needed. What happens, in this order:
+  1. the grammar writes training and test messages; no sentence is in both
+  2. one tokenizer learns from the training messages
+  3. each model is trained, saved as a Hugging Face checkpoint directory, and, for quantized, exported to int8
+  4. each saved model is measured on the test messages; quality.json and README.md are written beside it
+  5. the demo's requests are drawn from the test messages
+"""
+EXAMPLES = """\
+examples:
+  %(prog)s                              all of it, on a GPU if there is one
+  %(prog)s --only quantized --device cpu    one model, on the CPU
+  %(prog)s --measure-only               no training: quantize, measure and describe what is in --out
+  %(prog)s --quick --out build/models --requests build/requests.jsonl   a few steps of everything, to see that it runs
+"""
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Returns the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "models", help="where the model directories go")
+    parser.add_argument(
+        "--requests", type=Path, default=ROOT / "examples" / "requests.jsonl", help="where the demo's requests go"
+    )
+    parser.add_argument("--seed", type=int, default=20260101, help="of texts, weights and order (default %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where training runs")
+    parser.add_argument("--only", choices=(*TIERS, "examples"), help="make one thing instead of everything")
+    parser.add_argument("--steps", type=float, default=1.0, metavar="FACTOR", help="times the recipe's training steps")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that write texts")
+    parser.add_argument("--measure-only", action="store_true", help="train nothing, re-measure what is in --out")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: few texts, few steps, useless models")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the tool; returns the exit status."""
+    options = parse(arguments)
+    if options.quick and ROOT / "models" == options.out.resolve():
+        print("--quick would overwrite the trained models: name another directory with --out", file=sys.stderr)
+        return 2
+    from sluice.training.run import Run, make
+
+    run = Run(
+        out=options.out,
+        requests=options.requests,
+        seed=options.seed,
+        device=options.device,
+        tiers=TIERS if options.only is None else tuple(tier for tier in TIERS if tier == options.only),
+        with_requests=options.only in (None, "examples"),
+        steps_factor=QUICK_STEPS_FACTOR if options.quick else options.steps,
+        scale=QUICK_SCALE if options.quick else 1.0,
+        workers=options.workers,
+        measure_only=options.measure_only,
+    )
+    make(run)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
