@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from sluice.errors import SluiceError
+from sluice.telemetry import trace_id_of
 from sluice.tier import Level, QueryClass, Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.variant import Variant
@@ -97,3 +98,20 @@ class Ticket:
     def pool(self) -> str:
         """`hot` or `cold`, as metrics name it."""
         return "hot" if self.hot else "cold"
+
+
+def answer_to(
+    ticket: Ticket, result: worker_pb2.ItemResult, *, variant: Variant, worker: str, batch_s: float, compute_s: float
+) -> Answer:
+    """The answer that a worker's `result` is to `ticket`."""
+    return Answer(
+        result=result,
+        variant=variant,
+        worker=worker,
+        levels=ticket.levels,
+        degraded_from=ticket.degraded_from,
+        queue_s=ticket.dispatched_at - ticket.enqueued_at,
+        batch_s=batch_s,
+        compute_s=compute_s,
+        trace_id=trace_id_of(ticket.request.traceparent),
+    )

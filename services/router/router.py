@@ -12,33 +12,23 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from services.router.admission import Admission
-from services.router.assignment import Assignment, assign
+from services.router.assignment import Assignment
 from services.router.batch import OpenBatch
 from services.router.config import RouterConfig
 from services.router.deadline_watch import DeadlineWatch
 from services.router.dispatcher import Dispatcher
 from services.router.fleet_view import FleetView
 from services.router.ledger import Ledger
-from services.router.query_class import infer_query_class
-from services.router.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
+from services.router.placement import Placement
+from services.router.request import Answer, OnDone, Outcome, Request, Ticket, TicketState, answer_to
 from services.router.validation import validate
 from services.router.waiting_room import WaitingRoom
 from services.router.worker_link import WorkerLink
 from services.router.worker_pool import WorkerPool
 from sluice.directive import DirectiveState
-from sluice.errors import (
-    Cancelled,
-    Expired,
-    InvalidRequest,
-    NoEndpoint,
-    ShuttingDown,
-    SluiceError,
-    UnknownModel,
-    WorkerFailed,
-)
+from sluice.errors import Cancelled, Expired, NoEndpoint, ShuttingDown, SluiceError, WorkerFailed
 from sluice.status import from_item_status
-from sluice.telemetry import Tracing, trace_id_of
-from sluice.tier import QueryClass
+from sluice.telemetry import Tracing
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.variant import Variant
 
@@ -59,7 +49,6 @@ class Router:
         self.config = config
         self.ledger = Ledger(clock=clock)
         self.pool = WorkerPool(self, clock=clock)
-        self.view = FleetView()
         self.changed = asyncio.Event()
         self.dispatcher = Dispatcher(
             max_batch_size=config.max_batch_size,
@@ -68,6 +57,9 @@ class Router:
             links=self.pool.links,
             tracing=tracing,
             clock=clock,
+        )
+        self._placement = Placement(
+            default_model=config.default_model, backlog=lambda name: len(self.dispatcher.queue(name))
         )
         self._clock = clock
         self._directives = directives
@@ -114,12 +106,17 @@ class Router:
             for link in self.pool.links():
                 if any(ticket.id in batch.tickets for batch in link.open.values()):
                     link.cancel(ticket)
-        ticket.on_done = _ignore
+        ticket.on_done = lambda _: None
         self._finish(ticket, Cancelled("the caller cancelled"))
 
     def models(self) -> Mapping[str, tuple[Variant, ...]]:
         """The variants that are served now, by model."""
         return self.view.models()
+
+    @property
+    def view(self) -> FleetView:
+        """Who serves what now."""
+        return self._placement.view
 
     @property
     def ready(self) -> bool:
@@ -144,42 +141,13 @@ class Router:
             raise ShuttingDown("this router is shutting down")
         now = self._clock()
         validate(request, max_text_bytes=self.config.max_text_bytes, now=now)
-        request.model = request.model or self._default_model()
-        assignment = self._assign(request)
+        assignment = self._placement.place(request)
         self._admission.admit(len(request.text), hot=hot)
         self._all_done.clear()
         ticket = Ticket(next(self._numbers), request, on_done, hot=hot, now=now)
         self._deadlines.add(ticket)
         self._enqueue(ticket, assignment)
         return ticket
-
-    def _default_model(self) -> str:
-        if self.config.default_model:
-            return self.config.default_model
-        if len(self.view.offered) > 1:
-            names = ", ".join(sorted(self.view.offered))
-            raise InvalidRequest(f"several models are served, so name one of: {names}", field="model")
-        return next(iter(self.view.offered), "")
-
-    def _assign(self, request: Request) -> Assignment:
-        view = self.view
-        if not view.offered:
-            raise NoEndpoint("no worker is connected yet")
-        offered = view.offered.get(request.model)
-        if offered is None:
-            raise UnknownModel(f"no worker has offered a model named '{request.model}'", field="model")
-        if request.query_class is QueryClass.UNSPECIFIED:
-            request.query_class = infer_query_class(request.text)
-        assignment = assign(
-            request.query_class,
-            request.minimum_tier,
-            serving=view.serving.get(request.model, {}),
-            offered=offered,
-            backlog=lambda name: len(self.dispatcher.queue(name)),
-        )
-        if assignment is None:
-            raise NoEndpoint(f"nobody serves model '{request.model}' in an acceptable tier just now")
-        return assignment
 
     def _enqueue(self, ticket: Ticket, assignment: Assignment) -> None:
         ticket.degraded_from = assignment.degraded_from
@@ -188,7 +156,7 @@ class Router:
 
     def _reassign(self, ticket: Ticket) -> None:
         try:
-            assignment = self._assign(ticket.request)
+            assignment = self._placement.place(ticket.request)
         except NoEndpoint:
             self._waiting_room.enter(ticket)
         except SluiceError as error:
@@ -235,7 +203,7 @@ class Router:
         """A worker came, went or holds other variants: see who is served now, and re-place what has lost its place."""
         del link
         held = [one.variants.values() for one in self.pool.links() if one.up and not one.draining]
-        self.view = self.view.with_workers(held)
+        self._placement.update(held)
         for ticket in (*self.dispatcher.stranded(self.view.variants), *self._waiting_room.call_all()):
             self._reassign(ticket)
         self.changed.set()
@@ -262,19 +230,8 @@ class Router:
             if kind == "status" or kind is None:
                 self._failed_item(ticket, item, tier)
                 continue
-            queue_s = ticket.dispatched_at - ticket.enqueued_at
-            self.ledger.waited(queue_s)
-            answer = Answer(
-                result=item,
-                variant=variant,
-                worker=link.worker,
-                levels=ticket.levels,
-                degraded_from=ticket.degraded_from,
-                queue_s=queue_s,
-                batch_s=batch_s,
-                compute_s=compute_s,
-                trace_id=trace_id_of(ticket.request.traceparent),
-            )
+            answer = answer_to(ticket, item, variant=variant, worker=link.worker, batch_s=batch_s, compute_s=compute_s)
+            self.ledger.waited(answer.queue_s)
             self._finish(ticket, answer, tier)
 
     def link_lost(self, link: WorkerLink, batches: Iterable[OpenBatch], why: str) -> None:
@@ -294,8 +251,3 @@ class Router:
             self._retry(ticket, error.message)
         else:
             self._finish(ticket, error, tier)
-
-
-def _ignore(outcome: Outcome) -> None:
-    """Nobody listens any more."""
-    del outcome
