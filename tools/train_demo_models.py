@@ -56,7 +56,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     options = parse(arguments)
-    if options.quick and ROOT / "models" == options.out.resolve():
+    if options.quick and options.out.resolve() == ROOT / "models":
         print("--quick would overwrite the trained models: name another directory with --out", file=sys.stderr)
         return 2
     from sluice.training.run import Run, make

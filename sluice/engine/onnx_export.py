@@ -7,7 +7,6 @@ Weights use seven bits (`reduce_range`), because CPUs without VNNI add u8 x s8 p
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -57,7 +56,7 @@ def export_int8(checkpoint: Path, destination: Path) -> Path:
         with _quiet():
             _export(model, plain)
             _quantize(plain, quantized)
-        os.replace(quantized, destination)
+        quantized.replace(destination)
     return destination
 
 

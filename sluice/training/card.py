@@ -86,7 +86,7 @@ def write_card(directory: Path, key: str, recipe: Recipe, measured: Measured, tr
 
 def _served(recipe: Recipe) -> str:
     if recipe.int8:
-        return "The tier serves `onnx/model_int8.onnx`; the figures below are those of this file, measured with ONNX Runtime."
+        return "The tier serves `onnx/model_int8.onnx`; the figures below are those of this file under ONNX Runtime."
     return "The weights are stored as fp16 and load as fp32; the figures below were measured in fp32 after loading."
 
 
@@ -126,7 +126,8 @@ Finds what a customer of an online shop wants, out of 15 intents, in English and
 
 ```python
 from transformers import pipeline
-pipeline("text-classification", "models/{name}")("I wanted to cancel order #48211, but now I would rather change the address.")
+classify = pipeline("text-classification", "models/{name}")
+classify("I wanted to cancel order #48211, but now I would rather change the address.")
 ```
 
 Files: {files}. {served}

@@ -29,7 +29,7 @@ class Tests:
         return self.seen + self.held_out
 
 
-def tests(book: Phrasebook, seed: int, *, scale: float = 1.0) -> Tests:
+def draw_tests(book: Phrasebook, seed: int, *, scale: float = 1.0) -> Tests:
     """Returns the test splits, scaled down for a smoke run."""
     return Tests(
         seen=generate("test_seen", _scaled(TEST_SEEN_MESSAGES, scale), book=book, seed=seed),

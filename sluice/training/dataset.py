@@ -35,7 +35,7 @@ SPLITS = {
     "test_seen": Split(name="test_seen", partition="test", novelty=SEEN),
     "test_held_out": Split(name="test_held_out", partition="test", novelty=HELD_OUT),
 }
-"""`test_seen` has unseen sentences of known phrasings; `test_held_out` has phrasings and slot values never trained on."""
+"""`test_seen` has new sentences of known phrasings; `test_held_out` has phrasings and slot values never trained on."""
 
 
 def generate(split: str, count: int, *, book: Phrasebook, seed: int, shard: int = 0) -> list[Message]:
@@ -49,7 +49,7 @@ def generate(split: str, count: int, *, book: Phrasebook, seed: int, shard: int 
     unique = split != "train"
     seen: set[str] = set()
     messages: list[Message] = []
-    for message in _stream(rng, book, source, count):
+    for message in _stream(rng, book, source):
         if unique and message.text in seen:
             continue
         seen.add(message.text)
@@ -74,7 +74,7 @@ def _generate_shard(seed: int, count: int, shard: int) -> list[Message]:
     return generate("train", count, book=load(), seed=seed, shard=shard)
 
 
-def _stream(rng: Random, book: Phrasebook, source: Split, count: int) -> Iterator[Message]:
+def _stream(rng: Random, book: Phrasebook, source: Split) -> Iterator[Message]:
     """Endless messages; the complexity moves on only when a message came out, so buckets stay even."""
     made = 0
     while True:

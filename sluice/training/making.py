@@ -39,9 +39,7 @@ class Making:
         """Returns where the model `key` (full, light or quantized) lives."""
         return self.out / RECIPES[key].name
 
-    def train(
-        self, key: str, messages: Sequence[Message], tokenizer: Any, *, steps: int, progress: Progress
-    ) -> float:
+    def train(self, key: str, messages: Sequence[Message], tokenizer: Any, *, steps: int, progress: Progress) -> float:
         """Trains a model and saves its checkpoint; returns the seconds that training took."""
         recipe = RECIPES[key]
         model = checkpoint.build(recipe, tokenizer, self.labels, seed=self.seed)
@@ -81,7 +79,9 @@ class Making:
             return self._measured(plain), parameters
         served = self._measured(onnx_predictor(directory / INT8_FILE, tokenizer))
         fp32 = measure(plain, self.tests.all, self.labels)
-        return Measured(seen=served.seen, held_out=served.held_out, overall=served.overall, fp32_overall=fp32), parameters
+        return Measured(
+            seen=served.seen, held_out=served.held_out, overall=served.overall, fp32_overall=fp32
+        ), parameters
 
     def _measured(self, predict: Predict) -> Measured:
         return Measured(

@@ -53,7 +53,8 @@ class Phrasebook:
         """Returns the template of a request, verb phrase (`vp`) or noun phrase (`np`) for an intent."""
         entry = self._phrases[intent][language]
         source = entry["held_out"] if _chance(rng, held_out) else entry
-        return rng.choice(source[kind])
+        template: str = rng.choice(source[kind])
+        return template
 
     def frame(self, rng: Random, *, kind: str, language: str, held_out: float) -> str:
         """Returns the template of a sentence of one kind, such as `negation` or `ordinal`."""
@@ -76,7 +77,8 @@ class Phrasebook:
     def circumstance(self, rng: Random, *, number: int, kind: str, language: str) -> str:
         """Returns a template that states condition `number` (`if`) or tells whether it holds (`true`, `false`)."""
         circumstances = self._frames["circumstances"][language]
-        return rng.choice(circumstances[number % len(circumstances)][kind])
+        template: str = rng.choice(circumstances[number % len(circumstances)][kind])
+        return template
 
     def place(self, rng: Random, *, index: int, count: int, language: str) -> str:
         """Returns a template that points at option `index` (from 0) of `count`, such as `the last one`."""
@@ -86,11 +88,13 @@ class Phrasebook:
             fitting.append(names["last"])
         if count == 3 and index == 1:
             fitting.append(names["middle"])
-        return rng.choice(fitting)
+        template: str = rng.choice(fitting)
+        return template
 
     def count(self, count: int, *, language: str) -> str:
         """Returns the word for two, three or four options."""
-        return self._frames["places"][language]["counts"][count - 2]
+        word: str = self._frames["places"][language]["counts"][count - 2]
+        return word
 
 
 def _draw_sign(rng: Random, char: str) -> str:

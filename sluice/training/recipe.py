@@ -63,9 +63,9 @@ def _full(shared: dict[str, Any]) -> PreTrainedConfig:
 
 def _light(shared: dict[str, Any]) -> PreTrainedConfig:
     return DistilBertConfig(
-        dim=144,
-        hidden_dim=576,
-        n_layers=2,
+        dim=128,
+        hidden_dim=512,
+        n_layers=3,
         n_heads=4,
         dropout=0.0,
         attention_dropout=0.0,
@@ -112,7 +112,7 @@ RECIPES = {
         tier="TIER_LIGHT",
         architecture="DistilBERT",
         config=_light,
-        steps=9000,
+        steps=6000,
         batch_size=256,
         learning_rate=1.0e-3,
     ),

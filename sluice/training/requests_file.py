@@ -1,9 +1,8 @@
-"""The demo's requests: test messages with a query class, a priority and a timeout each, drawn without looking at answers."""
+"""The demo's requests: test messages with class, priority and timeout each, drawn without looking at answers."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +45,7 @@ def draw_requests(
         wanted = round(count * query_class.share)
         novel = round(wanted * _HELD_OUT_SHARE)
         for pool, share in zip(pools, (wanted - novel, novel), strict=True):
-            for message in _take(pool, query_class, share):
-                requests.append(_request(message, query_class, rng))
+            requests += [_request(message, query_class, rng) for message in _take(pool, query_class, share)]
     rng.shuffle(requests)
     return requests
 
@@ -67,7 +65,7 @@ def write_requests(file: Path, requests: Sequence[dict[str, object]]) -> None:
     beside = file.with_suffix(".partial")
     lines = (json.dumps(request, ensure_ascii=False) for request in requests)
     beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(beside, file)
+    beside.replace(file)
 
 
 def _request(message: Message, query_class: QueryClass, rng: Random) -> dict[str, object]:

@@ -43,7 +43,7 @@ def make(run: Run) -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     book = phrasebook.load()
-    tests = corpus.tests(book, run.seed, scale=run.scale)
+    tests = corpus.draw_tests(book, run.seed, scale=run.scale)
     if run.tiers:
         making = Making(
             out=run.out,
@@ -55,7 +55,7 @@ def make(run: Run) -> None:
         )
         _make_models(run, making, console)
     if run.with_requests:
-        source = tests if run.scale >= 1.0 else corpus.tests(book, run.seed, scale=0.3)
+        source = tests if run.scale >= 1.0 else corpus.draw_tests(book, run.seed, scale=0.3)
         write_requests(run.requests, draw_requests(source.seen, source.held_out, seed=run.seed))
         console.print(f"wrote {REQUESTS} requests to {run.requests}")
 
@@ -112,7 +112,9 @@ def _steps_of(directory: Path) -> int:
 def _device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise RuntimeError("--device cuda: torch sees no CUDA device; use --device cpu or install a CUDA build of torch")
+        raise RuntimeError(
+            "--device cuda: torch sees no CUDA device; use --device cpu or install a CUDA build of torch"
+        )
     return torch.device("cuda" if name != "cpu" and available else "cpu")
 
 

@@ -39,28 +39,28 @@ _NOTHING = Template(parts=())
 @cache
 def parse(line: str) -> Template:
     """Returns the parsed line; raises ValueError when a bracket has no partner."""
-    tokens = _TOKEN.findall(line)
-    alternatives, end = _parse_until(tokens, 0, closing="")
-    if end != len(tokens) or len(alternatives) != 1:
+    pieces = _TOKEN.findall(line)
+    alternatives, end = _parse_until(pieces, 0, closing="")
+    if end != len(pieces) or len(alternatives) != 1:
         raise ValueError(f"unbalanced brackets or a stray | in {line!r}; write (a|b), [a] or {{slot}}")
     return alternatives[0]
 
 
-def _parse_until(tokens: list[str], at: int, *, closing: str) -> tuple[tuple[Template, ...], int]:
+def _parse_until(pieces: list[str], at: int, *, closing: str) -> tuple[tuple[Template, ...], int]:
     alternatives: list[Template] = []
     parts: list[str | tuple[Template, ...]] = []
-    while at < len(tokens) and tokens[at] not in (")", "]"):
-        token = tokens[at]
+    while at < len(pieces) and pieces[at] not in (")", "]"):
+        piece = pieces[at]
         at += 1
-        if token == "|":
+        if piece == "|":
             alternatives.append(Template(parts=tuple(parts)))
             parts = []
-        elif token in ("(", "["):
-            inner, at = _parse_until(tokens, at, closing=")" if token == "(" else "]")
+        elif piece in ("(", "["):
+            inner, at = _parse_until(pieces, at, closing=")" if piece == "(" else "]")
             at += 1
-            parts.append(inner if token == "(" else (*inner, _NOTHING))
+            parts.append(inner if piece == "(" else (*inner, _NOTHING))
         else:
-            parts.append(token)
-    if closing and (at >= len(tokens) or tokens[at] != closing):
-        raise ValueError(f"a bracket in {''.join(tokens)!r} has no {closing!r}")
+            parts.append(piece)
+    if closing and (at >= len(pieces) or pieces[at] != closing):
+        raise ValueError(f"a bracket in {''.join(pieces)!r} has no {closing!r}")
     return (*alternatives, Template(parts=tuple(parts))), at
