@@ -9,7 +9,7 @@ RUN := .venv/.run
 DEV := .venv/.dev
 BUF := node_modules/.bin/buf
 
-.PHONY: help demo test up check lint-protos protos train bench-overhead clean
+.PHONY: help demo test up check lint-protos protos train manual bench-overhead bench-refusals clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -36,11 +36,17 @@ lint-protos: ## lint the contracts with buf, where npm is there
 protos: $(DEV) ## generate the Python code of the contracts
 	@$(BIN)/python tools/generate_protos.py
 
+manual: $(DEV) ## write the settings' tables in docs/operations.md anew
+	@$(BIN)/python tools/write_manual.py
+
 train: $(DEV) ## make the demo's data and train its three models anew
 	@$(BIN)/python tools/train_demo_models.py
 
 bench-overhead: $(DEV) ## what the mesh adds to a bare call; writes benchmarks/results/overhead.json
 	@$(BIN)/python -m benchmarks.overhead
+
+bench-refusals: $(DEV) ## how soon bad input is told so; writes benchmarks/results/refusals.json
+	@$(BIN)/python -m benchmarks.refusals
 
 clean: ## forget environment and caches
 	rm -rf .venv .cache .sluice node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -40,7 +40,8 @@ OptionalAddress = Annotated[str, AfterValidator(_optional_address)]
 class Section(BaseModel):
     """A section of the file. Unknown keys are refused, values are never changed after start."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
+    # A key's docstring is its description: what --help and the operator's manual say of it.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class TelemetryConfig(Section):
@@ -87,8 +88,7 @@ def load(name: str, kind: type[SectionType], *, file: Mapping[str, Any], environ
     if not isinstance(values, dict):
         raise ConfigError(f"{name}: must be a mapping of keys")
     values = dict(values)
-    prefix = f"SLUICE_{name.upper()}_"
-    variables = {key: f"{prefix}{key.upper()}" for key in kind.model_fields}
+    variables = {key: variable_of(name, key) for key in kind.model_fields}
     for key, variable in variables.items():
         if variable in environ:
             values[key] = _from_variable(variable, environ[variable])
@@ -104,6 +104,11 @@ def load(name: str, kind: type[SectionType], *, file: Mapping[str, Any], environ
         )
         problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{spelled}: {problem} (got {first['input']!r})") from error
+
+
+def variable_of(section: str, key: str) -> str:
+    """The environment's variable that overrides `key` of `section`."""
+    return f"SLUICE_{section.upper()}_{key.upper()}"
 
 
 def _from_variable(variable: str, text: str) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from sluice import logs
 from sluice.config import ConfigError, Section, SectionType, TelemetryConfig, load, read_file
+from sluice.manual import help_text
 from sluice.orphan import end_with_parent
 from sluice.telemetry import Tracing
 
@@ -18,8 +19,14 @@ Run = Callable[[SectionType, Tracing], Awaitable[None]]
 def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     """Run program `name` with its section of the configuration until it ends; returns the exit status.
 
-    A wrong setting ends it with status 2 and one line on standard error that names the key.
+    A wrong setting ends it with status 2 and one line on standard error that names the key. The only argument that it
+    takes is `--help`.
     """
+    arguments = sys.argv[1:]
+    if arguments:
+        is_question = arguments[0] in {"-h", "--help"}
+        print(help_text(name, kind), file=sys.stdout if is_question else sys.stderr)
+        return 0 if is_question else 2
     environ = os.environ  # noqa: TID251  the one reading of the environment in a service
     end_with_parent(environ)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 
@@ -20,19 +21,21 @@ from services.router.dispatcher import Dispatcher
 from services.router.fleet_view import FleetView
 from services.router.ledger import Ledger
 from services.router.placement import Placement
-from services.router.request import Answer, OnDone, Outcome, Request, Ticket, TicketState, answer_to
+from services.router.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
+from services.router.settlement import Settlement
 from services.router.validation import validate
 from services.router.waiting_room import WaitingRoom
 from services.router.worker_link import WorkerLink
 from services.router.worker_pool import WorkerPool
 from sluice.directive import DirectiveState
 from sluice.errors import Cancelled, Expired, NoEndpoint, ShuttingDown, SluiceError, WorkerFailed
-from sluice.status import from_item_status
-from sluice.telemetry import Tracing
+from sluice.telemetry import Tracing, trace_id_of
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.variant import Variant
 
 MAX_ATTEMPTS = 2
+
+logger = logging.getLogger(__name__)
 
 
 class Router:
@@ -65,6 +68,7 @@ class Router:
         self._directives = directives
         self._admission = Admission(max_requests=config.max_open_requests, max_bytes=config.max_open_bytes)
         self._deadlines = DeadlineWatch(self._expire, clock=clock)
+        self._settlement = Settlement(finish=self._finish, retry=self._retry, ledger=self.ledger, clock=clock)
         self._waiting_room = WaitingRoom(self._give_up, grace_s=config.endpoint_grace_s)
         self._numbers = itertools.count(1)
         self._draining = False
@@ -177,6 +181,9 @@ class Router:
         self._admission.release(len(ticket.request.text))
         if not self._admission.requests:
             self._all_done.set()
+        if isinstance(outcome, WorkerFailed):
+            trace_id = trace_id_of(ticket.request.traceparent)
+            logger.error("request failed", extra={"trace_id": trace_id, "why": outcome.message})
         name = outcome.reason.value if isinstance(outcome, SluiceError) else "ok"
         self.ledger.count(ticket.request.model, tier, name, ticket.pool)
         ticket.on_done(outcome)
@@ -216,38 +223,9 @@ class Router:
         self, link: WorkerLink, batch: OpenBatch, result: worker_pb2.BatchResult, compute_s: float
     ) -> None:
         """A batch has come back: each of its tickets that is still open gets its outcome."""
-        now = self._clock()
-        if batch.span is not None:
-            batch.span.end()
         variant = self.view.variants.get(batch.variant_id) or link.variants[batch.variant_id]
-        tier = variant.tier.label
-        batch_s = max(0.0, now - batch.sent_at - compute_s)
-        for item in result.results:
-            ticket = batch.tickets[item.id]
-            if ticket.state is TicketState.DONE:
-                continue
-            kind = item.WhichOneof("outcome")
-            if kind == "status" or kind is None:
-                self._failed_item(ticket, item, tier)
-                continue
-            answer = answer_to(ticket, item, variant=variant, worker=link.worker, batch_s=batch_s, compute_s=compute_s)
-            self.ledger.waited(answer.queue_s)
-            self._finish(ticket, answer, tier)
+        self._settlement.settle(batch, result, variant=variant, worker=link.worker, compute_s=compute_s)
 
     def link_lost(self, link: WorkerLink, batches: Iterable[OpenBatch], why: str) -> None:
         """A worker took batches and will not answer them: their tickets get one more try."""
-        for batch in batches:
-            if batch.span is not None:
-                batch.span.end()
-            for ticket in batch.tickets.values():
-                self._retry(ticket, f"{link.worker}: {why}")
-
-    def _failed_item(self, ticket: Ticket, item: worker_pb2.ItemResult, tier: str) -> None:
-        if not item.HasField("status"):
-            self._retry(ticket, "the worker sent no outcome")
-            return
-        error = from_item_status(item.status)
-        if isinstance(error, WorkerFailed | NoEndpoint | ShuttingDown):
-            self._retry(ticket, error.message)
-        else:
-            self._finish(ticket, error, tier)
+        self._settlement.void(batches, worker=link.worker, why=why)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sluice.errors import Cancelled, Expired, SluiceError, WorkerFailed
+from sluice.telemetry import trace_id_of
 from sluice.worker.backend import Backend, Item, Output
 from sluice.worker.catalog import Catalog
-from sluice.worker.work import Done, Work
+from sluice.worker.work import Done, Work, WorkItem
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +66,20 @@ class Device:
         if alive:
             results = execute(backend, [item.item for item in alive])
             outputs.update(zip((item.id for item in alive), results, strict=True))
+            _log_failures(alive, results)
         ended_at = self._clock()
         self._busy_s += ended_at - begun_at
         self.items += len(alive)
         self._begun_at = None
         done = Done(outputs=outputs, wait_s=begun_at - work.taken_at, compute_s=ended_at - begun_at)
         loop.call_soon_threadsafe(_resolve, work.done, done)
+
+
+def _log_failures(items: Sequence[WorkItem], outputs: Sequence[Output]) -> None:
+    for item, output in zip(items, outputs, strict=True):
+        if isinstance(output, WorkerFailed):
+            extra = {"item": item.id, "trace_id": trace_id_of(item.traceparent), "why": output.message}
+            logger.error("an item failed", extra=extra)
 
 
 def _resolve(future: asyncio.Future[Done], done: Done) -> None:

@@ -1,0 +1,69 @@
+"""Settlement: what a batch that came back, or was lost, means for each of its tickets. It decides, others carry out.
+
+A failure of the worker's own making earns a ticket another try; a failure of the item's own making is its outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from services.router.batch import OpenBatch
+from services.router.ledger import Ledger
+from services.router.request import Outcome, Ticket, TicketState, answer_to
+from sluice.errors import NoEndpoint, ShuttingDown, WorkerFailed
+from sluice.status import from_item_status
+from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.variant import Variant
+
+Finish = Callable[[Ticket, Outcome, str], None]
+Retry = Callable[[Ticket, str], None]
+
+
+class Settlement:
+    """Gives every open ticket of a batch to `finish` (with its outcome and tier) or to `retry` (with the cause)."""
+
+    def __init__(self, *, finish: Finish, retry: Retry, ledger: Ledger, clock: Callable[[], float]) -> None:
+        self._finish = finish
+        self._retry = retry
+        self._ledger = ledger
+        self._clock = clock
+
+    def settle(
+        self, batch: OpenBatch, result: worker_pb2.BatchResult, *, variant: Variant, worker: str, compute_s: float
+    ) -> None:
+        """The worker answered; `result` names each ticket of the batch once."""
+        tier = variant.tier.label
+        batch_s = max(0.0, self._clock() - batch.sent_at - compute_s)
+        _end_span(batch)
+        for item in result.results:
+            ticket = batch.tickets[item.id]
+            if ticket.state is TicketState.DONE:
+                continue
+            if item.WhichOneof("outcome") in {"classification", "embedding"}:
+                answer = answer_to(ticket, item, variant=variant, worker=worker, batch_s=batch_s, compute_s=compute_s)
+                self._ledger.waited(answer.queue_s)
+                self._finish(ticket, answer, tier)
+            else:
+                self._failed(ticket, item, tier)
+
+    def void(self, batches: Iterable[OpenBatch], *, worker: str, why: str) -> None:
+        """The worker took the batches and will not answer them."""
+        for batch in batches:
+            _end_span(batch)
+            for ticket in batch.tickets.values():
+                self._retry(ticket, f"{worker}: {why}")
+
+    def _failed(self, ticket: Ticket, item: worker_pb2.ItemResult, tier: str) -> None:
+        if not item.HasField("status"):
+            self._retry(ticket, "the worker sent no outcome")
+            return
+        error = from_item_status(item.status)
+        if isinstance(error, WorkerFailed | NoEndpoint | ShuttingDown):
+            self._retry(ticket, error.message)
+        else:
+            self._finish(ticket, error, tier)
+
+
+def _end_span(batch: OpenBatch) -> None:
+    if batch.span is not None:
+        batch.span.end()
