@@ -28,13 +28,18 @@ check: $(DEV) ## lint, format and types
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
-lint-protos: ## lint the contracts with buf, where npm is there
+# protos/baseline.binpb is the contract that clients may rely on, as an image: a shallow clone has no branch to compare
+# with. Only `make protos` moves it, after nothing broke. What has to break goes into a new package, such as sluice.v2.
+lint-protos: ## lint the contracts and compare them with the promised ones, where npm is there
 	@if command -v npm >/dev/null; then \
-	  [ -x $(BUF) ] || npm ci --silent --no-audit --no-fund; $(BUF) lint; \
+	  [ node_modules/.package-lock.json -nt package-lock.json ] || \
+	    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null || exit 1; \
+	  $(BUF) lint && $(BUF) format --diff --exit-code && $(BUF) breaking --against protos/baseline.binpb; \
 	else echo "lint-protos: skipped, there is no npm"; fi
 
-protos: $(DEV) ## generate the Python code of the contracts
+protos: $(DEV) lint-protos ## generate the Python code of the contracts
 	@$(BIN)/python tools/generate_protos.py
+	@[ ! -x $(BUF) ] || $(BUF) build --exclude-source-info --output protos/baseline.binpb
 
 manual: $(DEV) ## write the settings' tables in docs/operations.md anew
 	@$(BIN)/python tools/write_manual.py

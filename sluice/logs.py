@@ -35,7 +35,11 @@ class JsonFormatter(logging.Formatter):
         line.update({key: value for key, value in vars(record).items() if key not in _STANDARD})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        try:
+            return json.dumps(line, ensure_ascii=False, allow_nan=False, default=str)
+        except (TypeError, ValueError):
+            plain = {key: value if isinstance(value, str | int) else str(value) for key, value in line.items()}
+            return json.dumps(plain, ensure_ascii=False)
 
 
 def configure(service: str, level: str) -> None:

@@ -19,11 +19,13 @@ from sluice.channel import peer_channel
 from sluice.directive import DirectiveState
 from sluice.fleet import Fleet, Registration, Report
 from sluice.fleet_wire import directive_from_proto, fleet_from_proto, registration_to_proto, report_to_proto
+from sluice.status import seconds_of
 from sluice.v1 import degradation_pb2, governor_service_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 2.0
+DEFAULT_REPORT_INTERVAL_S = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,6 @@ class Membership:
         report: Callable[[], Report],
         directives: DirectiveState,
         on_fleet: Callable[[Fleet], None] | None = None,
-        report_interval_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.joined = False
@@ -48,7 +49,7 @@ class Membership:
         self._report = report
         self._directives = directives
         self._on_fleet = on_fleet
-        self._report_interval_s = report_interval_s
+        self._report_interval_s = DEFAULT_REPORT_INTERVAL_S
         self._clock = clock
         self._wake = asyncio.Event()
         self._must_ack = False
@@ -74,7 +75,8 @@ class Membership:
                 backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 
     async def _one_stream(self, stub: governor_grpc.GovernorServiceStub) -> str:
-        call = stub.Join(self._requests())
+        over = asyncio.Event()
+        call = stub.Join(self._requests(over))
         try:
             async for response in call:
                 self._accept(response)
@@ -84,9 +86,12 @@ class Membership:
             return f"the governor says what this member does not know: {error}"
         finally:
             call.cancel()
+            # grpc.aio leaves a call's request iterator waiting when the call ends by itself.
+            over.set()
+            self._wake.set()
         return "the governor ended the stream"
 
-    async def _requests(self) -> AsyncIterator[governor_service_pb2.JoinRequest]:
+    async def _requests(self, over: asyncio.Event) -> AsyncIterator[governor_service_pb2.JoinRequest]:
         registration = replace(self._registration, obeyed=self._directives.current)
         yield governor_service_pb2.JoinRequest(registration=registration_to_proto(registration))
         self._must_report = True
@@ -102,12 +107,16 @@ class Membership:
                 await asyncio.wait_for(self._wake.wait(), max(0.0, due_at - self._clock()))
             except TimeoutError:
                 self._must_report = True
+            if over.is_set():
+                return
             self._wake.clear()
 
     def _accept(self, response: governor_service_pb2.JoinResponse) -> None:
         if not self.joined:
             self.joined = True
             logger.info("governor joined", extra={"governor": self._governor})
+        if response.HasField("report_interval"):
+            self._follow(seconds_of(response.report_interval))
         if response.HasField("directive"):
             directive = directive_from_proto(response.directive)
             if self._directives.apply(directive, self._clock()):
@@ -117,6 +126,12 @@ class Membership:
                 self._wake.set()
         elif response.HasField("fleet") and self._on_fleet is not None:
             self._on_fleet(fleet_from_proto(response.fleet))
+
+    def _follow(self, report_interval_s: float) -> None:
+        # Whoever falls silent for three intervals is dropped, so a shorter one must not wait for the end of a longer.
+        if report_interval_s < self._report_interval_s:
+            self.kick()
+        self._report_interval_s = report_interval_s
 
     def _ack(self) -> degradation_pb2.DirectiveAck:
         current = self._directives.current

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import NoReturn
 
 from sluice import logs
 from sluice.config import ConfigError, Section, SectionType, TelemetryConfig, load, read_file
@@ -34,6 +37,8 @@ def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
         telemetry = load("telemetry", TelemetryConfig, file=file, environ=environ)
         config: Section = load(name, kind, file=file, environ=environ)
         logs.configure(name, telemetry.log_level)
+        # Until the loop takes the signal over, a container's first process would not even notice it.
+        signal.signal(signal.SIGTERM, _stop_at_once)
         tracing = Tracing(service=name, config=telemetry)
         try:
             _run_loop(run(config, tracing))  # type: ignore[arg-type]
@@ -45,6 +50,11 @@ def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _stop_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    sys.exit(0)
 
 
 async def _await(work: Awaitable[None]) -> None:

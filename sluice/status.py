@@ -28,6 +28,8 @@ from sluice.errors import (
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 DOMAIN = "sluice"
+# Protobuf's own bound of a Duration, ten thousand years.
+LONGEST_S = 315_576_000_000.0
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
@@ -40,8 +42,8 @@ _BY_REASON: dict[str, type[SluiceError]] = {
 
 
 def duration(seconds: float) -> Duration:
-    """`seconds` as a protobuf Duration; negative times become 0."""
-    nanos = max(0, round(seconds * 1e9))
+    """`seconds` as a protobuf Duration; negative times become 0, and those beyond its range its longest."""
+    nanos = round(min(max(0.0, seconds), LONGEST_S) * 1e9)
     return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
 
 

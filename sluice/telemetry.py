@@ -7,6 +7,7 @@ holds; without one a share of the requests is sampled here. What is not sampled 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 
 from opentelemetry import trace
@@ -21,6 +22,12 @@ from opentelemetry.util.types import AttributeValue
 from sluice.config import TelemetryConfig
 
 TRACEPARENT_KEY = "traceparent"
+# W3C Trace Context: lower case, no id of zeros, no version ff, and only versions after 00 may say more.
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})"
+    r"-(?P<flags>[0-9a-f]{2})(?:(?<!^00.{53})-.*)?",
+    re.ASCII | re.DOTALL,
+)
 
 
 class Tracing:
@@ -58,7 +65,10 @@ class Tracing:
 
     def is_sampled(self, traceparent: str) -> bool:
         """Whether a span that was made here or elsewhere is recorded. Tells nothing about new requests."""
-        return self.enabled and len(traceparent) >= 55 and bool(int(traceparent[53:55], 16) & 1)
+        if not self.enabled or not traceparent:
+            return False
+        context = parse_traceparent(traceparent)
+        return context is not None and context.trace_flags.sampled
 
     def start(
         self,
@@ -95,17 +105,14 @@ def traceparent_of(span: Span) -> str:
 
 def trace_id_of(traceparent: str) -> str:
     """The trace id inside `traceparent`, 32 hex digits; empty if there is none."""
-    return traceparent[3:35] if len(traceparent) >= 55 else ""
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    return match["trace"] if match else ""
 
 
 def parse_traceparent(value: str) -> SpanContext | None:
     """The span that a W3C traceparent names, or None if it is malformed (it is then ignored, as W3C asks)."""
-    parts = value.split("-")
-    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2] or parts[0] == "ff":
+    match = _TRACEPARENT.fullmatch(value)
+    if match is None:
         return None
-    try:
-        trace_id, span_id, flags = int(parts[1], 16), int(parts[2], 16), int(parts[3], 16)
-    except ValueError:
-        return None
-    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags & 1))
-    return context if context.is_valid else None
+    flags = TraceFlags(int(match["flags"], 16) & 1)
+    return SpanContext(int(match["trace"], 16), int(match["span"], 16), is_remote=True, trace_flags=flags)

@@ -54,7 +54,7 @@ class Level(IntEnum):
 
 
 class MemberKind(IntEnum):
-    """Which of the four programs a member is."""
+    """Which of the programs that join a governor a member is."""
 
     ROUTER = 1
     GPU_WORKER = 2

@@ -26,6 +26,7 @@ class Controller:
         self._current = Directive(epoch=epoch, revision=1, lease_s=lease_s, reason="start")
         self._inherited = self._current
         self._override: Override | None = None
+        self._inherits = True
 
     @property
     def current(self) -> Directive:
@@ -48,7 +49,8 @@ class Controller:
             return
         if obeyed.epoch > mine.epoch:
             self._current = replace(mine, epoch=obeyed.epoch + 1, revision=1)
-        self._inherited = _union(self._inherited, obeyed)
+        if self._inherits:
+            self._inherited = _union(self._inherited, obeyed)
         self._publish(now, reason="inherited from the members")
 
     def override(self, directive: Directive, *, until: float, now: float) -> Directive:
@@ -57,8 +59,9 @@ class Controller:
         return self._publish(now, reason=directive.reason)
 
     def clear(self, *, now: float, reason: str) -> Directive:
-        """End the operator's override; what members inherited is forgotten too: the operator has spoken."""
+        """End the operator's override; what members inherited is forgotten too, for good: the operator has spoken."""
         self._override = None
+        self._inherits = False
         self._inherited = Directive(epoch=0, revision=0)
         return self._publish(now, reason=reason)
 
@@ -90,11 +93,14 @@ def _content(directive: Directive) -> tuple[object, ...]:
 
 
 def _union(one: Directive, other: Directive) -> Directive:
-    levels: set[Level] = {*one.levels, *other.levels}
+    # A number means something only while its level is in force.
+    def numbers(field: str, level: Level) -> list[float]:
+        return [getattr(said, field) for said in (one, other) if level in said.levels]
+
     return replace(
         one,
-        levels=tuple(sorted(levels)),
-        offload_share=max(one.offload_share, other.offload_share),
-        lighten_share=max(one.lighten_share, other.lighten_share),
-        admit_scale=min(one.admit_scale, other.admit_scale),
+        levels=tuple(sorted({*one.levels, *other.levels})),
+        offload_share=max(numbers("offload_share", Level.OFFLOAD), default=0.0),
+        lighten_share=max(numbers("lighten_share", Level.LIGHTEN), default=0.0),
+        admit_scale=min(numbers("admit_scale", Level.ADMIT), default=1.0),
     )

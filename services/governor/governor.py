@@ -31,6 +31,7 @@ class Governor:
         self.table = MembershipTable(report_interval_s=config.report_interval_ms / 1000)
         self.controller = Controller(epoch=epoch, lease_s=config.lease_s)
         self.closing = False
+        self.changes = 0
         self._clock = clock
         self._changed = asyncio.Event()
 
@@ -86,8 +87,13 @@ class Governor:
         self._publish()
         return current
 
-    async def change(self, timeout_s: float) -> None:
-        """Return at the next change, or after `timeout_s`."""
+    async def change(self, *, since: int, timeout_s: float) -> None:
+        """Return when `changes` has risen above `since`, at once if it has already, or after `timeout_s`.
+
+        Whoever reads a state notes `changes` before, so that what happens while it is sent is not waited for.
+        """
+        if self.changes != since:
+            return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), timeout_s)
 
@@ -112,6 +118,7 @@ class Governor:
 
     def _publish(self) -> None:
         # Everyone who waits on the old event wakes up; whoever waits next waits on the new one.
+        self.changes += 1
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -50,6 +50,7 @@ class MembershipTable:
             kind=registration.kind,
             address=registration.address,
             last_heard_at=datetime.now(UTC),
+            applied=registration.obeyed.version if registration.obeyed is not None else None,
         )
         self._seats[registration.id] = Seat(member, self._tickets, now)
         self.revision += 1

@@ -31,6 +31,8 @@ def to_override(request: governor_pb2.SetDegradationRequest) -> Directive | None
     for field, value in shares.items():
         if not 0.0 <= value <= 1.0:
             raise InvalidRequest(f"{field} is {value}, and must lie in [0, 1]", field=f"degradation.{field}")
+    if Level.ADMIT in levels and not wanted.admit_scale:
+        raise InvalidRequest("level ADMIT needs the scale it puts on the limit", field="degradation.admit_scale")
     admit_scale = wanted.admit_scale or 1.0
     if not 0.0 < admit_scale <= 1.0:
         raise InvalidRequest(f"admit_scale is {admit_scale}, and must lie in (0, 1]", field="degradation.admit_scale")

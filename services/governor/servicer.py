@@ -14,7 +14,7 @@ from services.governor.override_request import to_override
 from sluice.errors import InvalidRequest, ShuttingDown, SluiceError
 from sluice.fleet import Registration
 from sluice.fleet_wire import directive_to_proto, fleet_to_proto, registration_from_proto, report_from_proto
-from sluice.status import abort, seconds_of
+from sluice.status import abort, duration, seconds_of
 from sluice.tier import MemberKind
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
@@ -52,10 +52,11 @@ class GovernorServicer(governor_grpc.GovernorServiceServicer):
             reader.cancel()
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
+            lost_its_place = not self._governor.table.holds(registration.id, ticket)
             self._governor.leave(registration.id, ticket)
         if self._governor.closing:
             await abort(context, ShuttingDown("this governor is shutting down"))
-        if writer.done() and not writer.cancelled():
+        if lost_its_place:
             await context.abort(grpc.StatusCode.ABORTED, "the member has a newer stream, or was silent for too long")
 
     async def WatchFleet(
@@ -64,9 +65,10 @@ class GovernorServicer(governor_grpc.GovernorServiceServicer):
         """The fleet, at once and whenever it changes."""
         interval_s = seconds_of(request.interval) if request.HasField("interval") else DEFAULT_WATCH_INTERVAL_S
         while not self._governor.closing:
+            seen = self._governor.changes
             yield governor_pb2.WatchFleetResponse(fleet=fleet_to_proto(self._governor.fleet()))
             await asyncio.sleep(SMALLEST_INTERVAL_S)
-            await self._governor.change(max(0.0, interval_s - SMALLEST_INTERVAL_S))
+            await self._governor.change(since=seen, timeout_s=max(0.0, interval_s - SMALLEST_INTERVAL_S))
         await abort(context, ShuttingDown("this governor is shutting down"))
 
     async def SetDegradation(
@@ -105,17 +107,21 @@ class GovernorServicer(governor_grpc.GovernorServiceServicer):
         sent_version = (0, 0)
         loop = asyncio.get_running_loop()
         renew_at = 0.0
+        report_interval = duration(governor.config.report_interval_ms / 1000)
         while governor.table.holds(registration.id, ticket) and not governor.closing:
+            seen = governor.changes
             directive = governor.controller.current
             if directive.version != sent_version or loop.time() >= renew_at:
                 sent_version = directive.version
                 renew_at = loop.time() + governor.config.renew_interval_ms / 1000
-                await context.write(governor_pb2.JoinResponse(directive=directive_to_proto(directive)))
+                message = governor_pb2.JoinResponse(
+                    directive=directive_to_proto(directive), report_interval=report_interval
+                )
+                await context.write(message)
             if registration.kind is MemberKind.ROUTER and governor.table.revision != sent_fleet:
                 sent_fleet = governor.table.revision
                 await context.write(governor_pb2.JoinResponse(fleet=fleet_to_proto(governor.fleet())))
-            if governor.controller.current.version == sent_version:
-                await governor.change(max(0.0, renew_at - loop.time()))
+            await governor.change(since=seen, timeout_s=max(0.0, renew_at - loop.time()))
 
 
 async def _registration(requests: AsyncIterator[governor_pb2.JoinRequest]) -> Registration:

@@ -98,6 +98,6 @@ def report(router: Router) -> Report:
         inflight=router.open_requests - hot - cold,
         deadline_miss_ratio=window.expired / window.ended if window.ended else None,
         variants=(),
-        draining=not router.ready,
+        draining=router.draining,
         requests_per_second=float(window.ended),
     )

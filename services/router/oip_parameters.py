@@ -40,7 +40,9 @@ def read_parameters(sent: Mapping[str, oip_pb2.InferParameter]) -> Parameters:
             if not 0.0 <= read.priority <= 1.0:
                 raise InvalidRequest(f"request_priority is {value}, and must lie in [0, 1]", field=field)
         elif name == "priority":
-            read.priority = priority_of_rank(_whole(value, field))
+            rank_priority = priority_of_rank(_whole(value, field))
+            if "request_priority" not in sent:
+                read.priority = rank_priority
         elif name == "timeout":
             read.timeout_s = _whole(value, field) / 1e6 or None
         elif name == "query_class":
@@ -70,16 +72,16 @@ def _value(parameter: oip_pb2.InferParameter) -> bool | int | float | str | None
 def _number(value: object, field: str) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidRequest(f"{field} is {value!r}, and must be a number", field=field) from None
 
 
 def _whole(value: object, field: str) -> int:
     try:
         number = int(value)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1
-    if number < 0 or isinstance(value, bool):
+    if number < 0 or isinstance(value, bool) or (isinstance(value, float) and value != number):
         raise InvalidRequest(f"{field} is {value!r}, and must be a whole number, not negative", field=field)
     return int(number)
 

@@ -9,7 +9,7 @@ from services.router.fleet_view import FleetView
 from services.router.query_class import infer_query_class
 from services.router.request import Request
 from sluice.errors import InvalidRequest, NoEndpoint, UnknownModel
-from sluice.tier import QueryClass
+from sluice.tier import QueryClass, Task
 from sluice.variant import Variant
 
 
@@ -28,24 +28,36 @@ class Placement:
     def place(self, request: Request) -> Assignment:
         """The variant that shall answer. Raises NoEndpoint, UnknownModel, or InvalidRequest when no model is named."""
         view = self.view
-        if not view.offered:
-            raise NoEndpoint("no worker is connected yet")
-        request.model = request.model or self._only_model()
-        offered = view.offered.get(request.model)
-        if offered is None:
-            raise UnknownModel(f"no worker has offered a model named '{request.model}'", field="model")
+        request.model = self._resolve(request.model)
         if request.query_class is QueryClass.UNSPECIFIED:
             request.query_class = infer_query_class(request.text)
         assignment = assign(
             request.query_class,
             request.minimum_tier,
             serving=view.serving.get(request.model, {}),
-            offered=offered,
+            offered=view.offered[request.model],
             backlog=self._backlog,
         )
         if assignment is None:
             raise NoEndpoint(f"nobody serves model '{request.model}' in an acceptable tier just now")
         return assignment
+
+    def why_not_generate(self, model: str) -> InvalidRequest:
+        """What is wrong with asking `model` for text. Raises as `place` when nobody serves it at all."""
+        name = self._resolve(model)
+        tasks = {Task(variant.task) for variant in self.view.models().get(name, ())}
+        if not tasks:
+            raise NoEndpoint(f"nobody serves model '{name}' just now")
+        done = ", ".join(sorted(task.name.lower().replace("_", "-") for task in tasks))
+        return InvalidRequest(f"model '{name}' does {done} and does not generate text", field="model")
+
+    def _resolve(self, model: str) -> str:
+        if not self.view.offered:
+            raise NoEndpoint("no worker is connected yet")
+        name = model or self._only_model()
+        if name not in self.view.offered:
+            raise UnknownModel(f"no worker has offered a model named '{name}'", field="model")
+        return name
 
     def _only_model(self) -> str:
         if self._default_model:

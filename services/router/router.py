@@ -113,6 +113,13 @@ class Router:
         ticket.on_done = lambda _: None
         self._finish(ticket, Cancelled("the caller cancelled"))
 
+    def why_not_generate(self, model: str) -> SluiceError:
+        """Why `model` (empty: the default) writes no text; no worker of this release holds one that does."""
+        try:
+            return self._placement.why_not_generate(model)
+        except SluiceError as error:
+            return error
+
     def models(self) -> Mapping[str, tuple[Variant, ...]]:
         """The variants that are served now, by model."""
         return self.view.models()
@@ -126,6 +133,11 @@ class Router:
     def ready(self) -> bool:
         """Whether new requests are welcome: something is served, and no known worker is still being dialled first."""
         return not self._draining and bool(self.view.serving) and self.pool.all_tried
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing new is taken any more."""
+        return self._draining
 
     @property
     def open_requests(self) -> int:

@@ -16,10 +16,9 @@ from services.router.parsing import parse
 from services.router.request_span import RequestSpans
 from services.router.router import Router
 from services.router.translation import fill_response, to_request
-from sluice.errors import InvalidRequest, NoEndpoint, SluiceError, UnknownModel
+from sluice.errors import SluiceError
 from sluice.status import abort
 from sluice.telemetry import TRACEPARENT_KEY
-from sluice.tier import Task
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 SERVICE = "sluice.v1.InferenceService"
@@ -79,20 +78,10 @@ class InferenceServicer:
         """Write new text, for which a model must generate; one that does not is the caller's mistake."""
         try:
             message = parse(inference_pb2.GenerateRequest, data)
-            raise self._why_not_generate(message.model or self._router.config.default_model)
+            raise self._router.why_not_generate(message.model)
         except SluiceError as error:
             await abort(context, error)
         yield b""
-
-    def _why_not_generate(self, model: str) -> SluiceError:
-        models = self._router.models()
-        variants = models.get(model) or (next(iter(models.values())) if not model and models else ())
-        if not models:
-            return NoEndpoint("no worker is connected yet")
-        if not variants:
-            return UnknownModel(f"no worker serves a model named '{model}'", field="model")
-        task = Task(variants[0].task).name.lower().replace("_", "-")
-        return InvalidRequest(f"model '{variants[0].model}' does {task} and does not generate text", field="model")
 
     def close_streams(self) -> None:
         """Let open streams finish what they have and end; used while draining."""

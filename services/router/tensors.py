@@ -31,6 +31,8 @@ def read_texts(request: oip_pb2.ModelInferRequest) -> list[str]:
         raise InvalidRequest(
             f"tensor '{INPUT}' has shape [n] or [n, 1] with n from 1 to {MAX_TEXTS}, not {shape}", field="inputs.shape"
         )
+    if len(request.raw_input_contents) > 1:
+        raise InvalidRequest("one tensor was sent with the raw contents of several", field="raw_input_contents")
     if request.raw_input_contents:
         values = _split(request.raw_input_contents[0])
     else:

@@ -23,5 +23,5 @@ def validate(request: Request, *, max_text_bytes: int, now: float) -> None:
     # Written so that NaN fails it too.
     if not 0.0 <= request.priority <= 1.0:
         raise InvalidRequest(f"the priority is {request.priority}, and must lie in [0, 1]", field="priority")
-    if len(request.request_id) > MAX_REQUEST_ID_BYTES:
+    if len(request.request_id.encode()) > MAX_REQUEST_ID_BYTES:
         raise InvalidRequest(f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes", field="request_id")

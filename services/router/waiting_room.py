@@ -17,22 +17,26 @@ class WaitingRoom:
     def __init__(self, give_up: Callable[[Ticket], None], *, grace_s: float) -> None:
         self._give_up = give_up
         self._grace_s = grace_s
-        self._tickets: dict[int, Ticket] = {}
+        self._tickets: dict[int, tuple[Ticket, asyncio.TimerHandle]] = {}
 
     def enter(self, ticket: Ticket) -> None:
         """Let `ticket` wait for a place."""
-        self._tickets[ticket.id] = ticket
-        asyncio.get_running_loop().call_later(self._grace_s, self._time_is_up, ticket)
+        timer = asyncio.get_running_loop().call_later(self._grace_s, self._time_is_up, ticket)
+        self._tickets[ticket.id] = ticket, timer
 
     def leave(self, ticket: Ticket) -> None:
         """The ticket has ended."""
-        self._tickets.pop(ticket.id, None)
+        _, timer = self._tickets.pop(ticket.id, (ticket, None))
+        if timer is not None:
+            timer.cancel()
 
     def call_all(self) -> Iterable[Ticket]:
         """Empty the room: there may be a place for everybody now."""
-        tickets, self._tickets = list(self._tickets.values()), {}
-        return tickets
+        waiting, self._tickets = list(self._tickets.values()), {}
+        for _, timer in waiting:
+            timer.cancel()
+        return [ticket for ticket, _ in waiting]
 
     def _time_is_up(self, ticket: Ticket) -> None:
-        if self._tickets.pop(ticket.id, None) is not None:
-            self._give_up(ticket)
+        del self._tickets[ticket.id]
+        self._give_up(ticket)

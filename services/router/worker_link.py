@@ -27,6 +27,8 @@ from sluice.variant import Variant, from_proto
 FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 1.0
 
+Outbox = asyncio.Queue[worker_pb2.ExecuteRequest | None]
+
 logger = logging.getLogger(__name__)
 
 
@@ -70,7 +72,7 @@ class WorkerLink:
         self._owner = owner
         self._clock = clock
         self._numbers = itertools.count(1)
-        self._outbox: asyncio.Queue[worker_pb2.ExecuteRequest] = asyncio.Queue()
+        self._outbox: Outbox = asyncio.Queue()
 
     @property
     def may_take(self) -> bool:
@@ -105,8 +107,8 @@ class WorkerLink:
                 await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  jitter
 
     async def _one_stream(self, stub: worker_grpc.WorkerServiceStub) -> tuple[bool, str]:
-        self._outbox = asyncio.Queue()
-        call = stub.Execute(self._requests())
+        self._outbox = outbox = asyncio.Queue()
+        call = stub.Execute(_until_none(outbox))
         why = "the worker ended the stream"
         try:
             async for response in call:
@@ -117,13 +119,10 @@ class WorkerLink:
             why = str(error)
         finally:
             call.cancel()
+            # grpc.aio leaves a call's request iterator waiting when the call ends by itself.
+            outbox.put_nowait(None)
             was_up = self._go_down(why)
         return was_up, why
-
-    async def _requests(self) -> AsyncIterator[worker_pb2.ExecuteRequest]:
-        outbox = self._outbox
-        while True:
-            yield await outbox.get()
 
     def _go_down(self, why: str) -> bool:
         was_up, self.up = self.up, False
@@ -173,3 +172,8 @@ class WorkerLink:
         del self.open[batch.id]
         self.compute_s = seconds_of(result.compute)
         self._owner.link_answered(self, batch, result, self.compute_s)
+
+
+async def _until_none(outbox: Outbox) -> AsyncIterator[worker_pb2.ExecuteRequest]:
+    while (request := await outbox.get()) is not None:
+        yield request

@@ -13,7 +13,7 @@ import grpc
 from sluice.client.answer import Answer, from_proto
 from sluice.client.failure import from_rpc_error
 from sluice.client.options import DEFAULT_ROUTER, OPTIONS
-from sluice.client.query import Query, checked_timeout, to_proto
+from sluice.client.query import Query, checked_max_open, checked_timeout, to_proto
 from sluice.client.span import request_span
 from sluice.errors import SluiceError
 from sluice.telemetry import TRACEPARENT_KEY
@@ -50,6 +50,7 @@ class AsyncClient:
         self, texts: Iterable[str | Query], *, max_open: int = 64, **options: Any
     ) -> AsyncIterator[tuple[int, Answer | SluiceError]]:
         """Answer many texts, at most `max_open` at a time; gives (place in `texts`, outcome) as each is done."""
+        checked_max_open(max_open)
         source = iter(enumerate(texts))
         open_tasks: set[asyncio.Task[tuple[int, Answer | SluiceError]]] = set()
         try:

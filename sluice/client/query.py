@@ -42,7 +42,14 @@ def to_proto(query: Query) -> inference_pb2.InferRequest:
 
 
 def checked_timeout(timeout_s: float | None) -> float:
-    """A client's default timeout. Raises ValueError unless it is a positive number of seconds."""
-    if timeout_s is None or not timeout_s > 0:
+    """A client's default timeout. Raises ValueError unless it is a positive, finite number of seconds."""
+    if timeout_s is None or not 0 < timeout_s < float("inf"):
         raise ValueError(NO_TIMEOUT)
     return timeout_s
+
+
+def checked_max_open(max_open: int) -> int:
+    """How many texts may be open at a time. Raises ValueError unless it is at least 1."""
+    if max_open < 1:
+        raise ValueError(f"max_open is {max_open}: with none open at a time, no text would ever be sent")
+    return max_open

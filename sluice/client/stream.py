@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from threading import Condition
+from threading import Condition, Lock
 from typing import Any
 
 from sluice.client.answer import Answer, from_proto
-from sluice.client.query import Query, to_proto
+from sluice.client.query import Query, checked_max_open, to_proto
 from sluice.errors import SluiceError
 from sluice.status import duration, from_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
@@ -25,9 +25,11 @@ class StreamBook:
     ) -> None:
         self._texts = iter(texts)
         self._options = options
-        self._max_open = max_open
+        self._max_open = checked_max_open(max_open)
         self._timeout_s = timeout_s
         self._changed = Condition()
+        # The caller's iterator is read by the sender's thread and, when the stream breaks, by the reader's.
+        self._reading = Lock()
         self._numbers = itertools.count(1)
         self._open: set[int] = set()
         self._done: dict[int, Outcome] = {}
@@ -42,10 +44,12 @@ class StreamBook:
                 if self._closed:
                     return
                 room = min(BUNDLE, self._max_open - len(self._open))
-            queries = list(itertools.islice(self._texts, room))
+            with self._reading:
+                queries = list(itertools.islice(self._texts, room)) if not self._closed else []
+                message = self._bundle(queries)
             if not queries:
                 return
-            yield self._bundle(queries)
+            yield message
 
     def accept(self, response: inference_pb2.InferStreamResponse) -> Iterator[Outcome]:
         """Take what has come; gives the outcomes that are next in order."""
@@ -59,10 +63,11 @@ class StreamBook:
     def fail_open(self, error: SluiceError) -> Iterator[Outcome]:
         """The stream broke: everything open, and everything not sent yet, ends with `error`."""
         self.close()
-        for number in sorted(self._open):
-            self._end(number, error)
-        yield from self._in_order()
-        yield from (error for _ in self._texts)
+        with self._reading:
+            for number in sorted(self._open):
+                self._end(number, error)
+            yield from self._in_order()
+            yield from (error for _ in self._texts)
 
     def close(self) -> None:
         """Send nothing more."""
@@ -83,7 +88,9 @@ class StreamBook:
 
     def _end(self, number: int, outcome: Outcome) -> None:
         with self._changed:
-            self._open.discard(number)
+            if number not in self._open:
+                return
+            self._open.remove(number)
             self._done[number] = outcome
             self._changed.notify_all()
 

@@ -14,7 +14,7 @@ from sluice.client.options import DEFAULT_ROUTER, OPTIONS
 from sluice.client.query import Query, checked_timeout, to_proto
 from sluice.client.span import request_span
 from sluice.client.stream import StreamBook
-from sluice.errors import SluiceError
+from sluice.errors import NoEndpoint, SluiceError
 from sluice.telemetry import TRACEPARENT_KEY
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 
@@ -54,6 +54,7 @@ class Client:
         try:
             for response in call:
                 yield from book.accept(response)
+            yield from book.fail_open(NoEndpoint("the router ended the stream before all texts were answered"))
         except grpc.RpcError as error:
             yield from book.fail_open(from_rpc_error(error))
         finally:

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class GRPCInferenceServiceStub(object):
-    """GRPCInferenceService is a second face of the router: the same admission, queues and tiers as sluice.v1.InferenceService,
-    and the same statuses.
+    """GRPCInferenceService is a second face of the router: the same admission, queues and tiers as of
+    sluice.v1.InferenceService, the same statuses with the same details, and the same default timeout without a deadline.
+    It serves models that classify.
     """
 
     def __init__(self, channel):
@@ -69,33 +70,35 @@ class GRPCInferenceServiceStub(object):
 
 
 class GRPCInferenceServiceServicer(object):
-    """GRPCInferenceService is a second face of the router: the same admission, queues and tiers as sluice.v1.InferenceService,
-    and the same statuses.
+    """GRPCInferenceService is a second face of the router: the same admission, queues and tiers as of
+    sluice.v1.InferenceService, the same statuses with the same details, and the same default timeout without a deadline.
+    It serves models that classify.
     """
 
     def ServerLive(self, request, context):
-        """ServerLive tells whether the router's process answers.
+        """ServerLive tells whether the router's process answers: it does, or the call fails.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ServerReady(self, request, context):
-        """ServerReady tells whether the router takes requests: some worker serves some model.
+        """ServerReady tells whether the router takes requests: some worker serves some model, every worker that it knows of
+        has been dialled once, and it is not shutting down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelReady(self, request, context):
-        """ModelReady tells whether any tier serves the model now.
+        """ModelReady tells whether any tier serves the model now. An unknown model is not ready; that is no failure.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ServerMetadata(self, request, context):
-        """ServerMetadata names the server.
+        """ServerMetadata names the server and what it understands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,7 +112,9 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelInfer(self, request, context):
-        """ModelInfer answers a batch of texts: all of them, or the first failure's status.
+        """ModelInfer answers up to 1,024 texts, each a request of its own in the router's queues. Returns all answers, or the
+        status of the first text that fails, whereupon the others are cancelled. Returns INVALID_ARGUMENT for a tensor or a
+        parameter that is not as below and for a model that does not classify, else as sluice.v1.InferenceService.Infer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,8 +162,9 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GRPCInferenceService(object):
-    """GRPCInferenceService is a second face of the router: the same admission, queues and tiers as sluice.v1.InferenceService,
-    and the same statuses.
+    """GRPCInferenceService is a second face of the router: the same admission, queues and tiers as of
+    sluice.v1.InferenceService, the same statuses with the same details, and the same default timeout without a deadline.
+    It serves models that classify.
     """
 
     @staticmethod

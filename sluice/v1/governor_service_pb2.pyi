@@ -33,12 +33,14 @@ class Registration(_message.Message):
     def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[_health_pb2.MemberKind, str]] = ..., address: _Optional[str] = ..., obeyed: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
-    __slots__ = ("directive", "fleet")
+    __slots__ = ("directive", "fleet", "report_interval")
     DIRECTIVE_FIELD_NUMBER: _ClassVar[int]
     FLEET_FIELD_NUMBER: _ClassVar[int]
+    REPORT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     directive: _degradation_pb2.Directive
     fleet: _health_pb2.Fleet
-    def __init__(self, directive: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., fleet: _Optional[_Union[_health_pb2.Fleet, _Mapping]] = ...) -> None: ...
+    report_interval: _duration_pb2.Duration
+    def __init__(self, directive: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., fleet: _Optional[_Union[_health_pb2.Fleet, _Mapping]] = ..., report_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WatchFleetRequest(_message.Message):
     __slots__ = ("interval",)

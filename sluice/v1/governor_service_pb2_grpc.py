@@ -57,34 +57,40 @@ class GovernorServiceServicer(object):
     """
 
     def Join(self, request_iterator, context):
-        """Join is the life of a member, one stream each. The stream is the lease: when it ends, or stays silent for longer than
-        three report intervals, the member is no longer part of the fleet.
+        """Join is the life of a member, one stream each. The stream is the lease: when it ends, or stays silent for longer
+        than three report intervals, the member is no longer part of the fleet.
 
-        The first request MUST be a Registration; HealthReports follow, one per report interval, and a DirectiveAck whenever
-        a directive was applied. The first response is always the complete directive now in force; it comes again every
-        renewal interval, so that a member can tell silence from agreement. Routers are also sent the fleet, at once and
-        on every change, because they assign by it. Both are whole states: a member that was slow gets the newest only.
+        The first request MUST be a Registration. A HealthReport follows at once, then one per report interval (by default
+        500 ms) and one at every change of the member's variants; and a DirectiveAck whenever a directive was applied. The
+        first response is always the complete directive now in force; it comes again every renewal interval (by default
+        500 ms), so that a member can tell silence from agreement. Routers are also sent the fleet, at once and at every
+        rise of its revision, because they learn of workers by it. Both are whole states: a member that was slow gets the
+        newest only.
 
-        A member that reconnects registers anew, and obeys its last directive meanwhile. Returns INVALID_ARGUMENT if the first
-        message is no valid registration, ALREADY_EXISTS if a live member has the same id and another address (one with
-        the same address replaces the older stream, which ends with ABORTED), and UNAVAILABLE when the governor shuts down.
+        A member that half-closes leaves the fleet, and the stream ends with OK. A member whose stream breaks dials again
+        and registers anew, and obeys its last directive meanwhile. Returns INVALID_ARGUMENT if the first message is no
+        valid registration, or a later one is another registration or cannot be understood; ALREADY_EXISTS if a live member
+        has the same id and another address (one with the same address replaces the older stream); ABORTED on a stream that
+        was replaced or silent for too long; and UNAVAILABLE when the governor shuts down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchFleet(self, request, context):
-        """WatchFleet sends the fleet at once, then at every change and at least every interval, newest only, until cancelled.
-        Returns UNAVAILABLE when the governor shuts down.
+        """WatchFleet sends the fleet at once, then at every change of its members, of what they hold or obey, or of the
+        directive, and at least every interval, with the newest reports, until the caller cancels. Changes in quick
+        succession are sent as one. Returns UNAVAILABLE when the governor shuts down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetDegradation(self, request, context):
-        """SetDegradation is the operator's hand: it overrides the governor's own decision until it expires or is cleared.
-        Returns when the new directive is on its way, with the directive; members' acks are seen by WatchFleet. Returns
-        INVALID_ARGUMENT if a share lies outside its range or the duration is absent, not positive or longer than a day.
+        """SetDegradation is the operator's hand: it overrides the governor's own decision until it expires, is cleared, or is
+        replaced by another. Returns when the new directive is on its way, with the directive; members' acks are seen by
+        WatchFleet. Returns INVALID_ARGUMENT if a level is not one of the three, a share or scale lies outside its range,
+        or the duration is absent, not positive or longer than a day.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,19 +26,24 @@ if _version_not_supported:
 
 
 class InferenceServiceStub(object):
-    """InferenceService answers requests from the cheapest to the dearest model, as the request needs and as load allows.
+    """InferenceService answers each request by a cheaper or a dearer model, as the request needs and as load allows.
 
-    Every request that is offered ends exactly once: with an answer or with one of the statuses below. A failed
-    status carries google.rpc.ErrorInfo (domain "sluice") in its details, whose reason is stable and meant for
+    Every request that is offered ends exactly once: with an answer or with one of the statuses below. A status that the
+    router gives carries google.rpc.ErrorInfo (domain "sluice") in its details, whose reason is stable and meant for
     programs:
-    RESOURCE_EXHAUSTED  rejected-saturated, rejected-priority: capacity exists and is contended. google.rpc.RetryInfo
-    and the trailer grpc-retry-pushback-ms say when to come back; a negative pushback says: do not.
+    RESOURCE_EXHAUSTED  rejected-saturated: capacity exists and is contended. rejected-priority: and it goes to more
+    important requests. google.rpc.RetryInfo and the trailer grpc-retry-pushback-ms say when to
+    come back; a pushback of -1, and no RetryInfo, say: do not.
     DEADLINE_EXCEEDED   rejected-ttl-expired: the deadline passed before an answer, or cannot be met.
-    UNAVAILABLE         rejected-no-endpoints, rejected-shutting-down: nobody serves this model just now; safe to retry.
-    NOT_FOUND           unknown-model: no worker has ever offered the model.
-    INVALID_ARGUMENT    invalid-argument: google.rpc.BadRequest names the fields.
-    INTERNAL            worker-failed: two workers failed on this request; it is not tried a third time.
-    A caller that cancels is answered with CANCELLED, and its request is not computed if it has not been begun.
+    UNAVAILABLE         rejected-no-endpoints: nobody serves this model in an acceptable tier just now, or no worker
+    has come yet. rejected-shutting-down: this router takes nothing new. Both are safe to retry.
+    NOT_FOUND           unknown-model: no worker has offered the model since the router started.
+    INVALID_ARGUMENT    invalid-argument: nobody can serve the request as it stands; google.rpc.BadRequest names the
+    field at fault.
+    INTERNAL            worker-failed: two attempts at this request failed in a worker; there is no third.
+    CANCELLED           cancelled: the caller cancelled. What no worker has begun by then is not computed.
+    A caller whose own clock or connection ends the call first sees DEADLINE_EXCEEDED, CANCELLED or UNAVAILABLE from its
+    own gRPC library, without details.
     """
 
     def __init__(self, channel):
@@ -65,24 +70,30 @@ class InferenceServiceStub(object):
 
 
 class InferenceServiceServicer(object):
-    """InferenceService answers requests from the cheapest to the dearest model, as the request needs and as load allows.
+    """InferenceService answers each request by a cheaper or a dearer model, as the request needs and as load allows.
 
-    Every request that is offered ends exactly once: with an answer or with one of the statuses below. A failed
-    status carries google.rpc.ErrorInfo (domain "sluice") in its details, whose reason is stable and meant for
+    Every request that is offered ends exactly once: with an answer or with one of the statuses below. A status that the
+    router gives carries google.rpc.ErrorInfo (domain "sluice") in its details, whose reason is stable and meant for
     programs:
-    RESOURCE_EXHAUSTED  rejected-saturated, rejected-priority: capacity exists and is contended. google.rpc.RetryInfo
-    and the trailer grpc-retry-pushback-ms say when to come back; a negative pushback says: do not.
+    RESOURCE_EXHAUSTED  rejected-saturated: capacity exists and is contended. rejected-priority: and it goes to more
+    important requests. google.rpc.RetryInfo and the trailer grpc-retry-pushback-ms say when to
+    come back; a pushback of -1, and no RetryInfo, say: do not.
     DEADLINE_EXCEEDED   rejected-ttl-expired: the deadline passed before an answer, or cannot be met.
-    UNAVAILABLE         rejected-no-endpoints, rejected-shutting-down: nobody serves this model just now; safe to retry.
-    NOT_FOUND           unknown-model: no worker has ever offered the model.
-    INVALID_ARGUMENT    invalid-argument: google.rpc.BadRequest names the fields.
-    INTERNAL            worker-failed: two workers failed on this request; it is not tried a third time.
-    A caller that cancels is answered with CANCELLED, and its request is not computed if it has not been begun.
+    UNAVAILABLE         rejected-no-endpoints: nobody serves this model in an acceptable tier just now, or no worker
+    has come yet. rejected-shutting-down: this router takes nothing new. Both are safe to retry.
+    NOT_FOUND           unknown-model: no worker has offered the model since the router started.
+    INVALID_ARGUMENT    invalid-argument: nobody can serve the request as it stands; google.rpc.BadRequest names the
+    field at fault.
+    INTERNAL            worker-failed: two attempts at this request failed in a worker; there is no third.
+    CANCELLED           cancelled: the caller cancelled. What no worker has begun by then is not computed.
+    A caller whose own clock or connection ends the call first sees DEADLINE_EXCEEDED, CANCELLED or UNAVAILABLE from its
+    own gRPC library, without details.
     """
 
     def Infer(self, request, context):
-        """Infer answers one text. A call without a deadline gets the router's default timeout.
-        Any status above may be returned.
+        """Infer answers one text. A call without a deadline gets the router's default timeout (by default 10 s). The W3C
+        traceparent in the call's metadata decides whether the request is traced; without one the router decides. Any
+        status above may be returned.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,19 +102,25 @@ class InferenceServiceServicer(object):
     def InferStream(self, request_iterator, context):
         """InferStream answers many texts over one call, in the order in which they are done. Clients and router bundle what
         they have at hand into one message, which is several times cheaper than a call each. A text that fails ends with
-        its own status inside the stream; the stream itself ends only when the client half-closes and all its texts are
-        answered (OK), or with INVALID_ARGUMENT when a message cannot be read or an id is used twice at a time, or with
-        UNAVAILABLE when the router shuts down. When a client goes away, all its open texts are cancelled. The router
-        stops reading a stream that has too many texts open (by default 4,096), so a client that ignores flow control
-        waits and loses nothing.
+        its own status inside the stream, by the same table. A deadline of the call bounds the stream as a whole; each
+        text has its own timeout beside it.
+
+        The stream itself ends with OK when the client has half-closed and all its texts are answered; with
+        INVALID_ARGUMENT when a message cannot be read or an open id is used again; or with UNAVAILABLE when the router
+        shuts down, after what is open has been answered and what comes meanwhile has been refused with
+        rejected-shutting-down. When a stream ends otherwise than with OK, or its client goes away, all its open texts are
+        cancelled. The router stops reading a stream that has too many texts open (by default 4,096), so a client that
+        sends faster than it is answered waits in its own flow control and loses nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Generate(self, request, context):
-        """Generate writes new text and sends it as it comes. The last message carries the finish reason. Tokens already sent
-        stay sent when the stream fails. Returns INVALID_ARGUMENT for a model that does not generate, else as Infer.
+        """Generate writes new text and sends it as it comes. The last message before OK carries the finish reason. When the
+        stream fails, what was sent stands as far as it goes, and there is no finish reason. The call's deadline bounds the
+        whole text; a caller that cancels ends the writing. Returns INVALID_ARGUMENT for a model that does not generate,
+        else as Infer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,19 +153,24 @@ def add_InferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InferenceService(object):
-    """InferenceService answers requests from the cheapest to the dearest model, as the request needs and as load allows.
+    """InferenceService answers each request by a cheaper or a dearer model, as the request needs and as load allows.
 
-    Every request that is offered ends exactly once: with an answer or with one of the statuses below. A failed
-    status carries google.rpc.ErrorInfo (domain "sluice") in its details, whose reason is stable and meant for
+    Every request that is offered ends exactly once: with an answer or with one of the statuses below. A status that the
+    router gives carries google.rpc.ErrorInfo (domain "sluice") in its details, whose reason is stable and meant for
     programs:
-    RESOURCE_EXHAUSTED  rejected-saturated, rejected-priority: capacity exists and is contended. google.rpc.RetryInfo
-    and the trailer grpc-retry-pushback-ms say when to come back; a negative pushback says: do not.
+    RESOURCE_EXHAUSTED  rejected-saturated: capacity exists and is contended. rejected-priority: and it goes to more
+    important requests. google.rpc.RetryInfo and the trailer grpc-retry-pushback-ms say when to
+    come back; a pushback of -1, and no RetryInfo, say: do not.
     DEADLINE_EXCEEDED   rejected-ttl-expired: the deadline passed before an answer, or cannot be met.
-    UNAVAILABLE         rejected-no-endpoints, rejected-shutting-down: nobody serves this model just now; safe to retry.
-    NOT_FOUND           unknown-model: no worker has ever offered the model.
-    INVALID_ARGUMENT    invalid-argument: google.rpc.BadRequest names the fields.
-    INTERNAL            worker-failed: two workers failed on this request; it is not tried a third time.
-    A caller that cancels is answered with CANCELLED, and its request is not computed if it has not been begun.
+    UNAVAILABLE         rejected-no-endpoints: nobody serves this model in an acceptable tier just now, or no worker
+    has come yet. rejected-shutting-down: this router takes nothing new. Both are safe to retry.
+    NOT_FOUND           unknown-model: no worker has offered the model since the router started.
+    INVALID_ARGUMENT    invalid-argument: nobody can serve the request as it stands; google.rpc.BadRequest names the
+    field at fault.
+    INTERNAL            worker-failed: two attempts at this request failed in a worker; there is no third.
+    CANCELLED           cancelled: the caller cancelled. What no worker has begun by then is not computed.
+    A caller whose own clock or connection ends the call first sees DEADLINE_EXCEEDED, CANCELLED or UNAVAILABLE from its
+    own gRPC library, without details.
     """
 
     @staticmethod

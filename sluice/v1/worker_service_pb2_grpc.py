@@ -65,39 +65,44 @@ class WorkerServiceServicer(object):
         """Execute is the life of a router with a worker: one stream per pair, opened by the router.
 
         The first response is always a Welcome, and grants the first credits. A router MUST NOT send more batches than it
-        was granted; a worker ends the stream with RESOURCE_EXHAUSTED on the first that exceeds them. Each batch is
-        answered by exactly one BatchResult that names every item of it exactly once, in any order; batches may
-        overtake each other. A batch uses up one credit, and the worker grants it anew when it has room, as a rule in the
-        message that carries the result. When the stream breaks, all granted credits and open batches are void: the router
-        may send the items elsewhere, and the worker computes none that it has not begun.
+        was granted, nor empty or larger ones, nor one with the id of an open batch; a worker ends the stream with
+        RESOURCE_EXHAUSTED on the first that breaks this. Each batch is answered by exactly one BatchResult that names
+        every item of it exactly once, in any order; batches may overtake each other. A batch uses up one credit, and the
+        worker grants it anew when it has room, as a rule in the message that carries the result. When the stream breaks,
+        all granted credits and open batches are void: the router may send the items elsewhere, and the worker computes
+        none that it has not begun. A router that cannot make sense of a response cancels the stream. It dials again after
+        every end, at first soon and then ever more slowly.
 
-        When it drains, a worker sends a Welcome with draining set and grants no more credits; it finishes what it has, and
-        ends the stream with OK when the router half-closes. Returns UNAVAILABLE if the worker is not ready.
+        When it drains, a worker sends a Welcome with draining set and grants no more credits, and the router sends no more
+        batches, whatever credits are left. The worker finishes what it has, batches included that crossed that Welcome. It
+        then ends the stream: with OK if the router half-closes, otherwise by closing the connection, which loses nothing.
+        Returns UNAVAILABLE at once if the worker drains or holds no variant that is READY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeModels(self, request, context):
-        """DescribeModels lists what the worker holds now, variants that load or unload included.
+        """DescribeModels lists what the worker holds now, variants included that cannot serve yet or any more. It never fails
+        while the worker lives.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """LoadModel reads a checkpoint, warms it up, and serves it when that has succeeded; what served before goes on serving
-        meanwhile. Returns the ready variant. Returns INVALID_ARGUMENT naming the file or field at fault, NOT_FOUND if there
-        is no such directory under the worker's model root, ALREADY_EXISTS if the variant is held, and RESOURCE_EXHAUSTED if
-        it does not fit into memory.
+        """LoadModel reads a checkpoint, warms it up, and serves it when that has succeeded, which takes seconds to minutes;
+        what served before goes on serving meanwhile, and nothing changes when it fails. Returns the ready variant. Returns
+        INVALID_ARGUMENT naming the file or field at fault, NOT_FOUND if there is no such directory under the worker's
+        model root, ALREADY_EXISTS if the variant is held, and RESOURCE_EXHAUSTED if it does not fit into memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """UnloadModel takes no more batches for a variant, finishes those it has, and frees its memory. Returns NOT_FOUND if
-        the worker does not hold it.
+        """UnloadModel takes no more batches for a variant, finishes those it has, and frees its memory; it returns when that
+        is done. Returns NOT_FOUND if the worker does not hold the variant, or is unloading it already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

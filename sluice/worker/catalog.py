@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
-from sluice.errors import InvalidRequest, NoEndpoint, SluiceError
+from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant, VariantState
 from sluice.worker.backend import Backend, BackendLoader, ModelSpec
 
 IDENTITY = "identity"
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class Catalog:
         self._backends: dict[str, Backend] = {}
         self._states: dict[str, VariantState] = {}
         self._watchers: set[Callable[[], None]] = set()
+        self._changes: set[asyncio.Task[Any]] = set()
 
     def variants(self) -> tuple[Variant, ...]:
         """Everything that is held, ordered by id."""
@@ -83,6 +87,9 @@ class Catalog:
             max_batch_size=self._max_batch_size,
             threads=self._threads,
         )
+        return await self._to_the_end(self._load_spec(spec))
+
+    async def _load_spec(self, spec: ModelSpec) -> Variant:
         backend = await asyncio.get_running_loop().run_in_executor(self._loader_thread, self._load_and_warm, spec)
         variant = backend.variant
         if variant.id in self._states:
@@ -97,13 +104,30 @@ class Catalog:
         if self._states.get(variant_id) is not VariantState.READY:
             raise UnknownCheckpoint(f"this worker does not hold '{variant_id}'", field="variant")
         self._set(variant_id, VariantState.UNLOADING)
+        await self._to_the_end(self._free(variant_id))
+
+    async def _free(self, variant_id: str) -> None:
         # Batches of this variant that were taken stand before this on the device's thread.
         await self._close(self._backends[variant_id])
         del self._backends[variant_id]
         self._set(variant_id, None)
 
+    async def _to_the_end(self, change: Coroutine[Any, Any, Result]) -> Result:
+        # A caller who goes away must not leave a variant half loaded, or unloading for ever.
+        task = asyncio.ensure_future(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
+
     def _load_and_warm(self, spec: ModelSpec) -> Backend:
-        backend = self._load(spec)
+        try:
+            backend = self._load(spec)
+        except MemoryError as error:
+            raise Saturated(f"{spec.checkpoint.name} does not fit into memory", field="checkpoint") from error
+        except SluiceError:
+            raise
+        except Exception as error:
+            raise InvalidRequest(f"{spec.checkpoint.name} cannot be loaded: {error}", field="checkpoint") from error
         try:
             backend.warm_up()
         except SluiceError:
@@ -121,10 +145,16 @@ class Catalog:
         if checkpoint == IDENTITY:
             return Path(IDENTITY)
         root = self._root.resolve()
-        path = (root / checkpoint).resolve()
+        try:
+            path = (root / checkpoint).resolve()
+            is_directory = path.is_dir()
+        except (ValueError, RuntimeError) as error:
+            raise InvalidRequest(f"checkpoint {checkpoint!r} is no path: {error}", field="checkpoint") from error
+        except OSError as error:
+            raise UnknownCheckpoint(f"checkpoint '{checkpoint}': {error.strerror}", field="checkpoint") from error
         if not path.is_relative_to(root):
             raise InvalidRequest(f"checkpoint '{checkpoint}' leads out of the model root", field="checkpoint")
-        if not path.is_dir():
+        if not is_directory:
             raise UnknownCheckpoint(f"there is no checkpoint directory {path}", field="checkpoint")
         return path
 

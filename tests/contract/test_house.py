@@ -1,0 +1,115 @@
+"""The house's laws: who may import whom, how long a file may be, and that importing does nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from tests.contract.module_graph import ROOT, ModuleGraph, inside
+
+SERVICES = ("services.router", "services.governor", "services.gpu_worker", "services.cpu_worker")
+GENERATED = ("sluice.v1", "sluice.open_inference")
+# What only a worker has installed.
+WORKER_EXTRA = frozenset(
+    {"numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "tokenizers", "torch", "transformers"}
+)
+LONGEST_FILE = 250
+
+
+@pytest.fixture(scope="module")
+def graph() -> ModuleGraph:
+    """All of sluice and services."""
+    return ModuleGraph(ROOT, ("sluice", "services"))
+
+
+def tops(modules: Iterable[str]) -> set[str]:
+    """The names before the first dot."""
+    return {name.partition(".")[0] for name in modules}
+
+
+def importing(names: Iterable[str]) -> Mapping[str, Any]:
+    """What it does to import `names` in a fresh process."""
+    command = [sys.executable, "-m", "tests.contract.import_probe", *names]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+@pytest.mark.parametrize("service", ["services.router", "services.governor"])
+def test_no_import_leads_from_router_or_governor_to_a_model(graph: ModuleGraph, service: str) -> None:
+    reached = graph.reach(graph.within(service))
+    assert "sluice.server" in reached
+    assert tops(reached) & WORKER_EXTRA == set()
+
+
+def test_the_graph_sees_torch_where_it_is(graph: ModuleGraph) -> None:
+    assert "torch" in tops(graph.reach(graph.within("services.gpu_worker")))
+    assert "torch" not in tops(graph.reach(graph.within("services.gpu_worker"), deferred=False))
+
+
+def test_router_and_governor_run_without_a_model_in_the_process() -> None:
+    told = importing(["services.router.app", "services.governor.app"])
+    assert "sluice.server" in told["modules"]
+    assert tops(told["modules"]) & WORKER_EXTRA == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_imports_another(graph: ModuleGraph, service: str) -> None:
+    others = [name for name in graph.reach(graph.within(service)) if inside(name, "services")]
+    assert [name for name in others if name != "services" and not inside(name, service)] == []
+
+
+def test_all_services_are_known_here(graph: ModuleGraph) -> None:
+    assert {".".join(name.split(".")[:2]) for name in graph.within("services")} == {"services", *SERVICES}
+
+
+def test_sluice_never_imports_services(graph: ModuleGraph) -> None:
+    for name in graph.within("sluice"):
+        targets = [one.target for one in graph.imports[name] if inside(one.target, "services")]
+        assert targets == [], name
+
+
+@pytest.mark.parametrize("package", GENERATED)
+def test_contracts_import_nothing_of_ours_but_contracts(graph: ModuleGraph, package: str) -> None:
+    for name in graph.within(package):
+        ours = [one.target for one in graph.imports[name] if tops([one.target]) & {"sluice", "services"}]
+        assert all(any(inside(target, known) for known in GENERATED) for target in ours), (name, ours)
+
+
+def test_no_file_is_too_long_to_be_one_noun() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in ("sluice", "services", "tools", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        if not any(path.is_relative_to(ROOT / name.replace(".", "/")) for name in GENERATED)
+    }
+    assert len(lengths) > 50
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
+
+
+def test_importing_what_everybody_has_starts_nothing_and_reads_no_environment(graph: ModuleGraph) -> None:
+    names = [name for name in sorted(graph.files) if not tops(graph.reach([name], deferred=False)) & WORKER_EXTRA]
+    assert "sluice.worker.app" in names
+    told = importing(names)
+    assert told["threads"] == ["MainThread"]
+    assert told["loops"] == 0
+    assert told["readers"] == []
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(find_spec("torch") is None, reason="the worker extra is not installed")
+@pytest.mark.timeout(300)
+def test_importing_what_a_worker_has_starts_nothing_and_reads_no_environment(graph: ModuleGraph) -> None:
+    names = [name for name in sorted(graph.files) if tops(graph.reach([name], deferred=False)) & WORKER_EXTRA]
+    assert "sluice.engine.torch_backend" in names
+    told = importing(names)
+    assert told["threads"] == ["MainThread"]
+    assert told["loops"] == 0
+    assert told["readers"] == []
