@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
@@ -43,16 +44,14 @@ class Server:
     """One listening server. Register servicers on `grpc_server`, then `run` it."""
 
     def __init__(self, *, listen: str, services: Sequence[str], options: Sequence[tuple[str, int]] = ()) -> None:
+        _must_be_free(listen)
         self.grpc_server = grpc.aio.server(options=(*OPTIONS, *options))
         self._health = health_aio.HealthServicer()
         self._names = ("", READINESS, *services)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
         names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self.grpc_server)
-        try:
-            self.port = self.grpc_server.add_insecure_port(listen)
-        except RuntimeError as error:
-            raise ConfigError(f"listen: cannot bind {listen}; is another program using the port?") from error
+        self.port = self.grpc_server.add_insecure_port(listen)
 
     async def start(self) -> None:
         """Open the port: alive, not yet ready."""
@@ -69,6 +68,18 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Close the port; calls still open after `grace_s` are cut."""
         await self.grpc_server.stop(grace_s)
+
+
+def _must_be_free(listen: str) -> None:
+    """Raise ConfigError with the system's own reason if `listen` cannot be bound: gRPC would only log it."""
+    host, _, port = listen.rpartition(":")
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(f"listen: cannot bind {listen}: {error.strerror or error}") from error
 
 
 async def until_signalled() -> None:

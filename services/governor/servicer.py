@@ -22,6 +22,8 @@ from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 SERVICE = "sluice.v1.GovernorService"
 SMALLEST_INTERVAL_S = 0.05
 DEFAULT_WATCH_INTERVAL_S = 1.0
+LAST_WRITE_S = 1.0
+LAST_EPOCH = 2**64 - 1
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -43,17 +45,21 @@ class GovernorServicer(governor_grpc.GovernorServiceServicer):
         reader = asyncio.create_task(self._read(request_iterator, registration.id, ticket))
         writer = asyncio.create_task(self._write(context, registration, ticket))
         try:
-            done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        except SluiceError as error:
-            await abort(context, error)
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            lost_its_place = not self._governor.table.holds(registration.id, ticket)
+            # Leaving wakes the writer, which ends between two messages: a call cannot be ended in the middle of one.
+            self._governor.leave(registration.id, ticket)
             reader.cancel()
+            await asyncio.wait({writer}, timeout=LAST_WRITE_S)
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
-            lost_its_place = not self._governor.table.holds(registration.id, ticket)
-            self._governor.leave(registration.id, ticket)
+        try:
+            for task in (reader, writer):
+                if not task.cancelled():
+                    task.result()
+        except SluiceError as error:
+            await abort(context, error)
         if self._governor.closing:
             await abort(context, ShuttingDown("this governor is shutting down"))
         if lost_its_place:
@@ -132,6 +138,8 @@ async def _registration(requests: AsyncIterator[governor_pb2.JoinRequest]) -> Re
         registration = registration_from_proto(first.registration)
     except ValueError as error:
         raise InvalidRequest(f"the registration cannot be read: {error}", field="registration") from error
+    if registration.obeyed is not None and registration.obeyed.epoch >= LAST_EPOCH:
+        raise InvalidRequest("no epoch is greater than the one that is obeyed", field="registration.obeyed.epoch")
     for field in ("id", "address"):
         if not getattr(registration, field):
             raise InvalidRequest(f"a member needs an {field}", field=f"registration.{field}")

@@ -54,7 +54,8 @@ class StreamSession:
                     await write(data)
                 if self._error is not None or (self._closing and not self._open):
                     break
-            if reader.done() and not reader.cancelled():
+            is_complete = reader.done() and not reader.cancelled()
+            if is_complete:
                 reader.result()
         finally:
             reader.cancel()
@@ -62,7 +63,7 @@ class StreamSession:
             await asyncio.gather(reader, return_exceptions=True)
         if self._error is not None:
             raise self._error
-        if self._closing:
+        if self._closing and not is_complete:
             raise ShuttingDown("this router is shutting down")
 
     def close(self) -> None:

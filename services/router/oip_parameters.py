@@ -14,6 +14,7 @@ from sluice.tier import QueryClass, Tier
 Choice = TypeVar("Choice", QueryClass, Tier)
 
 _LEAST_IMPORTANT = 10
+_LARGEST = 2**63 - 1
 _CLASSES = {query_class.label: query_class for query_class in QueryClass if query_class}
 _TIERS = {tier.label: tier for tier in Tier if tier}
 
@@ -81,7 +82,7 @@ def _whole(value: object, field: str) -> int:
         number = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
         number = -1
-    if number < 0 or isinstance(value, bool) or (isinstance(value, float) and value != number):
+    if not 0 <= number <= _LARGEST or isinstance(value, bool) or (isinstance(value, float) and value != number):
         raise InvalidRequest(f"{field} is {value!r}, and must be a whole number, not negative", field=field)
     return int(number)
 

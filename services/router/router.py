@@ -92,7 +92,7 @@ class Router:
     async def infer(self, request: Request) -> Answer:
         """Answer `request`. Raises SluiceError; cancelling the caller cancels the request, at the worker too."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        ticket = self.submit(request, future.set_result)
+        ticket = self.submit(request, lambda outcome: _resolve(future, outcome))
         try:
             outcome = await future
         except asyncio.CancelledError:
@@ -235,9 +235,15 @@ class Router:
         self, link: WorkerLink, batch: OpenBatch, result: worker_pb2.BatchResult, compute_s: float
     ) -> None:
         """A batch has come back: each of its tickets that is still open gets its outcome."""
-        variant = self.view.variants.get(batch.variant_id) or link.variants[batch.variant_id]
+        variant = link.described[batch.variant_id]
         self._settlement.settle(batch, result, variant=variant, worker=link.worker, compute_s=compute_s)
 
     def link_lost(self, link: WorkerLink, batches: Iterable[OpenBatch], why: str) -> None:
         """A worker took batches and will not answer them: their tickets get one more try."""
         self._settlement.void(batches, worker=link.worker, why=why)
+
+
+def _resolve(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    # A caller who has just gone away has cancelled the future, and learns of it only in the loop's next turn.
+    if not future.done():
+        future.set_result(outcome)

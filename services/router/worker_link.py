@@ -22,7 +22,7 @@ from sluice.channel import peer_channel
 from sluice.status import seconds_of
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
-from sluice.variant import Variant, from_proto
+from sluice.variant import Variant, VariantState, from_proto
 
 FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 1.0
@@ -64,6 +64,7 @@ class WorkerLink:
         self.tried = False
         self.draining = False
         self.variants: dict[str, Variant] = {}
+        self.described: dict[str, Variant] = {}
         self.credits = 0
         self.max_items = 0
         self.max_tokens = 0
@@ -107,7 +108,8 @@ class WorkerLink:
                 await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  jitter
 
     async def _one_stream(self, stub: worker_grpc.WorkerServiceStub) -> tuple[bool, str]:
-        self._outbox = outbox = asyncio.Queue()
+        outbox: Outbox = asyncio.Queue()
+        self._outbox = outbox
         call = stub.Execute(_until_none(outbox))
         why = "the worker ended the stream"
         try:
@@ -127,7 +129,7 @@ class WorkerLink:
     def _go_down(self, why: str) -> bool:
         was_up, self.up = self.up, False
         lost, self.open = list(self.open.values()), {}
-        self.credits, self.variants = 0, {}
+        self.credits, self.variants, self.described = 0, {}, {}
         first, self.tried = not self.tried, True
         if was_up or first:
             self._owner.link_changed(self)
@@ -159,7 +161,9 @@ class WorkerLink:
         self.up = self.tried = True
         self.worker = welcome.worker
         self.draining = welcome.draining
-        self.variants = {variant.id: variant for variant in variants}
+        self.variants = {variant.id: variant for variant in variants if variant.state is VariantState.READY}
+        # A batch may be answered after its variant has left the list.
+        self.described |= {variant.id: variant for variant in variants}
         self._owner.link_changed(self)
 
     def _settle(self, result: worker_pb2.BatchResult) -> None:

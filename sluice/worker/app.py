@@ -60,7 +60,11 @@ async def serve(config: WorkerConfig, tracing: Tracing, *, kind: MemberKind, loa
         )
         worker_grpc.add_WorkerServiceServicer_to_server(servicer, server.grpc_server)
         await server.start()
-        await _load_configured(config, catalog)
+        try:
+            await _load_configured(config, catalog)
+        except BaseException:
+            await server.stop(0)
+            raise
         monitor = Monitor(
             device=device, catalog=catalog, inflight=servicer.open_items, draining=lambda: servicer.draining
         )

@@ -144,6 +144,8 @@ class Catalog:
     def _inside_root(self, checkpoint: str) -> Path:
         if checkpoint == IDENTITY:
             return Path(IDENTITY)
+        if not checkpoint:
+            raise InvalidRequest("no checkpoint is named", field="checkpoint")
         root = self._root.resolve()
         try:
             path = (root / checkpoint).resolve()

@@ -17,6 +17,7 @@ class Outbox:
         self._filled = asyncio.Event()
         self._flushed = asyncio.Event()
         self._flushed.set()
+        self._closed = False
 
     def put(self, response: worker_pb2.ExecuteResponse) -> None:
         """Write `response` after what waits."""
@@ -25,16 +26,21 @@ class Outbox:
         self._filled.set()
 
     async def write_all(self, write: Callable[[worker_pb2.ExecuteResponse], Awaitable[None]]) -> None:
-        """Write until cancelled, or until the stream breaks, which this raises."""
+        """Write until closed, or until the stream breaks, which this raises."""
         try:
-            while True:
+            while not self._closed:
                 await self._filled.wait()
-                while self._waiting:
+                while self._waiting and not self._closed:
                     await write(self._waiting.popleft())
                 self._filled.clear()
                 self._flushed.set()
         finally:
             self._flushed.set()
+
+    def close(self) -> None:
+        """Let the writer end after the message that it is writing: a call cannot be ended in the middle of one."""
+        self._closed = True
+        self._filled.set()
 
     async def flushed(self) -> None:
         """Return when everything has been written, or nothing can be any more."""

@@ -24,6 +24,7 @@ from sluice.worker.wire import to_response, to_welcome, to_work
 from sluice.worker.work import Done, Work
 
 SERVICE = "sluice.v1.WorkerService"
+LAST_WRITE_S = 1.0
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -58,18 +59,23 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         first.credit.CopyFrom(worker_pb2.Credit(batches=self._credits, max_items=self._max_items))
         outbox.put(first)
         writer = asyncio.create_task(outbox.write_all(context.write))
+        broken: SluiceError | None = None
         try:
             await self._read(request_iterator, session)
             await session.finished.wait()
             await outbox.flushed()
         except SluiceError as error:
-            await abort(context, error)
+            broken = error
         finally:
             forget()
             session.abandon()
             del self._sessions[session]
+            outbox.close()
+            await asyncio.wait({writer}, timeout=LAST_WRITE_S)
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
+        if broken is not None:
+            await abort(context, broken)
 
     async def DescribeModels(
         self, request: worker_pb2.DescribeModelsRequest, context: Context

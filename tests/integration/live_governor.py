@@ -1,0 +1,61 @@
+"""A governor in this process, and members of it as real as those of the four programs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+
+from services.governor.config import GovernorConfig
+from services.governor.governor import Governor
+from services.governor.servicer import GovernorServicer
+from sluice.directive import DirectiveState
+from sluice.fleet import Registration, Report
+from sluice.membership import Membership
+from sluice.tier import MemberKind
+from sluice.v1 import governor_service_pb2_grpc as governor_grpc
+
+Stub = governor_grpc.GovernorServiceStub
+
+
+@asynccontextmanager
+async def governing(epoch: int = 100, port: int = 0, **settings: Any) -> AsyncIterator[tuple[Governor, str]]:
+    """A governor in this process, and its address."""
+    governor = Governor(GovernorConfig(**settings), epoch=epoch)
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    governor_grpc.add_GovernorServiceServicer_to_server(GovernorServicer(governor), server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    ticking = asyncio.create_task(governor.run())
+    try:
+        yield governor, f"127.0.0.1:{port}"
+    finally:
+        ticking.cancel()
+        governor.close()
+        await server.stop(1.0)
+
+
+@asynccontextmanager
+async def stub_of(address: str) -> AsyncIterator[Stub]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield Stub(channel)
+
+
+@asynccontextmanager
+async def member(address: str, name: str, kind: MemberKind = MemberKind.CPU_WORKER) -> AsyncIterator[DirectiveState]:
+    """A real member, and what it obeys."""
+    obeyed = DirectiveState()
+    registration = Registration(id=name, kind=kind, address=f"{name}:1")
+    membership = Membership(
+        address, registration, report=lambda: Report(measured_at=datetime.now(UTC)), directives=obeyed
+    )
+    running = asyncio.create_task(membership.run())
+    try:
+        yield obeyed
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,157 @@
+"""The two clients against a router that the test writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from sluice import AsyncClient, Client, Query
+from sluice.client.answer import Answer
+from sluice.client.query import checked_timeout, to_proto
+from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
+from sluice.status import abort
+from sluice.tier import QueryClass, Tier
+from sluice.v1 import inference_service_pb2 as inference_pb2
+from sluice.v1 import inference_service_pb2_grpc as inference_grpc
+from tests.unit.polling import until
+
+
+class ScriptedRouter(inference_grpc.InferenceServiceServicer):
+    """Echoes a text as its label; what it does with the text "fail" or at a stream's end the test says."""
+
+    def __init__(self) -> None:
+        self.error: SluiceError = Saturated("full", retry_after_s=0.5)
+        self.stream_answers = 10**9
+        self.stream_error: SluiceError | None = None
+        self.open = self.most_open = 0
+        self.cancelled = 0
+
+    async def Infer(self, request: inference_pb2.InferRequest, context: Any) -> inference_pb2.InferResponse:
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            await asyncio.sleep(0 if request.text != "slow" else 3600)
+            if request.text == "fail":
+                await abort(context, self.error)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.open -= 1
+        return inference_pb2.InferResponse(classification=inference_pb2.Classification(label=request.text))
+
+    async def InferStream(
+        self, request_iterator: AsyncIterator[inference_pb2.InferStreamRequest], context: Any
+    ) -> AsyncIterator[inference_pb2.InferStreamResponse]:
+        answers = 0
+        async for message in request_iterator:
+            for item in message.items:
+                if answers == self.stream_answers:
+                    if self.stream_error is not None:
+                        await abort(context, self.stream_error)
+                    return
+                answers += 1
+                response = inference_pb2.InferStreamResponse()
+                response.outcomes.add(id=item.id).response.classification.label = item.request.text
+                yield response
+
+
+@asynccontextmanager
+async def serving(router: ScriptedRouter) -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    inference_grpc.add_InferenceServiceServicer_to_server(router, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+def label(outcome: Answer | SluiceError) -> str:
+    return outcome.label if isinstance(outcome, Answer) else type(outcome).__name__
+
+
+async def many(address: str, texts: list[str], **options: Any) -> list[str]:
+    def ask() -> list[str]:
+        with Client(address) as client:
+            return [label(outcome) for outcome in client.infer_many(texts, **options)]
+
+    return await asyncio.to_thread(ask)
+
+
+def test_a_query_says_only_what_the_caller_said() -> None:
+    assert to_proto(Query(text="t")) == inference_pb2.InferRequest(text="t")
+    message = to_proto(
+        Query(text="t", priority=0.0, query_class=QueryClass.REAL_TIME, minimum_tier=Tier.FULL, top_k=3, truncate=True)
+    )
+    assert message.HasField("priority")
+    assert (message.query_class, message.minimum_tier, message.top_k, message.truncate) == (3, 3, 3, True)
+
+
+@pytest.mark.parametrize("timeout_s", [None, 0, -1.0, float("nan"), float("inf")])
+def test_a_client_that_could_wait_for_ever_is_not_made(timeout_s: float | None) -> None:
+    with pytest.raises(ValueError, match="timeout_s"):
+        checked_timeout(timeout_s)
+
+
+async def test_a_failure_is_raised_as_what_the_router_meant() -> None:
+    router = ScriptedRouter()
+    async with serving(router) as address, AsyncClient(address) as client:
+        with pytest.raises(Saturated) as caught:
+            await client.infer("fail")
+        assert caught.value.retry_after_s == 0.5
+        router.error = InvalidRequest("too long", field="text")
+        with pytest.raises(InvalidRequest) as other:
+            await client.infer("fail")
+        assert other.value.field == "text"
+
+
+async def test_a_router_that_cannot_be_reached_is_no_endpoint() -> None:
+    async with serving(ScriptedRouter()) as address:
+        pass
+    async with AsyncClient(address, timeout_s=5) as client:
+        with pytest.raises(NoEndpoint, match="cannot be reached"):
+            await client.infer("text")
+
+
+async def test_many_texts_are_asked_a_bounded_number_at_a_time_and_each_ends_once_in_its_place() -> None:
+    router = ScriptedRouter()
+    texts = [f"text {number}" if number % 10 else "fail" for number in range(60)]
+    async with serving(router) as address, AsyncClient(address) as client:
+        outcomes = [one async for one in client.infer_many(texts, max_open=5)]
+    assert 1 < router.most_open <= 5
+    assert sorted(place for place, _ in outcomes) == list(range(60))
+    assert all(label(outcome) == ("Saturated" if texts[at] == "fail" else texts[at]) for at, outcome in outcomes)
+
+
+async def test_a_caller_who_stops_listening_cancels_what_is_open() -> None:
+    router = ScriptedRouter()
+    async with serving(router) as address, AsyncClient(address, timeout_s=60) as client:
+        outcomes = client.infer_many(["first", *["slow"] * 4], max_open=5)
+        assert label((await anext(outcomes))[1]) == "first"
+        await until(lambda: router.open == 4)
+        await outcomes.aclose()  # type: ignore[attr-defined]
+        await until(lambda: router.open == 0)
+    assert router.cancelled == 4
+
+
+@pytest.mark.parametrize("error", [NoEndpoint("gone"), None], ids=["breaks", "ends early"])
+async def test_a_stream_that_is_over_before_its_texts_ends_each_of_them_once(error: SluiceError | None) -> None:
+    router = ScriptedRouter()
+    router.stream_answers, router.stream_error = 3, error
+    texts = [f"text {number}" for number in range(20)]
+    async with serving(router) as address:
+        assert await many(address, texts, max_open=8) == [*texts[:3], *["NoEndpoint"] * 17]
+
+
+@pytest.mark.parametrize("max_open", [0, -1])
+async def test_nobody_can_ask_many_texts_none_at_a_time(max_open: int) -> None:
+    async with serving(ScriptedRouter()) as address, AsyncClient(address) as client:
+        with pytest.raises(ValueError, match="max_open"):
+            _ = [one async for one in client.infer_many(["text"], max_open=max_open)]

@@ -1,0 +1,111 @@
+"""Which requests travel together."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.router.batch import OpenBatch, form
+from services.router.batch_wire import to_proto
+from services.router.request import Request, Ticket, TicketState
+from services.router.variant_queue import VariantQueue
+from sluice.status import seconds_of
+
+
+def ticket(number: int, text: str = "text", *, deadline: float = 50.0, attempts: int = 0, hot: bool = False) -> Ticket:
+    request = Request(
+        model="m", text=text, deadline=deadline, top_k=number, truncate=True, traceparent=f"trace {number}"
+    )
+    made = Ticket(number, request, lambda outcome: None, hot=hot, now=0.0)
+    made.attempts = attempts
+    return made
+
+
+def queue_of(*tickets: Ticket) -> VariantQueue:
+    queue = VariantQueue("m/light-fp32")
+    for one in tickets:
+        queue.push(one)
+    return queue
+
+
+def formed(queue: VariantQueue, *, max_items: int = 8, max_tokens: int = 0, now: float = 5.0) -> OpenBatch:
+    batch = form(queue, number=7, max_items=max_items, max_tokens=max_tokens, now=now)
+    assert batch is not None
+    return batch
+
+
+def test_a_batch_takes_no_more_than_it_may_and_marks_what_it_took() -> None:
+    tickets = [ticket(number) for number in range(5)]
+    queue = queue_of(*tickets)
+    batch = formed(queue, max_items=3)
+    assert list(batch.tickets) == [0, 1, 2]
+    assert (batch.id, batch.variant_id, batch.sent_at, batch.alone) == (7, "m/light-fp32", 5.0, False)
+    assert {(one.state, one.attempts, one.dispatched_at) for one in batch.tickets.values()} == {
+        (TicketState.DISPATCHED, 1, 5.0)
+    }
+    assert {(one.state, one.attempts) for one in tickets[3:]} == {(TicketState.WAITING, 0)}
+    assert len(queue) == 2
+
+
+def test_a_suspect_travels_alone_and_before_the_others() -> None:
+    queue = queue_of(ticket(1), ticket(2, attempts=1), ticket(3, attempts=1), ticket(4))
+    for expected, alone in (([2], True), ([3], True), ([1, 4], False)):
+        batch = formed(queue)
+        assert (list(batch.tickets), batch.alone) == (expected, alone)
+    assert len(queue) == 0
+
+
+def test_a_queue_of_the_departed_makes_no_batch() -> None:
+    gone = ticket(1)
+    queue = queue_of(gone)
+    queue.discard(gone)
+    gone.state = TicketState.DONE
+    assert form(queue, number=1, max_items=8, max_tokens=0, now=0) is None
+
+
+def test_a_text_longer_than_the_bound_is_taken_alone_rather_than_never() -> None:
+    queue = queue_of(ticket(1, "x" * 100), ticket(2, "y"))
+    assert list(formed(queue, max_tokens=10).tickets) == [1]
+    assert list(formed(queue, max_tokens=10).tickets) == [2]
+
+
+def test_length_is_measured_in_bytes() -> None:
+    queue = queue_of(ticket(1, "水" * 4), ticket(2, "水" * 4))
+    assert list(formed(queue, max_tokens=23).tickets) == [1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.booleans(), st.integers(0, 9)), max_size=30),
+    st.integers(1, 10),
+    st.integers(0, 120),
+)
+def test_batches_take_everything_once_in_order_and_within_their_bounds(
+    arrivals: list[tuple[int, bool, int]], max_items: int, max_tokens: int
+) -> None:
+    tickets = [
+        ticket(number, "x" * size, hot=hot, deadline=float(deadline))
+        for number, (size, hot, deadline) in enumerate(arrivals)
+    ]
+    queue = queue_of(*tickets)
+    taken: list[int] = []
+    while (batch := form(queue, number=1, max_items=max_items, max_tokens=max_tokens, now=0)) is not None:
+        longest = max(len(one.request.text) for one in batch.tickets.values())
+        assert 1 <= len(batch.tickets) <= max_items
+        assert not max_tokens or len(batch.tickets) == 1 or longest * len(batch.tickets) <= max_tokens
+        taken.extend(batch.tickets)
+    order = sorted(tickets, key=lambda one: (not one.hot, one.request.deadline, one.id))
+    assert taken == [one.id for one in order]
+    assert len(queue) == 0
+
+
+def test_the_worker_is_told_the_time_that_is_left() -> None:
+    batch = formed(queue_of(ticket(3, "hello", deadline=12.5), ticket(4, deadline=1.0)), now=5.0)
+    message = to_proto(batch, "batch trace", 5.0)
+    late, item = sorted(message.items, key=lambda one: one.timeout.seconds)
+    assert (message.id, message.variant, message.traceparent) == (7, "m/light-fp32", "batch trace")
+    assert (item.id, item.text, item.top_k, item.truncate, item.traceparent) == (3, "hello", 3, True, "trace 3")
+    assert seconds_of(item.timeout) == pytest.approx(7.5)
+    # Past its deadline already: nothing is left, and an absent timeout would mean for ever.
+    assert late.HasField("timeout")
+    assert seconds_of(late.timeout) == 0

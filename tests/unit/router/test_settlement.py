@@ -1,0 +1,119 @@
+"""What a batch that came back, or was lost, means for its requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.router.batch import OpenBatch
+from services.router.ledger import Ledger
+from services.router.request import Answer, Outcome, Request, Ticket, TicketState
+from services.router.settlement import Settlement
+from sluice.errors import (
+    Cancelled,
+    Expired,
+    InvalidRequest,
+    NoEndpoint,
+    Saturated,
+    ShuttingDown,
+    SluiceError,
+    WorkerFailed,
+)
+from sluice.status import to_item_status
+from sluice.tier import Task, Tier
+from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.variant import Variant
+
+VARIANT = Variant(id="m/light-fp32", model="m", tier=Tier.LIGHT, task=Task.TEXT_CLASSIFICATION)
+
+
+class Desk:
+    """A settlement of one batch of three, sent at 10 and looked at at 12, and what it decided."""
+
+    def __init__(self) -> None:
+        self.finished: dict[int, tuple[Outcome, str]] = {}
+        self.retried: dict[int, str] = {}
+        self.tickets = {number: self._ticket(number) for number in (1, 2, 3)}
+        self.batch = OpenBatch(id=7, variant_id=VARIANT.id, tickets=self.tickets, sent_at=10.0)
+        self.ledger = Ledger(clock=lambda: 12.0)
+        self.settlement = Settlement(finish=self._finish, retry=self._retry, ledger=self.ledger, clock=lambda: 12.0)
+
+    def _ticket(self, number: int) -> Ticket:
+        request = Request(model="m", text="text", deadline=99.0)
+        made = Ticket(number, request, lambda outcome: None, hot=False, now=9.5)
+        made.state, made.dispatched_at, made.attempts = TicketState.DISPATCHED, 10.0, 1
+        return made
+
+    def _finish(self, ticket: Ticket, outcome: Outcome, tier: str = "") -> None:
+        assert ticket.id not in self.finished
+        self.finished[ticket.id] = outcome, tier
+
+    def _retry(self, ticket: Ticket, why: str) -> None:
+        self.retried[ticket.id] = why
+
+    def settle(self, **failures: SluiceError | None) -> None:
+        """Answer all three, but for `failures` by name (None: no outcome at all)."""
+        result = worker_pb2.BatchResult(batch_id=7)
+        for number in self.tickets:
+            item = result.results.add(id=number)
+            error = failures.get(f"item{number}", item)
+            if isinstance(error, SluiceError):
+                item.status.CopyFrom(to_item_status(error))
+            elif error is not None:
+                item.classification.label = f"label {number}"
+        self.settlement.settle(self.batch, result, variant=VARIANT, worker="w1", compute_s=0.5)
+
+
+def test_each_request_gets_its_own_answer_with_where_its_time_went() -> None:
+    desk = Desk()
+    desk.settle()
+    assert list(desk.finished) == [1, 2, 3]
+    for number, (outcome, tier) in desk.finished.items():
+        assert isinstance(outcome, Answer)
+        assert outcome.result.classification.label == f"label {number}"
+        assert (outcome.worker, outcome.variant, tier) == ("w1", VARIANT, "light")
+        assert (outcome.queue_s, outcome.batch_s, outcome.compute_s) == (0.5, 1.5, 0.5)
+    assert not desk.retried
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidRequest("too long", field="text"), Expired("late"), Saturated("full"), Cancelled("gone")]
+)
+def test_a_failure_of_an_items_own_is_its_outcome_and_nobody_elses(error: SluiceError) -> None:
+    desk = Desk()
+    desk.settle(item2=error)
+    outcome, _ = desk.finished[2]
+    assert isinstance(outcome, type(error))
+    assert (outcome.message, outcome.field) == (error.message, error.field)
+    assert all(isinstance(desk.finished[number][0], Answer) for number in (1, 3))
+    assert not desk.retried
+
+
+@pytest.mark.parametrize("error", [WorkerFailed("crash"), NoEndpoint("not held"), ShuttingDown("draining"), None])
+def test_a_failure_of_the_workers_is_tried_again_and_its_neighbours_are_not(error: SluiceError | None) -> None:
+    desk = Desk()
+    desk.settle(item2=error)
+    assert list(desk.retried) == [2]
+    assert sorted(desk.finished) == [1, 3]
+
+
+def test_who_has_ended_meanwhile_gets_nothing_more() -> None:
+    desk = Desk()
+    desk.tickets[1].state = TicketState.DONE
+    desk.tickets[2].state = TicketState.DONE
+    desk.settle(item2=WorkerFailed("crash"))
+    assert list(desk.finished) == [3]
+    assert not desk.retried
+
+
+def test_only_the_answered_are_counted_as_having_waited() -> None:
+    desk = Desk()
+    desk.settle(item1=Expired("late"), item2=WorkerFailed("crash"))
+    assert desk.ledger._current.dispatched == 1
+
+
+def test_a_lost_batch_gives_every_request_another_try_and_says_whose_fault_it_was() -> None:
+    desk = Desk()
+    desk.settlement.void([desk.batch], worker="w1", why="the stream broke")
+    assert sorted(desk.retried) == [1, 2, 3]
+    assert set(desk.retried.values()) == {"w1: the stream broke"}
+    assert not desk.finished

@@ -1,0 +1,83 @@
+"""Generated nouns of the fleet, within the ranges that the contract gives them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import strategies as st
+
+from sluice.directive import Directive
+from sluice.fleet import Fleet, Member, Registration, Report
+from sluice.tier import Level, MemberKind, Task, Tier
+from sluice.variant import BatchTime, Variant, VariantState
+
+uint32 = st.integers(min_value=0, max_value=2**32 - 1)
+uint64 = st.integers(min_value=0, max_value=2**64 - 1)
+ratios = st.floats(min_value=0, max_value=1)
+# Protobuf counts nanoseconds, so only multiples of one come back as they went.
+seconds = st.integers(min_value=0, max_value=10**13).map(lambda nanos: nanos // 10**9 + nanos % 10**9 * 1e-9)
+# What cannot be encoded as UTF-8 cannot be sent at all.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+instants = st.datetimes(timezones=st.just(UTC), min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1, 1))  # noqa: DTZ001
+
+batch_times = st.builds(BatchTime, items=uint32, tokens=uint32, time_s=seconds, deviation_s=seconds)
+variants = st.builds(
+    Variant,
+    id=texts,
+    model=texts,
+    tier=st.sampled_from(Tier),
+    task=st.sampled_from(Task),
+    device=texts,
+    precision=texts,
+    labels=st.lists(texts, max_size=3).map(tuple),
+    max_tokens=uint32,
+    max_batch_size=uint32,
+    quality=st.none() | ratios,
+    quality_by_complexity=st.lists(ratios, max_size=3).map(tuple),
+    profile=st.lists(batch_times, max_size=2).map(tuple),
+    state=st.sampled_from(VariantState),
+)
+directives = st.builds(
+    Directive,
+    epoch=uint64,
+    revision=uint64,
+    levels=st.sets(st.sampled_from(Level)).map(lambda levels: tuple(sorted(levels))),
+    offload_share=ratios,
+    lighten_share=ratios,
+    admit_scale=ratios,
+    lease_s=seconds,
+    reason=texts,
+)
+reports = st.builds(
+    Report,
+    measured_at=instants,
+    utilization=st.none() | ratios,
+    memory=st.none() | ratios,
+    queue_delay_s=st.none() | seconds,
+    hot_queued=uint32,
+    cold_queued=uint32,
+    inflight=uint32,
+    deadline_miss_ratio=st.none() | ratios,
+    variants=st.lists(variants, max_size=2).map(tuple),
+    draining=st.booleans(),
+    requests_per_second=st.floats(min_value=0, max_value=1e9),
+)
+registrations = st.builds(
+    Registration, id=texts, kind=st.sampled_from(MemberKind), address=texts, obeyed=st.none() | directives
+)
+members = st.builds(
+    Member,
+    id=texts,
+    kind=st.sampled_from(MemberKind),
+    address=texts,
+    report=st.none() | reports,
+    last_heard_at=st.none() | instants,
+    applied=st.none() | st.tuples(uint64, uint64),
+)
+fleets = st.builds(
+    Fleet,
+    epoch=uint64,
+    revision=uint64,
+    members=st.lists(members, max_size=2).map(tuple),
+    directive=directives,
+)

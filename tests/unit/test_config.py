@@ -1,0 +1,166 @@
+"""Settings: from the file and the environment into one checked object, or one line that names the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.governor.config import GovernorConfig
+from services.gpu_worker.config import GpuWorkerConfig
+from services.router.config import RouterConfig
+from sluice.config import ConfigError, Section, TelemetryConfig, load, read_file
+from sluice.tier import Tier
+from sluice.worker.config import WorkerConfig
+
+MODEL = {"model": "m", "tier": "light", "checkpoint": "c"}
+KINDS: dict[str, type[Section]] = {
+    "telemetry": TelemetryConfig,
+    "router": RouterConfig,
+    "governor": GovernorConfig,
+    "gpu_worker": GpuWorkerConfig,
+    "cpu_worker": WorkerConfig,
+}
+
+
+def complaint(section: str, values: Any, environ: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(section, KINDS[section], file={section: values}, environ=environ or {})
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("router.listen", {"listen": "localhost"}),
+        ("router.listen", {"listen": ":50051"}),
+        ("router.listen", {"listen": "host:port"}),
+        ("router.listen", {"listen": "host:65536"}),
+        ("router.listen", {"listen": 50051}),
+        ("router.listen", {"listen": ""}),
+        ("router.governor", {"governor": "governor"}),
+        ("router.workers", {"workers": "127.0.0.1:1"}),
+        ("router.workers.1", {"workers": ["127.0.0.1:1", "nowhere"]}),
+        ("router.max_batch_size", {"max_batch_size": 0}),
+        ("router.max_batch_size", {"max_batch_size": 1.5}),
+        ("router.max_batch_size", {"max_batch_size": "many"}),
+        ("router.max_batch_size", {"max_batch_size": None}),
+        ("router.priority_threshold", {"priority_threshold": 1.01}),
+        ("router.priority_threshold", {"priority_threshold": float("nan")}),
+        ("router.default_timeout_s", {"default_timeout_s": 0}),
+        ("router.default_timeout_s", {"default_timeout_s": float("inf")}),
+        ("router.max_batchsize", {"max_batchsize": 8}),
+        ("governor.lease_s", {"lease_s": -1}),
+        ("gpu_worker.device", {"device": "GPU 0"}),
+        ("gpu_worker.credits", {"credits": 0}),
+        ("cpu_worker.device", {"device": "cuda"}),
+        ("cpu_worker.models.0.tier", {"models": [{**MODEL, "tier": "best"}]}),
+        ("cpu_worker.models.0.tier", {"models": [{**MODEL, "tier": 0}]}),
+        ("cpu_worker.models.1.model", {"models": [MODEL, {**MODEL, "model": ""}]}),
+        ("cpu_worker.models.0.checkpoint", {"models": [{"model": "m", "tier": "light"}]}),
+        ("cpu_worker.models.0.path", {"models": [{**MODEL, "path": "c"}]}),
+        ("telemetry.log_level", {"log_level": "LOUD"}),
+        ("telemetry.sample_ratio", {"sample_ratio": -0.1}),
+        ("telemetry.1", {1: 2}),
+    ],
+)
+def test_a_wrong_value_in_the_file_is_named_by_its_section_and_key(key: str, values: dict[str, Any]) -> None:
+    assert complaint(key.split(".", maxsplit=1)[0], values).startswith(f"{key}: ")
+
+
+def test_an_unknown_key_is_called_one_and_a_wrong_value_is_shown() -> None:
+    assert complaint("router", {"max_batchsize": 8}) == "router.max_batchsize: unknown key (got 8)"
+    assert "(got 'localhost')" in complaint("router", {"listen": "localhost"})
+
+
+def test_a_wrong_value_of_several_lines_still_makes_one_line() -> None:
+    assert "first\\nsecond" in complaint("router", {"listen": "first\nsecond"})
+
+
+@pytest.mark.parametrize("values", ["text", 7, ["listen"]])
+def test_a_section_that_is_no_mapping_is_named(values: object) -> None:
+    assert complaint("router", values).startswith("router: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("SLUICE_ROUTER_MAX_BATCH_SIZE", "none of it"),
+        ("SLUICE_ROUTER_MAX_BATCH_SIZE", ""),
+        ("SLUICE_ROUTER_LISTEN", "8080"),
+        ("SLUICE_ROUTER_WORKERS", "[127.0.0.1:1, nowhere]"),
+        ("SLUICE_ROUTER_WORKERS", "[127.0.0.1:1"),
+        ("SLUICE_CPU_WORKER_MODELS", "[{model: m, tier: best, checkpoint: c}]"),
+    ],
+)
+def test_a_wrong_value_in_the_environment_is_named_by_its_variable(variable: str, text: str) -> None:
+    section = "cpu_worker" if "CPU" in variable else "router"
+    # The file's own value is right, so blaming it would send the reader to the wrong place.
+    message = complaint(section, {"listen": "127.0.0.1:1"}, {variable: text})
+    assert message.startswith(f"{variable}: ")
+
+
+def test_the_file_is_blamed_for_its_own_mistake_although_the_environment_sets_another_key() -> None:
+    message = complaint("router", {"max_batch_size": 0}, {"SLUICE_ROUTER_LISTEN": "127.0.0.1:1"})
+    assert message.startswith("router.max_batch_size: ")
+
+
+def test_the_environment_overrides_the_file_and_is_read_as_yaml() -> None:
+    environ = {
+        "SLUICE_ROUTER_MAX_BATCH_SIZE": "16",
+        "SLUICE_ROUTER_WORKERS": "[127.0.0.1:1, 127.0.0.1:2]",
+        "SLUICE_ROUTER_DEFAULT_MODEL": "",
+        "SLUICE_GOVERNOR_LISTEN": "127.0.0.1:9",
+    }
+    file = {"router": {"max_batch_size": 8, "default_model": "m", "batch_timeout_ms": 7}}
+    config = load("router", RouterConfig, file=file, environ=environ)
+    assert (config.max_batch_size, config.batch_timeout_ms) == (16, 7)
+    assert config.workers == ("127.0.0.1:1", "127.0.0.1:2")
+    assert config.default_model == ""
+    assert config.listen == RouterConfig().listen
+
+
+def test_variables_that_are_no_setting_of_ours_are_left_alone() -> None:
+    # Kubernetes sets such variables for a service named sluice-router.
+    environ = {"SLUICE_ROUTER_PORT": "tcp://10.0.0.1:50051", "SLUICE_ROUTER_SERVICE_HOST": "10.0.0.1"}
+    assert load("router", RouterConfig, file={}, environ=environ) == RouterConfig()
+
+
+def test_models_are_read_with_their_tiers_by_name() -> None:
+    (entry,) = load("cpu_worker", WorkerConfig, file={"cpu_worker": {"models": [MODEL]}}, environ={}).models
+    assert (entry.model, entry.tier, entry.checkpoint, entry.precision) == ("m", Tier.LIGHT, "c", "")
+
+
+def test_settings_do_not_change_after_start() -> None:
+    config = RouterConfig()
+    with pytest.raises(ValueError, match="frozen"):
+        config.max_batch_size = 1
+
+
+def test_the_named_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("router: {max_batch_size: 3}\n", encoding="utf-8")
+    assert read_file({"SLUICE_CONFIG": str(file)}) == {"router": {"max_batch_size": 3}}
+
+
+@pytest.mark.parametrize("content", [None, b"router: [", b"- a list\n", b"just text", b"\xff\xfe\x00"])
+def test_a_named_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "mine.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_file({"SLUICE_CONFIG": str(file)})
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_file_every_default_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_file({}) == {}
+    (tmp_path / "sluice.yaml").write_text("", encoding="utf-8")
+    assert read_file({}) == {}
+    (tmp_path / "sluice.yaml").write_text("governor: {lease_s: 9}", encoding="utf-8")
+    assert load("governor", GovernorConfig, file=read_file({}), environ={}).lease_s == 9

@@ -1,0 +1,92 @@
+"""What waits to be written on one stream."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.worker.outbox import Outbox
+
+
+def message(number: int) -> worker_pb2.ExecuteResponse:
+    return worker_pb2.ExecuteResponse(result=worker_pb2.BatchResult(batch_id=number))
+
+
+class Stream:
+    """Takes a message when the test lets it."""
+
+    def __init__(self) -> None:
+        self.written: list[int] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.broken = False
+
+    async def write(self, response: worker_pb2.ExecuteResponse) -> None:
+        await self.open.wait()
+        if self.broken:
+            raise ConnectionError("gone")
+        self.written.append(response.result.batch_id)
+
+
+async def ended(writer: asyncio.Task[None]) -> None:
+    writer.cancel()
+    await asyncio.gather(writer, return_exceptions=True)
+
+
+async def test_everything_is_written_in_order_and_then_it_is_flushed() -> None:
+    outbox, stream = Outbox(), Stream()
+    stream.open.clear()
+    writer = asyncio.create_task(outbox.write_all(stream.write))
+    for number in range(5):
+        outbox.put(message(number))
+        await asyncio.sleep(0)
+    flushed = asyncio.create_task(outbox.flushed())
+    await asyncio.sleep(0.01)
+    assert not flushed.done()
+    stream.open.set()
+    await asyncio.wait_for(flushed, 5)
+    assert stream.written == [0, 1, 2, 3, 4]
+    outbox.put(message(5))
+    await asyncio.wait_for(outbox.flushed(), 5)
+    assert stream.written[-1] == 5
+    await ended(writer)
+
+
+async def test_what_is_put_while_the_last_message_is_written_is_not_taken_for_flushed() -> None:
+    outbox, stream = Outbox(), Stream()
+    writer = asyncio.create_task(outbox.write_all(stream.write))
+    stream.open.clear()
+    outbox.put(message(1))
+    await asyncio.sleep(0.01)
+    outbox.put(message(2))
+    stream.open.set()
+    await asyncio.wait_for(outbox.flushed(), 5)
+    assert stream.written == [1, 2]
+    await ended(writer)
+
+
+async def test_an_empty_outbox_is_flushed_even_without_a_writer() -> None:
+    await asyncio.wait_for(Outbox().flushed(), 5)
+
+
+@pytest.mark.parametrize("how", ["breaks", "ends"])
+async def test_nobody_waits_for_a_stream_that_is_gone(how: str) -> None:
+    outbox, stream = Outbox(), Stream()
+    stream.broken = how == "breaks"
+    stream.open.clear()
+    writer = asyncio.create_task(outbox.write_all(stream.write))
+    outbox.put(message(1))
+    outbox.put(message(2))
+    flushed = asyncio.create_task(outbox.flushed())
+    await asyncio.sleep(0.01)
+    assert not flushed.done()
+    if how == "breaks":
+        stream.open.set()
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(writer, 5)
+    else:
+        await ended(writer)
+    await asyncio.wait_for(flushed, 5)
+    assert stream.written == []

@@ -1,0 +1,59 @@
+"""Between WorkerService's messages and a worker's own nouns."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from sluice.errors import Expired, Saturated
+from sluice.status import from_item_status, seconds_of
+from sluice.tier import Task, Tier
+from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.variant import Variant, from_proto
+from sluice.worker.backend import Classified, Embedded, Item, Output
+from sluice.worker.wire import NO_DEADLINE, to_response, to_welcome, to_work
+from sluice.worker.work import Done
+
+
+async def test_every_field_of_a_batch_arrives_and_deadlines_count_from_now() -> None:
+    batch = worker_pb2.Batch(id=9, variant="m/light-fp32", traceparent="batch trace")
+    batch.items.add(id=4, text="a", top_k=2, truncate=True, traceparent="trace", timeout=Duration(seconds=1, nanos=5))
+    batch.items.add(id=5, text="b")
+    batch.items.add(id=6, text="c", timeout=Duration())
+    work = to_work(batch, now=100.0)
+    assert (work.variant_id, work.traceparent, work.taken_at) == ("m/light-fp32", "batch trace", 100.0)
+    first, second, third = work.items
+    assert (first.id, first.item, first.traceparent) == (4, Item("a", top_k=2, truncate=True), "trace")
+    assert first.deadline == pytest.approx(101.000000005)
+    assert (second.item, second.deadline, second.traceparent) == (Item("b"), NO_DEADLINE, "")
+    # No time left is not the same as no limit.
+    assert third.deadline == 100.0
+    assert not work.done.done()
+
+
+def test_every_kind_of_output_becomes_its_items_outcome() -> None:
+    outputs: dict[int, Output] = {
+        7: Classified("a", 0.75, (("a", 0.75), ("b", 0.25))),
+        8: Embedded((0.5, -1.0)),
+        9: Expired("late"),
+        10: Saturated("full", retry_after_s=0.5),
+    }
+    result = to_response(3, Done(outputs=outputs, wait_s=0.25, compute_s=1.5)).result
+    assert (result.batch_id, seconds_of(result.wait), seconds_of(result.compute)) == (3, 0.25, 1.5)
+    assert [item.id for item in result.results] == list(outputs)
+    classified, embedded, expired, saturated = result.results
+    assert (classified.classification.label, classified.classification.score) == ("a", 0.75)
+    assert [(one.label, one.score) for one in classified.classification.scores] == [("a", 0.75), ("b", 0.25)]
+    assert list(embedded.embedding.values) == [0.5, -1.0]
+    assert isinstance(from_item_status(expired.status), Expired)
+    assert from_item_status(saturated.status).retry_after_s == 0.5
+
+
+def test_a_card_lists_every_variant() -> None:
+    variants = [
+        Variant(id=f"m/{tier.label}-fp32", model="m", tier=tier, task=Task.FEATURE_EXTRACTION, labels=("x",))
+        for tier in (Tier.LIGHT, Tier.QUANTIZED)
+    ]
+    welcome = to_welcome("w1", variants, draining=True)
+    assert (welcome.worker, welcome.draining) == ("w1", True)
+    assert [from_proto(one) for one in welcome.variants] == variants
