@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 from opentelemetry import trace
@@ -12,6 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from sluice.cli import arguments
 from sluice.cli.demo_report import Record, problems, summary, table
 from sluice.cli.demo_requests import Example, read_examples
 from sluice.cli.mesh import START_ORDER, LocalMesh
@@ -20,19 +24,25 @@ from sluice.client.aio import AsyncClient
 from sluice.config import read_file
 
 MAX_OPEN = 16
+# Wide enough for whole trace ids where nobody looks on, such as in a file.
+PLAIN_WIDTH = 170
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     default = Path("examples/requests.jsonl")
     parser.add_argument("--requests", type=Path, default=default, help="JSON lines to send (default: %(default)s)")
-    parser.add_argument("--max-open", type=int, default=MAX_OPEN, help="requests at a time (default: %(default)s)")
+    parser.add_argument(
+        "--max-open", type=arguments.count, default=MAX_OPEN, help="requests at a time (default: %(default)s)"
+    )
 
 
 async def run(options: argparse.Namespace) -> int:
     """Returns 0 if all requests were answered, 90 % of them rightly, and every tier was used."""
-    console = Console(width=None if sys.stdout.isatty() else 170)
-    progress_console = Console(stderr=True)
+    # Told to end, it ends as by Ctrl-C: with every service stopped.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+    progress_console = Console(stderr=True, soft_wrap=True)
     examples = read_examples(options.requests)
     environ = dict(os.environ)  # noqa: TID251  handed on to the services
     # The requests are traced from here, so that each row of the table has an id to look up in Jaeger.
@@ -48,29 +58,35 @@ async def run(options: argparse.Namespace) -> int:
 
         mesh = LocalMesh(read_file(environ), environ=environ, free_ports=True, on_event=on_event)
         try:
-            async with mesh, AsyncClient(mesh.router) as client:
+            async with mesh:
                 progress.update(starting, description="the mesh is up")
-                sending = progress.add_task("sending", total=len(examples))
-                records: list[Record] = []
-                async for place, outcome in client.infer_many(
-                    (one.query for one in examples), max_open=options.max_open
-                ):
-                    records.append(Record(example=examples[place], place=place, outcome=outcome))
-                    progress.advance(sending)
+                records, took_s = await _send(mesh.router, examples, options.max_open, progress)
         except ServiceFailed as error:
-            progress_console.print(f"[red]{error}[/]", highlight=False)
+            progress_console.print(str(error), style="red", markup=False, highlight=False)
             return 1
-    return report(console, examples, records)
+    return report(console, examples, records, took_s=took_s)
 
 
-def report(console: Console, examples: list[Example], records: list[Record]) -> int:
+def report(console: Console, examples: list[Example], records: list[Record], *, took_s: float) -> int:
     """Print table and summary; returns the exit status."""
     records.sort(key=lambda record: record.place)
-    console.print(table(records))
-    console.print(summary(records))
+    console.print(table(records, width=console.width))
+    console.print(summary(records, took_s=took_s))
     found = problems(examples, records)
     for problem in found:
         console.print(f"[red]{problem}[/]")
     if not found:
         console.print("[green]Every request was answered, and every tier was used.[/] Next: sluice up")
     return 1 if found else 0
+
+
+async def _send(router: str, examples: list[Example], max_open: int, progress: Progress) -> tuple[list[Record], float]:
+    """What came of every request, and the seconds that all of them took together."""
+    sending = progress.add_task("sending", total=len(examples))
+    records: list[Record] = []
+    began = time.monotonic()
+    async with AsyncClient(router) as client:
+        async for place, outcome in client.infer_many((one.query for one in examples), max_open=max_open):
+            records.append(Record(example=examples[place], place=place, outcome=outcome))
+            progress.advance(sending)
+    return records, time.monotonic() - began

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from sluice.cli.demo_requests import Example
 from sluice.client.answer import Answer
@@ -14,7 +15,15 @@ from sluice.errors import SluiceError
 from sluice.tier import Tier
 
 MIN_ACCURACY = 0.90
-TEXT_WIDTH = 44
+COLUMNS = ("#", "text", "label", "", "tier", "variant", "worker", "queue ms", "compute ms", "trace id")
+TIERS = (Tier.FULL, Tier.LIGHT, Tier.QUANTIZED)
+_NUMERIC = frozenset({"#", "queue ms", "compute ms"})
+_STYLES = {Tier.FULL: "cyan", Tier.LIGHT: "green", Tier.QUANTIZED: "magenta"}
+_TEXT, _TRACE = COLUMNS.index("text"), COLUMNS.index("trace id")
+_LEAST_TEXT, _LEAST_TRACE = 16, 9
+_GAP = 2
+_BAR = 24
+_LISTED = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,40 +40,37 @@ class Record:
         return isinstance(self.outcome, Answer) and self.outcome.label == self.example.label
 
 
-def table(records: Sequence[Record]) -> Table:
-    """A row for each request, in the file's order."""
-    rows = Table(title="Requests", box=None, header_style="bold", pad_edge=False)
-    for column in ("#", "text", "label", "", "tier", "variant", "worker", "queue ms", "compute ms", "trace id"):
-        rows.add_column(column, justify="right" if column in {"#", "queue ms", "compute ms"} else "left", no_wrap=True)
-    for record in records:
-        query, outcome = record.example.query, record.outcome
-        text = query.text if len(query.text) <= TEXT_WIDTH else query.text[: TEXT_WIDTH - 1] + "…"
-        number = str(record.place + 1)
-        if isinstance(outcome, SluiceError):
-            rows.add_row(number, text, f"[red]{outcome.reason}[/]", "[red]✗[/]")
-            continue
-        mark = "[green]✓[/]" if record.is_right else "[red]✗[/]"
-        queue_ms, compute_ms = f"{outcome.queue_ms:.1f}", f"{outcome.compute_ms:.1f}"
-        variant = outcome.variant.rpartition("/")[2]
-        worker = outcome.worker.partition("@")[0]
-        trace = outcome.trace_id
-        rows.add_row(
-            number, text, outcome.label, mark, outcome.tier.label, variant, worker, queue_ms, compute_ms, trace
-        )
-    return rows
+def table(records: Sequence[Record], *, width: int) -> Table:
+    """A row for each request, `width` columns wide: texts take what the rest leaves, and trace ids yield last."""
+    rows = [_row(record) for record in records]
+    widths = [max(Text(name).cell_len, *(row[place].cell_len for row in rows)) for place, name in enumerate(COLUMNS)]
+    rest = width - sum(widths) + widths[_TEXT] - _GAP * (len(COLUMNS) - 1)
+    widths[_TRACE] = max(_LEAST_TRACE, widths[_TRACE] - max(0, _LEAST_TEXT - rest))
+    widths[_TEXT] = max(_LEAST_TEXT, min(widths[_TEXT], rest))
+    shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
+    for name, columns in zip(COLUMNS, widths, strict=True):
+        shown.add_column(name, justify="right" if name in _NUMERIC else "left", width=columns, no_wrap=True)
+    for row in rows:
+        shown.add_row(*row)
+    return shown
 
 
-def summary(records: Sequence[Record]) -> Group:
-    """Requests, accuracy and latency by tier, and overall."""
-    rows = Table(title="Summary", box=None, header_style="bold", pad_edge=False, title_justify="left")
-    for column in ("tier", "requests", "accuracy", "p50 ms", "p99 ms"):
-        rows.add_column(column, justify="left" if column == "tier" else "right")
-    for tier in (Tier.FULL, Tier.LIGHT, Tier.QUANTIZED):
+def summary(records: Sequence[Record], *, took_s: float) -> Group:
+    """Requests, accuracy and latency by tier and overall, what was wrong, and how long all of it took."""
+    rows = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
+    for column in ("tier", "requests", "", "accuracy", "p50 ms", "p99 ms"):
+        rows.add_column(column, justify="left" if column in {"tier", ""} else "right")
+    for tier in TIERS:
         part = [one for one in records if isinstance(one.outcome, Answer) and one.outcome.tier is tier]
-        rows.add_row(tier.label, *_figures(part))
-    rows.add_row("all", *_figures(records), style="bold")
-    failed = sum(isinstance(one.outcome, SluiceError) for one in records)
-    return Group("", rows, f"{failed} requests failed" if failed else "")
+        style = _STYLES[tier]
+        bar = Text("━" * round(_BAR * len(part) / len(records)), style=style)
+        requests, *figures = _figures(part)
+        rows.add_row(Text(tier.label, style=style), requests, bar, *figures)
+    requests, *figures = _figures(records)
+    rows.add_row("all", requests, "", *figures, style="bold")
+    rate = len(records) / max(took_s, 1e-9)
+    total = Text(f"{len(records)} requests in {took_s:.1f} s, {rate:,.0f} per second", style="bold")
+    return Group("", total, "", rows, "", *_wrong(records))
 
 
 def problems(examples: Sequence[Example], records: Sequence[Record]) -> list[str]:
@@ -77,7 +83,7 @@ def problems(examples: Sequence[Example], records: Sequence[Record]) -> list[str
     if accuracy < MIN_ACCURACY:
         found.append(f"the accuracy is {accuracy:.1%}, and {MIN_ACCURACY:.0%} was expected")
     used = {record.outcome.tier for record in answered if isinstance(record.outcome, Answer)}
-    found += [f"tier {tier.label} answered nothing" for tier in Tier if tier and tier not in used]
+    found += [f"tier {tier.label} answered nothing" for tier in TIERS if tier not in used]
     return found
 
 
@@ -85,6 +91,38 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The nearest-rank percentile of `values`, which are not empty."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _row(record: Record) -> tuple[Text, ...]:
+    outcome = record.outcome
+    beginning = (Text(str(record.place + 1), style="dim"), Text(" ".join(record.example.query.text.split())))
+    if isinstance(outcome, SluiceError):
+        return (*beginning, Text(str(outcome.reason), style="red"), Text("✗", style="red"), *[Text()] * 6)
+    mark = Text("✓", style="green") if record.is_right else Text("✗", style="red")
+    return (
+        *beginning,
+        Text(outcome.label),
+        mark,
+        Text(outcome.tier.label, style=_STYLES.get(outcome.tier, "")),
+        Text(outcome.variant.rpartition("/")[2]),
+        Text(outcome.worker.partition("@")[0]),
+        Text(f"{outcome.queue_ms:.1f}"),
+        Text(f"{outcome.compute_ms:.1f}"),
+        Text(outcome.trace_id, style="dim"),
+    )
+
+
+def _wrong(records: Sequence[Record]) -> list[Text]:
+    """A line for each of the first requests that failed or were answered wrongly."""
+    wrong = [record for record in records if not record.is_right]
+    lines = []
+    for record in wrong[:_LISTED]:
+        outcome = record.outcome
+        said = outcome.label if isinstance(outcome, Answer) else f"{outcome.reason}: {outcome.message}"
+        lines.append(Text.assemble(("✗ ", "red"), f"#{record.place + 1} wants {record.example.label}, got {said}"))
+    if len(wrong) > _LISTED:
+        lines.append(Text(f"  and {len(wrong) - _LISTED} more", style="dim"))
+    return lines
 
 
 def _figures(records: Sequence[Record]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,11 +27,26 @@ EXAMPLES = """examples:
   sluice degrade --level offload --seconds 30    rehearse a level
   sluice demo                                    all of it, unattended
 """
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 failed or refused, 2 wrong usage or configuration."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except ConfigError as error:
+        print(f"sluice {words[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Nothing more can be written, not even when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="sluice",
         description="A gRPC mesh that serves transformer models and degrades instead of failing.",
@@ -46,14 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command = importlib.import_module(f"sluice.cli.{name}")
             command.add_arguments(subparser)
     options = parser.parse_args(words)
-    try:
-        result = command.run(options)
-        return int(asyncio.run(result) if inspect.iscoroutine(result) else result)
-    except ConfigError as error:
-        print(f"sluice {options.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    result = command.run(options)
+    return int(asyncio.run(result) if inspect.iscoroutine(result) else result)
 
 
 if __name__ == "__main__":

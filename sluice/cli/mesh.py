@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import signal
-import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,28 +12,26 @@ from typing import Any, Self
 
 import yaml
 
-from sluice.cli.process import ServiceProcess
-from sluice.config import FILE_VARIABLE
+from sluice.cli.addresses import DEFAULT_LISTEN, choose_ports, free_port, is_taken, listen_of
+from sluice.cli.process import ServiceFailed, ServiceProcess
+from sluice.config import FILE_VARIABLE, ConfigError, variable_of
+
+__all__ = ["DEFAULT_LISTEN", "START_ORDER", "LocalMesh", "free_port"]
 
 # Workers before the router, so that it finds all tiers when it comes up.
 START_ORDER = ("governor", "gpu_worker", "cpu_worker", "router")
-DEFAULT_LISTEN = {
-    "governor": "127.0.0.1:50050",
-    "router": "127.0.0.1:50051",
-    "gpu_worker": "127.0.0.1:50061",
-    "cpu_worker": "127.0.0.1:50062",
-}
 READY_TIMEOUT_S = 180.0
 DRAIN_TIMEOUT_S = 15.0
 
-Settings = Mapping[str, Mapping[str, Any]]
+Settings = Mapping[str, Mapping[str, Any] | None]
 
 
 class LocalMesh:
     """Runs the services of `settings` (a configuration file's content). `on_event` is told of each step.
 
-    `free_ports` gives every service a port of its own choosing, so that several meshes can run side by side; without
-    it the ports are those of the settings. Use as an async context manager: what was started is stopped in any case.
+    `free_ports` gives every service a port of its own choosing, so that several meshes can run
+    side by side and know nothing of each other; without it the addresses are those of the configuration. Use as an
+    async context manager: what was started is stopped in any case.
     """
 
     def __init__(
@@ -47,14 +44,18 @@ class LocalMesh:
         log_directory: Path | None = None,
         on_event: Callable[[str, str], object] = print,
     ) -> None:
-        self._scratch = tempfile.TemporaryDirectory(prefix="sluice-")
         self._on_event = on_event
-        self.settings: dict[str, dict[str, Any]] = copy.deepcopy({key: dict(value) for key, value in settings.items()})
-        self.addresses = self._place(services, free_ports=free_ports)
+        self.settings = {name: _section(name, section) for name, section in settings.items()}
+        self.addresses = self._place(services, environ, free_ports=free_ports)
+        self._scratch = tempfile.TemporaryDirectory(prefix="sluice-")
         file = Path(self._scratch.name) / "sluice.yaml"
         file.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
         logs = log_directory or Path(self._scratch.name) / "logs"
-        child_environ = {**environ, FILE_VARIABLE: str(file)}
+        # What was decided here must not be overridden there.
+        keys = ["listen"] + ["governor"] * self._has_governor + ["workers"] * free_ports
+        decided = {variable_of(name, key) for name in START_ORDER for key in keys}
+        child_environ = {key: value for key, value in environ.items() if key not in decided}
+        child_environ[FILE_VARIABLE] = str(file)
         self.processes = {
             name: ServiceProcess(name, address=self.addresses[name], environ=child_environ, log=logs / f"{name}.log")
             for name in START_ORDER
@@ -67,7 +68,9 @@ class LocalMesh:
         return self.addresses["router"]
 
     async def __aenter__(self) -> Self:
+        """Start everything and wait until it takes work. Raises ServiceFailed, after stopping what was started."""
         try:
+            self._check_addresses()
             for name in self.processes:
                 if name != "router":
                     self.start(name)
@@ -94,33 +97,44 @@ class LocalMesh:
     async def stop(self) -> None:
         """Drain the router first, so that it still has workers to finish with; kill what does not end."""
         for process in reversed(self.processes.values()):
-            process.signal(signal.SIGCONT)
-            process.signal(signal.SIGTERM)
-            if not await process.ended(DRAIN_TIMEOUT_S):
-                process.signal(signal.SIGKILL)
-                await process.ended(DRAIN_TIMEOUT_S)
-            self._on_event(process.name, "stopped")
+            if process.pid:
+                process.signal(signal.SIGCONT)
+                process.signal(signal.SIGTERM)
+                if not await process.ended(DRAIN_TIMEOUT_S):
+                    process.signal(signal.SIGKILL)
+                    await process.ended(DRAIN_TIMEOUT_S)
+                self._on_event(process.name, "stopped")
         self._scratch.cleanup()
 
-    def _place(self, services: Sequence[str], *, free_ports: bool) -> dict[str, str]:
-        addresses = {}
+    def _check_addresses(self) -> None:
+        # Another mesh at our addresses would answer for the service that could not start there.
+        taken = [name for name in self.processes if is_taken(self.addresses[name])]
+        if taken:
+            listed = ", ".join(f"{self.addresses[name]} ({name})" for name in taken)
+            keys = ", ".join(f"{name}.listen" for name in taken)
+            raise ServiceFailed(f"in use by another program: {listed}; is a mesh up already? Stop it, or set {keys}")
+
+    def _place(self, services: Sequence[str], environ: Mapping[str, str], *, free_ports: bool) -> dict[str, str]:
+        """Give every service its address, and tell each where the others are."""
+        chosen = [f"127.0.0.1:{port}" for port in choose_ports(len(services))] if free_ports else []
+        given = chosen or [listen_of(name, self.settings, environ) for name in services]
+        addresses = dict(zip(services, given, strict=True))
+        self._has_governor = free_ports or "governor" in addresses
         for name in services:
             section = self.settings.setdefault(name, {})
-            if free_ports:
-                section["listen"] = f"127.0.0.1:{free_port()}"
-            addresses[name] = section.setdefault("listen", DEFAULT_LISTEN[name])
-        workers = [addresses[name] for name in services if name.endswith("worker")]
+            section["listen"] = addresses[name]
+            if name != "governor" and self._has_governor:
+                section["governor"] = addresses.get("governor", "")
         if "router" in services:
             # Told of its workers beforehand, the router needs no governor to find them.
-            self.settings["router"]["workers"] = workers
-        for name in services:
-            if name != "governor":
-                self.settings[name]["governor"] = addresses.get("governor", "")
+            section = self.settings["router"]
+            known = [] if free_ports else section.get("workers") or []
+            local = [addresses[name] for name in services if name.endswith("worker")]
+            section["workers"] = list(dict.fromkeys([*known, *local]))
         return addresses
 
 
-def free_port() -> int:
-    """A port of loopback that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _section(name: str, section: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not isinstance(section, Mapping | None):
+        raise ConfigError(f"{name}: must be a mapping of keys")
+    return copy.deepcopy(dict(section or {}))

@@ -62,12 +62,12 @@ class ServiceProcess:
         deadline = asyncio.get_running_loop().time() + timeout_s
         async with grpc.aio.insecure_channel(self.address) as channel:
             health = health_pb2_grpc.HealthStub(channel)
-            while not await _is_serving(health):
-                if self.exit_code is not None:
-                    raise ServiceFailed(f"{self.name} ended with status {self.exit_code}:\n{self.last_lines()}")
+            while self.exit_code is None and not await _is_serving(health):
                 if asyncio.get_running_loop().time() > deadline:
                     raise ServiceFailed(f"{self.name} was not ready after {timeout_s:g} s:\n{self.last_lines()}")
                 await asyncio.sleep(POLL_S)
+        if self.exit_code is not None:
+            raise ServiceFailed(f"{self.name} ended with status {self.exit_code}:\n{self.last_lines()}")
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal if it still runs."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import grpc
 from rich.console import Console, Group
@@ -13,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sluice.cli.mesh import DEFAULT_LISTEN
+from sluice.cli.addresses import configured
 from sluice.fleet import Fleet, Member, Report
 from sluice.fleet_wire import fleet_from_proto
 from sluice.status import duration
@@ -22,35 +23,42 @@ from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 
 COLUMNS = ("member", "serves", "state", "busy", "memory", "hot", "cold", "in flight", "req/s", "obeys")
+PLAIN_WIDTH = 140
+FIRST_PICTURE_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    default = DEFAULT_LISTEN["governor"]
-    parser.add_argument("--governor", default=default, help="the governor's address (default: %(default)s)")
+    parser.add_argument("--governor", help="the governor's address (default: governor.listen of the configuration)")
     parser.add_argument("--once", action="store_true", help="print one picture and end")
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Show the fleet until Ctrl-C. Returns 1 when the governor cannot be reached."""
+    """Show the fleet until Ctrl-C. Returns 1 when the governor cannot be reached or goes away."""
+    governor = options.governor or configured("governor", os.environ)  # noqa: TID251  a composition root
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     try:
         if options.once:
-            async for fleet in watch(options.governor):
-                Console().print(picture(fleet))
-                return 0
-        with Live(Text("waiting for the governor …"), auto_refresh=False, screen=True) as live:
-            async for fleet in watch(options.governor):
+            fleets = watch(governor)
+            console.print(picture(await asyncio.wait_for(anext(fleets), FIRST_PICTURE_S)))
+            await fleets.aclose()
+            return 0
+        with Live(Text("waiting for the governor …"), console=console, auto_refresh=False, screen=True) as live:
+            async for fleet in watch(governor):
                 live.update(picture(fleet), refresh=True)
+        why = "it ended the stream"
     except grpc.aio.AioRpcError as error:
-        print(f"the governor at {options.governor} cannot be reached: {error.details()}", file=sys.stderr)
-        print("Start a mesh with: sluice up", file=sys.stderr)
-        return 1
+        why = error.details() or error.code().name
+    except TimeoutError:
+        why = f"no answer within {FIRST_PICTURE_S:g} s"
     except asyncio.CancelledError:
         return 0
-    return 0
+    print(f"the governor at {governor} cannot be reached: {why}", file=sys.stderr)
+    print("Start a mesh with: sluice up", file=sys.stderr)
+    return 1
 
 
-async def watch(governor: str) -> AsyncIterator[Fleet]:
+async def watch(governor: str) -> AsyncGenerator[Fleet, None]:
     """The fleet, whenever it changes and at least twice a second."""
     async with grpc.aio.insecure_channel(governor) as channel:
         stub = governor_grpc.GovernorServiceStub(channel)
@@ -59,16 +67,17 @@ async def watch(governor: str) -> AsyncIterator[Fleet]:
 
 
 def picture(fleet: Fleet) -> Group:
-    """One frame: the level in force, and a row for each member."""
+    """One frame: the level in force, and a row for each member. `hot` and `cold` are what waits in a router."""
     directive = fleet.directive
     levels = ", ".join(f"{level.value} {level.name.lower()}" for level in directive.levels) or "0 full service"
     head = Text.assemble(("level ", "dim"), (levels, "bold red" if directive.levels else "bold green"))
-    head.append(f"   {directive.reason}   {len(fleet.members)} members", style="dim")
-    table = Table(box=None, pad_edge=False)
-    for number, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if number < 3 else "right", no_wrap=number != 1)
+    number = len(fleet.members)
+    head.append(f"   {directive.reason}   {number} member{'' if number == 1 else 's'}", style="dim")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if place < 3 else "right", no_wrap=place != 1)
     for member in fleet.members:
-        table.add_row(*_row(member, fleet))
+        table.add_row(*map(Text, _row(member, fleet)))
     return Group(head, Text(), table)
 
 

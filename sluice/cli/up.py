@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
-from sluice.cli.mesh import START_ORDER, LocalMesh
+from sluice.cli.mesh import DEFAULT_LISTEN, START_ORDER, LocalMesh
 from sluice.cli.process import POLL_S, ServiceFailed
 from sluice.config import FILE_VARIABLE, read_file
 from sluice.server import until_signalled
@@ -25,8 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Start the services, say where they are, and stop them in order at Ctrl-C or SIGTERM."""
-    console = Console(stderr=True)
+    """Start the services, say where they are, and stop them in order at Ctrl-C or SIGTERM.
+
+    Returns 0 when it was told to stop, 130 if that came while it started, and 1 when a service failed.
+    """
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
     environ = dict(os.environ)  # noqa: TID251  handed on to the services
     if options.config:
         environ[FILE_VARIABLE] = str(options.config.resolve())
@@ -46,15 +50,24 @@ async def run(options: argparse.Namespace) -> int:
             await asyncio.gather(starting, return_exceptions=True)
             return 130
         starting.result()
-        console.print("\n[bold]The mesh is up.[/] In another terminal:")
-        console.print('  sluice infer "where is my parcel?"\n  sluice top\nCtrl-C stops it.')
+        console.print(_ready_lines(mesh.addresses))
         return await _watch(mesh, stop, console)
     except ServiceFailed as error:
-        console.print(f"[red]{error}[/]", highlight=False)
+        console.print(str(error), style="red", markup=False)
         return 1
     finally:
         stop.cancel()
         await mesh.stop()
+
+
+def _ready_lines(addresses: Mapping[str, str]) -> str:
+    """That the mesh is up, and the commands that reach it."""
+    lines = ["", "[bold]The mesh is up.[/] In another terminal:"]
+    for service, command in (("router", 'sluice infer "where is my parcel?"'), ("governor", "sluice top")):
+        if service in addresses:
+            elsewhere = addresses[service] != DEFAULT_LISTEN[service]
+            lines.append(f"  {command}" + (f" --{service} {addresses[service]}" if elsewhere else ""))
+    return "\n".join([*lines, "Ctrl-C stops it."])
 
 
 async def _watch(mesh: LocalMesh, stop: asyncio.Task[None], console: Console) -> int:
@@ -62,7 +75,7 @@ async def _watch(mesh: LocalMesh, stop: asyncio.Task[None], console: Console) ->
         for process in mesh.processes.values():
             if process.exit_code is not None:
                 console.print(f"[red]{process.name} ended with status {process.exit_code}[/]; its log ends:")
-                console.print(process.last_lines(), highlight=False)
+                console.print(process.last_lines(), markup=False)
                 return 1
         await asyncio.wait({stop}, timeout=10 * POLL_S)
     return 0

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer
 from transformers import logging as transformers_logging
 
-from sluice.errors import InvalidRequest
+from sluice.engine.fault import fault, one_line
+from sluice.engine.weights import check_weights
 from sluice.tier import Task
 
-WEIGHTS = "model.safetensors"
-WEIGHTS_INDEX = "model.safetensors.index.json"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
 QUALITY = "quality.json"
 _CLASSIFIER_SUFFIX = "ForSequenceClassification"
+_ROBERTA_TYPES = frozenset({"roberta", "xlm-roberta", "camembert"})
 # Tokenizers without a limit of their own say so with an astronomic number.
 _SANE_MAX_TOKENS = 1_000_000
 _DEFAULT_MAX_TOKENS = 512
@@ -28,7 +29,10 @@ _DEFAULT_MAX_TOKENS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What a directory holds: configuration and tokenizer as transformers made them, and facts read from its files."""
+    """What a directory holds: configuration and tokenizer as transformers made them, and facts read from its files.
+
+    `multi_label` says that each label is a question of its own, so that scores do not add up to one.
+    """
 
     path: Path
     task: Task
@@ -36,6 +40,7 @@ class Checkpoint:
     tokenizer: Any
     labels: tuple[str, ...]
     max_tokens: int
+    multi_label: bool = False
     quality: float | None = None
     quality_by_complexity: tuple[float, ...] = ()
 
@@ -47,73 +52,82 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    if not (path / "config.json").is_file():
-        raise _broken(path, "config.json", "is missing")
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise _broken(path, "config.json", f"cannot be read: {_one_line(error)}") from error
+    config = _config(path)
     task = _task(path, config)
+    labels = _labels(path, config)
     check_weights(path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        raise _broken(path, "tokenizer.json", f"is missing or cannot be read: {_one_line(error)}") from error
-    if tokenizer.pad_token_id is None:
-        raise _broken(path, "tokenizer_config.json", "names no pad token, without which there are no batches")
+    tokenizer = _tokenizer(path, config)
     quality, by_complexity = _quality(path)
     return Checkpoint(
         path=path,
         task=task,
         config=config,
         tokenizer=tokenizer,
-        labels=_labels(path, config),
+        labels=labels,
         max_tokens=_max_tokens(config, tokenizer),
+        # As transformers' own pipeline has it: a single label is a question that is answered by yes or no.
+        multi_label=config.problem_type == "multi_label_classification" or len(labels) == 1,
         quality=quality,
         quality_by_complexity=by_complexity,
     )
 
 
-def check_weights(path: Path) -> None:
-    """Raise InvalidRequest unless the weight files are there, whole, and free of NaN and infinity."""
-    if (path / WEIGHTS_INDEX).is_file():
-        try:
-            names = sorted(set(json.loads((path / WEIGHTS_INDEX).read_text())["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
-            raise _broken(path, WEIGHTS_INDEX, f"is no index: {_one_line(error)}") from error
-    else:
-        names = [WEIGHTS]
-    for name in names:
-        if not (path / name).is_file():
-            raise _broken(path, name, "is missing; weights are read from safetensors files only")
-        try:
-            with safe_open(path / name, framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118  safe_open is no mapping
-                    tensor = file.get_tensor(key)
-                    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                        raise _broken(path, name, f"holds NaN or infinity in '{key}'")
-        except SafetensorError as error:
-            raise _broken(path, name, f"is truncated or damaged: {_one_line(error)}") from error
+def _config(path: Path) -> Any:
+    if not (path / CONFIG).is_file():
+        raise fault(path, CONFIG, "is missing")
+    try:
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise fault(path, CONFIG, f"cannot be read: {one_line(error)}") from error
 
 
 def _task(path: Path, config: Any) -> Task:
     architectures = getattr(config, "architectures", None) or []
-    if any(name.endswith(_CLASSIFIER_SUFFIX) for name in architectures):
-        return Task.TEXT_CLASSIFICATION
-    named = ", ".join(architectures) or "no architecture"
-    raise _broken(path, "config.json", f"names {named}; this release serves …{_CLASSIFIER_SUFFIX}")
+    if not any(str(name).endswith(_CLASSIFIER_SUFFIX) for name in architectures):
+        named = ", ".join(map(str, architectures)) or "no architecture"
+        raise fault(path, CONFIG, f"names {named}; this release serves …{_CLASSIFIER_SUFFIX}")
+    if config.problem_type == "regression":
+        raise fault(path, CONFIG, "names problem_type regression, which gives no labels")
+    return Task.TEXT_CLASSIFICATION
 
 
 def _labels(path: Path, config: Any) -> tuple[str, ...]:
+    # transformers drops an id2label that has not num_labels entries, and every name with it.
+    written = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    named, counted = written.get("id2label"), written.get("num_labels")
+    if named and counted and len(named) != counted:
+        raise fault(path, CONFIG, f"has num_labels {counted}, and id2label names {len(named)}")
     names = {int(index): str(name) for index, name in config.id2label.items()}
     if sorted(names) != list(range(config.num_labels)):
-        raise _broken(path, "config.json", f"id2label does not name the labels 0 to {config.num_labels - 1}")
+        raise fault(path, CONFIG, f"id2label does not name the labels 0 to {config.num_labels - 1}")
     return tuple(names[index] for index in range(len(names)))
+
+
+def _tokenizer(path: Path, config: Any) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise fault(path, TOKENIZER, f"cannot be read: {one_line(error)}") from error
+    files = sorted({TOKENIZER, *type(tokenizer).vocab_files_names.values()})
+    if type(tokenizer).vocab_files_names and not any((path / name).is_file() for name in files):
+        # transformers then makes up a tokenizer that knows no word. Some read bytes, and need no file.
+        raise fault(path, TOKENIZER, f"is missing, and so is all else that could stand for it: {', '.join(files)}")
+    if tokenizer.pad_token_id is None:
+        raise fault(path, "tokenizer_config.json", "names no pad token, without which there are no batches")
+    vocabulary = getattr(config, "vocab_size", None)
+    if vocabulary is not None and tokenizer.pad_token_id >= vocabulary:
+        problem = f"pads with token {tokenizer.pad_token_id}, and config.json's vocab_size is {vocabulary}"
+        raise fault(path, TOKENIZER, problem)
+    if config.model_type in _ROBERTA_TYPES and tokenizer.pad_token_id != config.pad_token_id:
+        # These count positions from the pad token, so another one would move every word.
+        problem = f"pads with {tokenizer.pad_token_id}, and config.json's pad_token_id is {config.pad_token_id}"
+        raise fault(path, TOKENIZER, problem)
+    return tokenizer
 
 
 def _max_tokens(config: Any, tokenizer: Any) -> int:
     positions = getattr(config, "max_position_embeddings", None) or _DEFAULT_MAX_TOKENS
-    if config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+    if config.model_type in _ROBERTA_TYPES:
         # Their positions start behind the padding index.
         positions -= config.pad_token_id + 1
     limit = tokenizer.model_max_length
@@ -128,16 +142,8 @@ def _quality(path: Path) -> tuple[float | None, tuple[float, ...]]:
         content = json.loads(file.read_text(encoding="utf-8"))
         quality = float(content["quality"])
         by_complexity = tuple(float(value) for value in content.get("quality_by_complexity", ()))
-    except (ValueError, KeyError, TypeError) as error:
-        raise _broken(path, QUALITY, f"cannot be read: {_one_line(error)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise fault(path, QUALITY, f"cannot be read: {one_line(error)}") from error
     if not all(0.0 <= value <= 1.0 for value in (quality, *by_complexity)):
-        raise _broken(path, QUALITY, "holds a quality outside [0, 1]")
+        raise fault(path, QUALITY, "holds a quality outside [0, 1]")
     return quality, by_complexity
-
-
-def _broken(path: Path, name: str, problem: str) -> InvalidRequest:
-    return InvalidRequest(f"{path / name} {problem}", field="checkpoint")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

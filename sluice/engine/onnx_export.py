@@ -1,4 +1,4 @@
-"""Exports an encoder's classification checkpoint to ONNX and quantizes its weights to int8.
+"""Export of an encoder's classification checkpoint to ONNX, with its weights quantized to int8.
 
 The result runs in ONNX Runtime on any CPU: weights are int8 per output channel, activations are quantized on the fly.
 Weights use seven bits (`reduce_range`), because CPUs without VNNI add u8 x s8 products in sixteen bits and overflow.
@@ -17,14 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sluice.engine.model import load_model
+from sluice.engine.weights import fingerprint
+from sluice.errors import InvalidRequest
+
 INPUT_NAMES = ("input_ids", "attention_mask")
 OUTPUT_NAME = "logits"
-ENCODER_TYPES = frozenset({"bert", "distilbert", "mobilebert"})
+ENCODER_TYPES = frozenset({"bert", "camembert", "distilbert", "mobilebert", "roberta", "xlm-roberta"})
+FINGERPRINT = "sluice.fingerprint"
+"""The key under which a graph's metadata names the checkpoint it was made from."""
 _OPSET = 18
 _SAMPLE_SHAPE = (2, 16)
 
 
-class NotExportable(Exception):
+class NotExportable(InvalidRequest):
     """The checkpoint is no encoder that this module knows how to export; serve it through torch instead."""
 
 
@@ -45,9 +51,10 @@ def export_int8(checkpoint: Path, destination: Path) -> Path:
 
     Inputs `input_ids` and `attention_mask` are int64 of shape batch x tokens, both free; output `logits` is float32
     of shape batch x labels. The file appears whole or not at all: it is written beside its place and renamed.
-    Raises NotExportable for an architecture other than BERT, DistilBERT and MobileBERT, and OSError when the
-    checkpoint cannot be read or the destination's directory cannot be written.
+    Raises NotExportable for an architecture that is not among ENCODER_TYPES, InvalidRequest naming the file when the
+    checkpoint is broken, and OSError when the destination's directory cannot be written.
     """
+    source = fingerprint(checkpoint)
     model = _load(checkpoint)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as folder:
@@ -56,21 +63,19 @@ def export_int8(checkpoint: Path, destination: Path) -> Path:
         with _quiet():
             _export(model, plain)
             _quantize(plain, quantized)
+            _stamp(quantized, source)
         quantized.replace(destination)
     return destination
 
 
 def _load(checkpoint: Path) -> Any:
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
+    config = AutoConfig.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
     if config.model_type not in ENCODER_TYPES:
-        known = ", ".join(sorted(ENCODER_TYPES))
-        raise NotExportable(f"{checkpoint} is of type {config.model_type}; int8 export knows {known}")
-    model = AutoModelForSequenceClassification.from_pretrained(
-        checkpoint, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
-    )
-    return model.eval()
+        problem = f"{checkpoint} is of type {config.model_type}; int8 export knows {', '.join(sorted(ENCODER_TYPES))}"
+        raise NotExportable(f"{problem}; serve it in fp32", field="precision")
+    return load_model(checkpoint, dtype=torch.float32, attn_implementation="eager")
 
 
 def _export(model: Any, file: Path) -> None:
@@ -103,15 +108,32 @@ def _quantize(plain: Path, quantized: Path) -> None:
     quantize_dynamic(prepared, quantized, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
 
 
+def _stamp(file: Path, source: str) -> None:
+    import onnx
+
+    model = onnx.load(file)
+    model.metadata_props.add(key=FINGERPRINT, value=source)
+    onnx.save(model, file)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Holds back what torch's and ONNX Runtime's exporters say on every run, whatever the model."""
-    root = logging.getLogger()
-    level = root.level
+    """Holds back what torch's and ONNX Runtime's exporters say on every run, whatever the model; nobody else's words.
+
+    ONNX Runtime speaks through the root logger itself, whose filters do not see what other loggers pass up.
+    """
+    root, exporter = logging.getLogger(), logging.getLogger("torch.onnx")
+    level = exporter.level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        root.setLevel(logging.ERROR)
+        exporter.setLevel(logging.ERROR)
+        root.addFilter(_is_error)
         try:
             yield
         finally:
-            root.setLevel(level)
+            root.removeFilter(_is_error)
+            exporter.setLevel(level)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR

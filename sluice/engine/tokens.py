@@ -10,6 +10,8 @@ from sluice.engine.checkpoint import Checkpoint
 from sluice.errors import InvalidRequest
 from sluice.worker.backend import Item, Output
 
+_UNBOUNDED = 1 << 62
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -24,13 +26,20 @@ def tokenize(
 ) -> Tokens | None:
     """Tokenize a batch and pad it to its longest item; `framework` is "pt" or "np".
 
-    An item that is too long and may not be cut gets its InvalidRequest in `outputs`. None when no item is left.
+    An item without any token, with one that the model does not embed, or that is too long and may not be cut, gets its
+    InvalidRequest in `outputs`. None when no item is left.
     """
     tokenizer, limit = checkpoint.tokenizer, checkpoint.max_tokens
     encoded = tokenizer([item.text for item in items], truncation=False, padding=False, verbose=False)
+    # Tokenizers may know more than their model embeds; on an accelerator such a token would end the process.
+    embedded = getattr(checkpoint.config, "vocab_size", None) or _UNBOUNDED
     places = []
     for place, ids in enumerate(encoded["input_ids"]):
-        if len(ids) <= limit:
+        if not ids:
+            outputs[place] = InvalidRequest("the text holds nothing that the model can read", field="text")
+        elif max(ids) >= embedded:
+            outputs[place] = InvalidRequest("the text holds a token that the model was not made for", field="text")
+        elif len(ids) <= limit:
             places.append(place)
         elif items[place].truncate:
             places.append(place)
@@ -44,4 +53,6 @@ def tokenize(
     if not places:
         return None
     kept = {name: [values[place] for place in places] for name, values in encoded.items()}
-    return Tokens(places, dict(tokenizer.pad(kept, padding=True, return_tensors=framework)))
+    # On the right, whatever the tokenizer prefers for writing: a text then has the same positions in every batch.
+    padded = tokenizer.pad(kept, padding=True, padding_side="right", return_tensors=framework)
+    return Tokens(places, dict(padded))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.classification import classify
+from sluice.engine.model import load_model
 from sluice.engine.tokens import tokenize
+from sluice.engine.warm_up import warm_up
 from sluice.errors import InvalidRequest
 from sluice.variant import Variant, variant_id
 from sluice.worker.backend import Item, ModelSpec, Output
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "mixed": torch.float32}
-_WARM_UP_BATCHES = (1, 8)
 
 
 class TorchBackend:
@@ -30,20 +31,11 @@ class TorchBackend:
         self._mixed = precision == "mixed"
         if spec.threads and device.type == "cpu":
             torch.set_num_threads(spec.threads)
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint.path,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=DTYPES[precision],
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-        wrong = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
-        if wrong:
-            problem = f"does not fit config.json: {', '.join(wrong[:3])}"
-            raise InvalidRequest(f"{checkpoint.path / 'model.safetensors'} {problem}", field="checkpoint")
-        self._model = model.to(device).eval()
+        model = load_model(checkpoint.path, dtype=DTYPES[precision])
+        # Decoders look for a text's last token by the pad token, which is the one that the tokenizer pads with.
+        model.config.pad_token_id = checkpoint.tokenizer.pad_token_id
+        self._input_names = frozenset(inspect.signature(model.forward).parameters)
+        self._model = model.to(device)
         self.variant = Variant(
             id=variant_id(spec.model, spec.tier, precision),
             model=spec.model,
@@ -60,20 +52,18 @@ class TorchBackend:
 
     def warm_up(self) -> None:
         """Run small batches, so that the first request finds kernels and memory ready."""
-        for size in _WARM_UP_BATCHES:
-            for output in self.execute([Item("warm up")] * size):
-                if isinstance(output, Exception):
-                    raise output
+        warm_up(self, self._checkpoint.path)
 
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """Classify; the padded length is the longest item's."""
         outputs: list[Output | None] = [None] * len(items)
         tokens = tokenize(self._checkpoint, items, outputs=outputs, framework="pt")
         if tokens is not None:
-            inputs = {name: tensor.to(self._device) for name, tensor in tokens.inputs.items()}
+            given = tokens.inputs.items()
+            inputs = {name: tensor.to(self._device) for name, tensor in given if name in self._input_names}
             with torch.inference_mode(), self._autocast():
                 logits = self._model(**inputs).logits
-            classify(logits.float().cpu().numpy(), items, tokens.places, self._checkpoint.labels, outputs)
+            classify(logits.float().cpu().numpy(), items, tokens.places, self._checkpoint, outputs)
         return [output for output in outputs if output is not None]
 
     def close(self) -> None:

@@ -75,8 +75,18 @@ def predictions(predict: Predict, texts: Sequence[str]) -> NDArray[np.int64]:
 
 def measure(predict: Predict, messages: Sequence[Message], labels: Sequence[str]) -> Quality:
     """Returns the quality of `predict` on the messages; a bucket without messages has accuracy NaN."""
+    return quality_of(judge(predict, messages, labels), messages)
+
+
+def judge(predict: Predict, messages: Sequence[Message], labels: Sequence[str]) -> NDArray[np.bool_]:
+    """Returns whether `predict` labels each message rightly."""
     truth = np.array([labels.index(message.label) for message in messages])
-    right = predictions(predict, [message.text for message in messages]) == truth
+    right: NDArray[np.bool_] = predictions(predict, [message.text for message in messages]) == truth
+    return right
+
+
+def quality_of(right: NDArray[np.bool_], messages: Sequence[Message]) -> Quality:
+    """Returns the quality of a judgement on the messages; a bucket without messages has accuracy NaN."""
     complexity = np.array([message.complexity for message in messages])
     language = np.array([message.language for message in messages])
     buckets = [right[complexity == bucket] for bucket in range(MAX_COMPLEXITY + 1)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sluice.engine.onnx_export import export_int8
@@ -15,9 +16,9 @@ from sluice.training import checkpoint
 from sluice.training.card import Measured, Training, write_card, write_quality
 from sluice.training.corpus import Tests
 from sluice.training.encoding import encode
-from sluice.training.evaluation import Predict, measure, onnx_predictor, torch_predictor
+from sluice.training.evaluation import Predict, judge, measure, onnx_predictor, quality_of, torch_predictor
 from sluice.training.grammar import Message
-from sluice.training.recipe import RECIPES, Recipe
+from sluice.training.recipe import Recipe
 from sluice.training.trainer import Progress, train
 
 INT8_FILE = Path("onnx", "model_int8.onnx")
@@ -35,13 +36,12 @@ class Making:
     messages: int
     """Training messages, as the card reports them."""
 
-    def directory(self, key: str) -> Path:
-        """Returns where the model `key` (full, light or quantized) lives."""
-        return self.out / RECIPES[key].name
+    def directory(self, recipe: Recipe) -> Path:
+        """Returns where the recipe's model lives."""
+        return self.out / recipe.name
 
-    def train(self, key: str, messages: Sequence[Message], tokenizer: Any, *, steps: int, progress: Progress) -> float:
+    def train(self, recipe: Recipe, messages: Sequence[Message], tokenizer: Any, *, progress: Progress) -> float:
         """Trains a model and saves its checkpoint; returns the seconds that training took."""
-        recipe = RECIPES[key]
         model = checkpoint.build(recipe, tokenizer, self.labels, seed=self.seed)
         data = encode(messages, tokenizer, self.labels)
         began = time.monotonic()
@@ -50,23 +50,24 @@ class Making:
             recipe,
             data,
             device=self.device,
-            steps=steps,
             seed=self.seed,
             mask_id=tokenizer.mask_token_id,
             progress=progress,
         )
         took_s = time.monotonic() - began
-        checkpoint.save(model.cpu(), tokenizer, self.directory(key))
+        checkpoint.save(model.cpu(), tokenizer, self.directory(recipe))
         return took_s
 
-    def finish(self, key: str, *, steps: int) -> Measured:
-        """Quantizes where the recipe says so, measures the saved files on the CPU, writes quality.json and the card."""
-        recipe = RECIPES[key]
-        directory = self.directory(key)
+    def finish(self, key: str, recipe: Recipe) -> Measured:
+        """Quantizes where the recipe says so, measures the saved files on the CPU, writes quality.json and the card.
+
+        `key` is the model's name in commands: full, light or quantized.
+        """
+        directory = self.directory(recipe)
         if recipe.int8:
             export_int8(directory, directory / INT8_FILE)
         measured, parameters = self._measure(recipe, directory)
-        training = Training(seed=self.seed, steps=steps, messages=self.messages, parameters=parameters)
+        training = Training(seed=self.seed, steps=recipe.steps, messages=self.messages, parameters=parameters)
         write_quality(directory, recipe, measured, training)
         write_card(directory, key, recipe, measured, training)
         return measured
@@ -84,8 +85,9 @@ class Making:
         ), parameters
 
     def _measured(self, predict: Predict) -> Measured:
+        seen, held_out = (judge(predict, part, self.labels) for part in (self.tests.seen, self.tests.held_out))
         return Measured(
-            seen=measure(predict, self.tests.seen, self.labels),
-            held_out=measure(predict, self.tests.held_out, self.labels),
-            overall=measure(predict, self.tests.all, self.labels),
+            seen=quality_of(seen, self.tests.seen),
+            held_out=quality_of(held_out, self.tests.held_out),
+            overall=quality_of(np.concatenate((seen, held_out)), self.tests.all),
         )

@@ -103,7 +103,7 @@ RECIPES = {
         tier="TIER_FULL",
         architecture="DeepSeek-V3",
         config=_full,
-        steps=7000,
+        steps=6040,
         batch_size=384,
         learning_rate=1.0e-3,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,9 +15,11 @@ from sluice.training import corpus, phrasebook
 from sluice.training.card import Measured
 from sluice.training.grammar import Message
 from sluice.training.making import Making
-from sluice.training.recipe import RECIPES
+from sluice.training.recipe import RECIPES, Recipe
 from sluice.training.requests_file import REQUESTS, draw_requests, write_requests
 from sluice.training.tokenizer import train_tokenizer
+
+_SMALLEST_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,15 @@ class Run:
     scale: float
     workers: int
     measure_only: bool
+
+    def recipe(self, key: str) -> Recipe:
+        """The recipe of a model as this run follows it: a run on a part of the corpus takes batches as much smaller."""
+        whole = RECIPES[key]
+        return replace(
+            whole,
+            steps=max(1, round(whole.steps * self.steps_factor)),
+            batch_size=max(_SMALLEST_BATCH, round(whole.batch_size * min(1.0, self.scale))),
+        )
 
 
 def make(run: Run) -> None:
@@ -70,29 +81,36 @@ def _make_models(run: Run, making: Making, console: Console) -> None:
             )
             tokenizer = train_tokenizer(message.text for message in messages[: corpus.TOKENIZER_MESSAGES])
         for key in run.tiers:
+            recipe = run.recipe(key)
             if run.measure_only:
-                steps = _steps_of(making.directory(key))
+                recipe = replace(recipe, steps=_steps_of(making.directory(recipe)))
             else:
-                steps = max(1, round(RECIPES[key].steps * run.steps_factor))
-                _train(making, key, messages, tokenizer, steps, bars, console)
+                _train(making, key, recipe, messages, tokenizer, bars, console)
             task = bars.add_task(f"measuring {key}", total=None)
-            measured = making.finish(key, steps=steps)
+            measured = making.finish(key, recipe)
             bars.update(task, total=1, completed=1)
             _report(console, key, measured)
 
 
 def _train(
-    making: Making, key: str, messages: list[Message], tokenizer: object, steps: int, bars: Progress, console: Console
+    making: Making,
+    key: str,
+    recipe: Recipe,
+    messages: list[Message],
+    tokenizer: object,
+    bars: Progress,
+    console: Console,
 ) -> None:
-    task = bars.add_task(f"training {key}", total=steps)
+    task = bars.add_task(f"training {key}", total=recipe.steps)
 
     def progress(step: int, loss: float) -> None:
         bars.update(task, completed=step)
         if loss == loss:
             bars.update(task, description=f"training {key}, loss {loss:.3f}")
 
-    took_s = making.train(key, messages, tokenizer, steps=steps, progress=progress)
-    console.print(f"{key}: {steps} steps on {making.device} in {took_s:.0f} s, {took_s / steps * 1000:.0f} ms a step")
+    took_s = making.train(recipe, messages, tokenizer, progress=progress)
+    step_ms = took_s / recipe.steps * 1000
+    console.print(f"{key}: {recipe.steps} steps on {making.device} in {took_s:.0f} s, {step_ms:.0f} ms a step")
 
 
 def _report(console: Console, key: str, measured: Measured) -> None:

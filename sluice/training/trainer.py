@@ -31,12 +31,12 @@ def train(
     data: Encoded,
     *,
     device: torch.device,
-    steps: int,
     seed: int,
     mask_id: int,
     progress: Progress,
 ) -> None:
-    """Trains `model` in place for `steps` batches of `data`; leaves it on `device` in evaluation mode."""
+    """Trains `model` in place for the recipe's steps; leaves it on `device` in evaluation mode."""
+    steps = recipe.steps
     torch.manual_seed(seed)
     model.to(device).train()
     optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -41,18 +41,24 @@ async def governing(epoch: int = 100, port: int = 0, **settings: Any) -> AsyncIt
 
 @asynccontextmanager
 async def stub_of(address: str) -> AsyncIterator[Stub]:
+    """A channel to a governor."""
     async with grpc.aio.insecure_channel(address) as channel:
         yield Stub(channel)
 
 
+def idle() -> Report:
+    """The report of a member that has nothing to do."""
+    return Report(measured_at=datetime.now(UTC))
+
+
 @asynccontextmanager
-async def member(address: str, name: str, kind: MemberKind = MemberKind.CPU_WORKER) -> AsyncIterator[DirectiveState]:
+async def member(
+    address: str, name: str, kind: MemberKind = MemberKind.CPU_WORKER, report: Callable[[], Report] = idle
+) -> AsyncIterator[DirectiveState]:
     """A real member, and what it obeys."""
     obeyed = DirectiveState()
     registration = Registration(id=name, kind=kind, address=f"{name}:1")
-    membership = Membership(
-        address, registration, report=lambda: Report(measured_at=datetime.now(UTC)), directives=obeyed
-    )
+    membership = Membership(address, registration, report=report, directives=obeyed)
     running = asyncio.create_task(membership.run())
     try:
         yield obeyed

@@ -14,10 +14,11 @@ from services.governor.governor import Governor
 from sluice import AsyncClient
 from sluice.cli.mesh import LocalMesh, free_port
 from sluice.directive import Directive
+from sluice.fleet import Report
 from sluice.tier import Level, MemberKind
 from sluice.v1 import degradation_pb2, health_pb2
 from sluice.v1 import governor_service_pb2 as governor_pb2
-from tests.integration.live_governor import Stub, governing, member, stub_of
+from tests.integration.live_governor import Stub, governing, idle, member, stub_of
 from tests.unit.polling import until
 from tests.unit.streams import end_of
 
@@ -172,6 +173,20 @@ async def test_members_stay_whatever_report_interval_the_governor_is_given() -> 
         before = governor.table._seats["a"].ticket
         await asyncio.sleep(1.0)
         assert governor.table._seats["a"].ticket == before
+
+
+async def test_a_report_that_cannot_be_made_does_not_cost_its_member_its_place_for_good() -> None:
+    made: list[Report] = []
+
+    def fails_once() -> Report:
+        made.append(idle())
+        if len(made) == 2:
+            raise ZeroDivisionError("a sensor said nothing")
+        return made[-1]
+
+    async with governing(report_interval_ms=50) as (governor, address), member(address, "a", report=fails_once):
+        await until(lambda: len(made) > 4)
+        await until(lambda: all_obey(governor, 1))
 
 
 async def levels_of(client: AsyncClient) -> tuple[Level, ...]:

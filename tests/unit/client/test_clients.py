@@ -22,20 +22,21 @@ from tests.unit.polling import until
 
 
 class ScriptedRouter(inference_grpc.InferenceServiceServicer):
-    """Echoes a text as its label; what it does with the text "fail" or at a stream's end the test says."""
+    """Echoes a text as its label, all but "first" only once `gate` is open. What "fail" fails with the test says."""
 
     def __init__(self) -> None:
         self.error: SluiceError = Saturated("full", retry_after_s=0.5)
         self.stream_answers = 10**9
         self.stream_error: SluiceError | None = None
-        self.open = self.most_open = 0
-        self.cancelled = 0
+        self.open = self.cancelled = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def Infer(self, request: inference_pb2.InferRequest, context: Any) -> inference_pb2.InferResponse:
         self.open += 1
-        self.most_open = max(self.most_open, self.open)
         try:
-            await asyncio.sleep(0 if request.text != "slow" else 3600)
+            if request.text != "first":
+                await self.gate.wait()
             if request.text == "fail":
                 await abort(context, self.error)
         except asyncio.CancelledError:
@@ -75,6 +76,12 @@ async def serving(router: ScriptedRouter) -> AsyncIterator[str]:
 
 def label(outcome: Answer | SluiceError) -> str:
     return outcome.label if isinstance(outcome, Answer) else type(outcome).__name__
+
+
+async def collected(
+    outcomes: AsyncIterator[tuple[int, Answer | SluiceError]],
+) -> list[tuple[int, Answer | SluiceError]]:
+    return [one async for one in outcomes]
 
 
 async def many(address: str, texts: list[str], **options: Any) -> list[str]:
@@ -124,8 +131,13 @@ async def test_many_texts_are_asked_a_bounded_number_at_a_time_and_each_ends_onc
     router = ScriptedRouter()
     texts = [f"text {number}" if number % 10 else "fail" for number in range(60)]
     async with serving(router) as address, AsyncClient(address) as client:
-        outcomes = [one async for one in client.infer_many(texts, max_open=5)]
-    assert 1 < router.most_open <= 5
+        router.gate.clear()
+        asking = asyncio.create_task(collected(client.infer_many(texts, max_open=5)))
+        await until(lambda: router.open == 5)
+        await asyncio.sleep(0.05)
+        assert router.open == 5
+        router.gate.set()
+        outcomes = await asking
     assert sorted(place for place, _ in outcomes) == list(range(60))
     assert all(label(outcome) == ("Saturated" if texts[at] == "fail" else texts[at]) for at, outcome in outcomes)
 
@@ -133,7 +145,8 @@ async def test_many_texts_are_asked_a_bounded_number_at_a_time_and_each_ends_onc
 async def test_a_caller_who_stops_listening_cancels_what_is_open() -> None:
     router = ScriptedRouter()
     async with serving(router) as address, AsyncClient(address, timeout_s=60) as client:
-        outcomes = client.infer_many(["first", *["slow"] * 4], max_open=5)
+        router.gate.clear()
+        outcomes = client.infer_many(["first", *["second"] * 4], max_open=5)
         assert label((await anext(outcomes))[1]) == "first"
         await until(lambda: router.open == 4)
         await outcomes.aclose()  # type: ignore[attr-defined]

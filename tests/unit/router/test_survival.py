@@ -48,10 +48,10 @@ async def test_a_caller_who_leaves_in_the_moment_of_the_answer_costs_nobody_else
     async with serving(worker) as address, router_to(address) as router:
         # As a hedging caller does: the first answer makes the second request superfluous. Its task is cancelled, and
         # learns of it only in the loop's next turn, when its own answer, of the same batch, has been dealt with.
-        router.submit(request("first"), cancel_second)
-        leaving.append(asyncio.create_task(router.infer(request("second"))))
+        leaving.append(asyncio.create_task(router.infer(request("second", timeout_s=6))))
         await asyncio.sleep(0)
-        router.submit(request("third"), answers.append)
+        router.submit(request("first", timeout_s=5), cancel_second)
+        router.submit(request("third", timeout_s=7), answers.append)
         await until(lambda: worker.batches)
         assert [item.text for item in worker.batches[0].items] == ["first", "second", "third"]
         worker.release.set()
@@ -86,6 +86,21 @@ async def test_callers_who_leave_in_the_moment_of_the_deadline_cost_nobody_else(
         await still_serves(router)
 
 
+async def test_whoever_cannot_take_its_answer_costs_neither_its_neighbours_theirs_nor_the_link() -> None:
+    worker, answers = FakeWorker(answer_well), list[Outcome]()
+
+    def breaks(outcome: Outcome) -> None:
+        raise RuntimeError("a bug of the face that asked")
+
+    async with serving(worker) as address, router_to(address) as router:
+        router.submit(request("first", timeout_s=5), breaks)
+        router.submit(request("second", timeout_s=6), answers.append)
+        await until(lambda: answers)
+        assert [item.text for item in worker.batches[0].items] == ["first", "second"]
+        assert isinstance(answers[0], Answer)
+        await still_serves(router)
+
+
 @pytest.mark.parametrize("state", [VariantState.LOADING, VariantState.UNLOADING])
 async def test_a_worker_is_sent_nothing_for_a_variant_that_is_not_ready_there(state: VariantState) -> None:
     not_ready, ready = FakeWorker(answer_well), FakeWorker(hold, credits_=1)
@@ -116,6 +131,7 @@ async def test_a_worker_that_drops_a_variant_with_a_batch_open_may_still_answer_
     async with serving(worker) as address, router_to(address) as router:
         first = await asyncio.wait_for(router.infer(request("first")), 5)
         assert first.result.classification.label == "first"
+        await until(lambda: worker.variant.id in router.view.variants)
         await still_serves(router)
 
 

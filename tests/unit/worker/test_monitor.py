@@ -29,11 +29,24 @@ def cgroup(directory: Path, **files: str) -> Path:
         ({"max": "1000\n", "current": "1200\n", "stat": "inactive_file 0\n"}, 1.0),
         ({"max": "1000\n", "current": "100\n", "stat": "inactive_file 400\n"}, 0.0),
         ({"max": "max\n", "current": "900\n", "stat": "inactive_file 0\n"}, 0.0),
+        ({"max": "0\n", "current": "900\n", "stat": "inactive_file 0\n"}, 1.0),
         ({"max": "1000\n", "current": "900\n"}, 0.0),
+        ({"max": "what?\n", "current": "900\n", "stat": "inactive_file 0\n"}, 0.0),
         ({"max": "1000\n", "current": "what?\n", "stat": "inactive_file 0\n"}, 0.0),
         ({}, 0.0),
     ],
-    ids=["reclaimable", "no-file-pages", "over", "all-reclaimable", "no-limit", "no-stat", "garbage", "no-cgroup"],
+    ids=[
+        "reclaimable",
+        "no-file-pages",
+        "over",
+        "all-reclaimable",
+        "no-limit",
+        "limit-zero",
+        "no-stat",
+        "odd-limit",
+        "garbage",
+        "no-cgroup",
+    ],
 )
 def test_a_control_groups_memory_counts_without_what_can_be_reclaimed(
     tmp_path: Path, files: dict[str, str], ratio: float

@@ -1,0 +1,68 @@
+"""Where the services of this machine are: by configuration, on free ports, and whether an address is taken."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from sluice.config import ConfigError, read_file, variable_of
+
+DEFAULT_LISTEN = {
+    "governor": "127.0.0.1:50050",
+    "router": "127.0.0.1:50051",
+    "gpu_worker": "127.0.0.1:50061",
+    "cpu_worker": "127.0.0.1:50062",
+}
+_ANY_HOST = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  compared with, not bound
+
+
+def listen_of(service: str, file: Mapping[str, Any], environ: Mapping[str, str]) -> str:
+    """The address at which `service` listens, "HOST:PORT": the environment's, else the file's, else the default."""
+    section = file.get(service) or {}
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{service}: must be a mapping of keys")
+    return environ.get(variable_of(service, "listen")) or str(section.get("listen", DEFAULT_LISTEN[service]))
+
+
+def configured(service: str, environ: Mapping[str, str]) -> str:
+    """The address at which this machine's `service` is called. Raises ConfigError when the file cannot be read."""
+    host, _, port = listen_of(service, read_file(environ), environ).rpartition(":")
+    return f"{_ANY_HOST.get(host, host)}:{port}"
+
+
+def choose_ports(count: int) -> list[int]:
+    """So many different ports of loopback that nobody uses at this moment."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses at this moment."""
+    return choose_ports(1)[0]
+
+
+def is_taken(address: str) -> bool:
+    """Whether another program listens at `address`. What is no address here is not taken: its service will say so."""
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, ValueError):
+        return False
+    return any(_is_taken(family, place) for family, _, _, _, place in found)
+
+
+def _is_taken(family: int, place: Any) -> bool:
+    with socket.socket(family) as probe:
+        # As gRPC binds: what lingers of connections that were closed does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place)
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False

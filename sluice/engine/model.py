@@ -1,0 +1,48 @@
+"""A checkpoint's transformers model: every weight from its files, none made up, and no code of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from sluice.engine.fault import fault, one_line
+from sluice.engine.weights import WEIGHTS
+
+_NAMED = 3
+
+
+def load_model(path: Path, *, dtype: torch.dtype, **options: Any) -> Any:
+    """The sequence classifier of checkpoint `path` on the CPU, in evaluation mode.
+
+    `options` go to transformers. Raises InvalidRequest, field `checkpoint`, when transformers cannot build the model
+    or a weight is missing or of another shape than config.json says; transformers would fill such a weight with noise.
+    """
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            path,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    except Exception as error:
+        raise fault(path, "config.json", f"describes a model that cannot be loaded: {one_line(error)}") from error
+    wrong = sorted(_name(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
+    if wrong:
+        more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        raise fault(path, WEIGHTS, f"does not fit config.json: {', '.join(wrong[:_NAMED])}{more}")
+    return model.eval()
+
+
+def _name(key: Any) -> str:
+    # A weight that is missing is told by name, one of another shape by name and both shapes.
+    if isinstance(key, str):
+        return key
+    name, found, wanted = key
+    return f"{name} is {tuple(found)} and should be {tuple(wanted)}"

@@ -1,0 +1,92 @@
+"""tools/train_demo_models.py as a program: a smoke run makes everything, and never at the price of what is shipped.
+
+The tool runs as a copy in a directory of its own, whose models/ and examples/ are then the ones at stake.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+pytestmark = pytest.mark.torch
+ROOT = Path(__file__).resolve().parents[3]
+# One thread: on busy cores several would wait for each other.
+ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A checkout in miniature: the tool, a shipped model and the shipped requests."""
+    home = tmp_path / "checkout"
+    (home / "tools").mkdir(parents=True)
+    shutil.copy(ROOT / "tools" / "train_demo_models.py", home / "tools")
+    for file in ("models/support-intent-full/config.json", "examples/requests.jsonl"):
+        (home / file).parent.mkdir(parents=True)
+        (home / file).write_text("shipped")
+    return home
+
+
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(home / "tools" / "train_demo_models.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRON, cwd=home, check=False)
+
+
+def assert_untouched(home: Path) -> None:
+    assert (home / "models" / "support-intent-full" / "config.json").read_text() == "shipped"
+    assert (home / "examples" / "requests.jsonl").read_text() == "shipped"
+
+
+@pytest.mark.parametrize(
+    "out", [[], ["--out", "models"], ["--out", "models/../models"]], ids=["default", "named", "dots"]
+)
+def test_a_smoke_run_refuses_to_overwrite_the_shipped_models(home: Path, out: list[str]) -> None:
+    ended = run(home, "--quick", "--requests", "elsewhere.jsonl", *out)
+    assert ended.returncode == 2
+    assert ended.stderr == "--quick would overwrite the trained models: name another directory with --out\n"
+    assert_untouched(home)
+
+
+def test_a_smoke_run_refuses_to_overwrite_the_shipped_requests(home: Path) -> None:
+    ended = run(home, "--quick", "--only", "examples", "--out", "elsewhere")
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "--requests" in ended.stderr
+    assert_untouched(home)
+
+
+def test_help_comes_without_importing_torch(home: Path) -> None:
+    command = [sys.executable, "-X", "importtime", str(home / "tools" / "train_demo_models.py"), "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=ENVIRON, check=True)
+    assert "--measure-only" in ended.stdout
+    assert "torch" not in ended.stderr
+
+
+@pytest.mark.timeout(300)
+def test_a_smoke_run_makes_models_cards_and_requests(home: Path, tmp_path: Path) -> None:
+    from services.cpu_worker.load import load as cpu_load
+    from sluice.tier import Tier
+    from sluice.worker.backend import Classified, Item, ModelSpec
+
+    out, requests = tmp_path / "models", tmp_path / "requests.jsonl"
+    ended = run(home, "--quick", "--device", "cpu", "--out", str(out), "--requests", str(requests), "--workers", "1")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    assert len(requests.read_text(encoding="utf-8").splitlines()) == 360
+    assert_untouched(home)
+    for tier in (Tier.FULL, Tier.LIGHT, Tier.QUANTIZED):
+        made = out / f"support-intent-{tier.label}"
+        card = json.loads((made / "quality.json").read_text(encoding="utf-8"))
+        assert (len(card["quality_by_complexity"]), sum(card["examples_by_complexity"])) == (8, 128)
+        assert f"# support-intent-{tier.label}\n" in (made / "README.md").read_text(encoding="utf-8")
+        spec = ModelSpec(model="mine", tier=tier, checkpoint=made, threads=1)
+        (output,) = cpu_load(spec, cache=str(tmp_path / "cache")).execute([Item("where is my parcel?")])
+        assert isinstance(output, Classified)
+    assert not (tmp_path / "cache").exists(), "the quantized model brings its graph"
