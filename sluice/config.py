@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 DEFAULT_FILE = "sluice.yaml"
 FILE_VARIABLE = "SLUICE_CONFIG"
+SECTIONS = ("telemetry", "governor", "router", "gpu_worker", "cpu_worker")
 
 
 class ConfigError(Exception):
@@ -76,6 +77,9 @@ def read_file(environ: Mapping[str, str]) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must be a mapping of sections, such as 'router:'")
+    unknown = sorted(str(name) for name in content if name not in SECTIONS)
+    if unknown:
+        raise ConfigError(f"{path}: unknown section '{unknown[0]}'; there are {', '.join(SECTIONS)}")
     return content
 
 

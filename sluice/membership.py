@@ -20,7 +20,7 @@ from sluice.directive import DirectiveState
 from sluice.fleet import Fleet, Registration, Report
 from sluice.fleet_wire import directive_from_proto, fleet_from_proto, registration_to_proto, report_to_proto
 from sluice.status import seconds_of
-from sluice.v1 import degradation_pb2, governor_service_pb2
+from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 
 FIRST_BACKOFF_S = 0.1
@@ -98,7 +98,9 @@ class Membership:
         while True:
             if self._must_report:
                 self._must_report = False
-                yield governor_service_pb2.JoinRequest(report=report_to_proto(self._report()))
+                report = self._try_report()
+                if report is not None:
+                    yield governor_service_pb2.JoinRequest(report=report)
                 due_at = self._clock() + self._report_interval_s
             if self._must_ack:
                 self._must_ack = False
@@ -132,6 +134,14 @@ class Membership:
         if report_interval_s < self._report_interval_s:
             self.kick()
         self._report_interval_s = report_interval_s
+
+    def _try_report(self) -> health_pb2.HealthReport | None:
+        # gRPC would take an exception here for our wish to cancel, and end the membership with it.
+        try:
+            return report_to_proto(self._report())
+        except Exception:
+            logger.exception("no report could be made")
+            return None
 
     def _ack(self) -> degradation_pb2.DirectiveAck:
         current = self._directives.current

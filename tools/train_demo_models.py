@@ -53,11 +53,21 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def spoils(options: argparse.Namespace) -> str:
+    """What is shipped and a smoke run would overwrite, and how not to; empty if nothing."""
+    if options.only != "examples" and options.out.resolve() == ROOT / "models":
+        return "the trained models: name another directory with --out"
+    if options.only in (None, "examples") and options.requests.resolve() == ROOT / "examples" / "requests.jsonl":
+        return "the demo's requests: name another file with --requests"
+    return ""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     options = parse(arguments)
-    if options.quick and options.out.resolve() == ROOT / "models":
-        print("--quick would overwrite the trained models: name another directory with --out", file=sys.stderr)
+    problem = spoils(options) if options.quick else ""
+    if problem:
+        print(f"--quick would overwrite {problem}", file=sys.stderr)
         return 2
     from sluice.training.run import Run, make
 

@@ -23,15 +23,15 @@ class Admission:
     requests: int = 0
     size: int = 0
 
-    def admit(self, characters: int, *, hot: bool) -> None:
-        """Make room for a text, measured in characters, or raise Saturated. A tenth of all room is for hot requests."""
+    def admit(self, size: int, *, hot: bool) -> None:
+        """Make room for a text of `size` bytes, or raise Saturated. A tenth of all room is for hot requests."""
         share = 1.0 if hot else 1.0 - HOT_RESERVE
-        if self.requests >= self.max_requests * share or self.size + characters > self.max_bytes * share:
+        if self.requests >= self.max_requests * share or self.size + size > self.max_bytes * share:
             raise Saturated(f"{self.requests} requests are open, and no more are admitted", retry_after_s=RETRY_AFTER_S)
         self.requests += 1
-        self.size += characters
+        self.size += size
 
-    def release(self, characters: int) -> None:
+    def release(self, size: int) -> None:
         """The request has ended."""
         self.requests -= 1
-        self.size -= characters
+        self.size -= size

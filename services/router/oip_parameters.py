@@ -51,7 +51,7 @@ def read_parameters(sent: Mapping[str, oip_pb2.InferParameter]) -> Parameters:
         elif name == "minimum_tier":
             read.minimum_tier = _one_of(_TIERS, value, field)
         elif name == "truncate":
-            read.truncate = value is True or value == "true"
+            read.truncate = _flag(value, field)
     return read
 
 
@@ -85,6 +85,12 @@ def _whole(value: object, field: str) -> int:
     if not 0 <= number <= _LARGEST or isinstance(value, bool) or (isinstance(value, float) and value != number):
         raise InvalidRequest(f"{field} is {value!r}, and must be a whole number, not negative", field=field)
     return int(number)
+
+
+def _flag(value: object, field: str) -> bool:
+    if value not in (True, False, "true", "false"):
+        raise InvalidRequest(f"{field} is {value!r}, and must be true or false", field=field)
+    return value in (True, "true")
 
 
 def _one_of(names: Mapping[str, Choice], value: object, field: str) -> Choice:

@@ -6,6 +6,7 @@ result passes through untouched, and the servicer that asked translates it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -17,6 +18,8 @@ from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.variant import Variant
 
 DEFAULT_PRIORITY = 0.5
+
+logger = logging.getLogger(__name__)
 
 
 # Not frozen: one is made per request, and freezing triples the cost. Nobody changes one after it is submitted.
@@ -77,6 +80,7 @@ class Ticket:
         "levels",
         "on_done",
         "request",
+        "size",
         "state",
         "variant_id",
     )
@@ -90,9 +94,18 @@ class Ticket:
         self.enqueued_at = now
         self.dispatched_at = now
         self.attempts = 0
+        # Bytes of text; most texts are short, and telling their size costs less than a lookup.
+        self.size = len(request.text.encode())
         self.variant_id = ""
         self.degraded_from = Tier.UNSPECIFIED
         self.levels: tuple[Level, ...] = ()
+
+    def tell(self, outcome: Outcome) -> None:
+        """Hand over the outcome. Who cannot take it costs neither its neighbours theirs nor the worker its link."""
+        try:
+            self.on_done(outcome)
+        except Exception:
+            logger.exception("an outcome could not be handed over")
 
     @property
     def pool(self) -> str:

@@ -158,9 +158,9 @@ class Router:
         now = self._clock()
         validate(request, max_text_bytes=self.config.max_text_bytes, now=now)
         assignment = self._placement.place(request)
-        self._admission.admit(len(request.text), hot=hot)
-        self._all_done.clear()
         ticket = Ticket(next(self._numbers), request, on_done, hot=hot, now=now)
+        self._admission.admit(ticket.size, hot=hot)
+        self._all_done.clear()
         self._deadlines.add(ticket)
         self._enqueue(ticket, assignment)
         return ticket
@@ -190,7 +190,7 @@ class Router:
         ticket.state = TicketState.DONE
         self._waiting_room.leave(ticket)
         self._deadlines.discard(ticket)
-        self._admission.release(len(ticket.request.text))
+        self._admission.release(ticket.size)
         if not self._admission.requests:
             self._all_done.set()
         if isinstance(outcome, WorkerFailed):
@@ -198,7 +198,7 @@ class Router:
             logger.error("request failed", extra={"trace_id": trace_id, "why": outcome.message})
         name = outcome.reason.value if isinstance(outcome, SluiceError) else "ok"
         self.ledger.count(ticket.request.model, tier, name, ticket.pool)
-        ticket.on_done(outcome)
+        ticket.tell(outcome)
 
     def _expire(self, tickets: Iterable[Ticket]) -> None:
         for ticket in tickets:

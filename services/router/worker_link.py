@@ -119,6 +119,10 @@ class WorkerLink:
             why = f"{error.code().name}: {error.details()}"
         except _BrokenPromise as error:
             why = str(error)
+        except Exception as error:
+            # No surprise may end the link for good: the worker is dialled again.
+            logger.exception("the link failed", extra={"worker": self.worker, "address": self.address})
+            why = f"{type(error).__name__}: {error}"
         finally:
             call.cancel()
             # grpc.aio leaves a call's request iterator waiting when the call ends by itself.

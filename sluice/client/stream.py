@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from threading import Condition, Lock
+from threading import Condition, Event, Lock
 from typing import Any
 
 from sluice.client.answer import Answer, from_proto
@@ -14,6 +15,8 @@ from sluice.status import duration, from_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 BUNDLE = 256
+LATENESS_S = 1.0
+WATCH_S = 0.5
 Outcome = Answer | SluiceError
 
 
@@ -31,10 +34,12 @@ class StreamBook:
         # The caller's iterator is read by the sender's thread and, when the stream breaks, by the reader's.
         self._reading = Lock()
         self._numbers = itertools.count(1)
-        self._open: set[int] = set()
+        self._open: dict[int, float] = {}
+        self.is_overdue = False
         self._done: dict[int, Outcome] = {}
         self._next = 1
         self._closed = False
+        self._over = Event()
 
     def messages(self) -> Iterator[inference_pb2.InferStreamRequest]:
         """The stream's requests. Waits, in the sender's thread, while too many texts are open."""
@@ -69,11 +74,24 @@ class StreamBook:
             yield from self._in_order()
             yield from (error for _ in self._texts)
 
+    def watch(self) -> bool:
+        """Wait until a text is still open well past its deadline: True; or until nothing more is awaited: False.
+
+        A router ends every text by its deadline; one that does not is stuck, and would be waited for without end.
+        """
+        while not self._over.wait(WATCH_S):
+            with self._changed:
+                self.is_overdue = min(self._open.values(), default=float("inf")) <= time.monotonic()
+            if self.is_overdue:
+                return True
+        return False
+
     def close(self) -> None:
         """Send nothing more."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self._over.set()
 
     def _bundle(self, texts: Iterable[str | Query]) -> inference_pb2.InferStreamRequest:
         message = inference_pb2.InferStreamRequest()
@@ -83,14 +101,14 @@ class StreamBook:
             number = next(self._numbers)
             message.items.add(id=number, request=to_proto(query), timeout=duration(timeout_s))
             with self._changed:
-                self._open.add(number)
+                self._open[number] = time.monotonic() + timeout_s + LATENESS_S
         return message
 
     def _end(self, number: int, outcome: Outcome) -> None:
         with self._changed:
             if number not in self._open:
                 return
-            self._open.remove(number)
+            del self._open[number]
             self._done[number] = outcome
             self._changed.notify_all()
 

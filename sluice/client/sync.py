@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from sluice.client.options import DEFAULT_ROUTER, OPTIONS
 from sluice.client.query import Query, checked_timeout, to_proto
 from sluice.client.span import request_span
 from sluice.client.stream import StreamBook
-from sluice.errors import NoEndpoint, SluiceError
+from sluice.errors import Expired, NoEndpoint, SluiceError
 from sluice.telemetry import TRACEPARENT_KEY
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 
@@ -47,19 +48,24 @@ class Client:
     ) -> Iterator[Answer | SluiceError]:
         """Answer many texts over one stream, at most `max_open` at a time; outcomes come in the texts' order.
 
-        A text that fails yields its error. When the stream itself breaks, every open text yields that error.
+        A text that fails yields its error. When the stream itself breaks, or the router is stuck, every open text
+        yields that error. Texts are read ahead, in bundles of up to 256.
         """
         book = StreamBook(texts, options, max_open=max_open, timeout_s=self._timeout_s)
         call = self._stub.InferStream(book.messages())
+        watch = Thread(target=_cancel_when_overdue, args=(book, call), name="sluice-stream-watch", daemon=True)
+        watch.start()
         try:
             for response in call:
                 yield from book.accept(response)
             yield from book.fail_open(NoEndpoint("the router ended the stream before all texts were answered"))
         except grpc.RpcError as error:
-            yield from book.fail_open(from_rpc_error(error))
+            stuck = Expired("the router has not answered by the deadline") if book.is_overdue else None
+            yield from book.fail_open(stuck or from_rpc_error(error))
         finally:
             book.close()
             call.cancel()
+            watch.join()
 
     def close(self) -> None:
         """Close the channel."""
@@ -72,3 +78,8 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _cancel_when_overdue(book: StreamBook, call: grpc.Call) -> None:
+    if book.watch():
+        call.cancel()  # type: ignore[no-untyped-call]

@@ -21,7 +21,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, 
 
 
 class TorchBackend:
-    """Text classification by a transformers model. `mixed` keeps fp32 weights and computes in bf16 by autocast."""
+    """Text classification by a transformers model. `mixed` keeps fp32 weights and computes in bf16 by autocast.
+
+    Raises InvalidRequest naming the file or field at fault, and MemoryError when the device has no room for the model.
+    """
 
     def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device, precision: str) -> None:
         if precision not in DTYPES:
@@ -35,7 +38,10 @@ class TorchBackend:
         # Decoders look for a text's last token by the pad token, which is the one that the tokenizer pads with.
         model.config.pad_token_id = checkpoint.tokenizer.pad_token_id
         self._input_names = frozenset(inspect.signature(model.forward).parameters)
-        self._model = model.to(device)
+        try:
+            self._model = model.to(device)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(f"{checkpoint.path.name} does not fit into the memory of {device}") from error
         self.variant = Variant(
             id=variant_id(spec.model, spec.tier, precision),
             model=spec.model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from sluice.tier import Task
 from sluice.variant import Variant, variant_id
@@ -45,6 +46,6 @@ def or_identity(load: Callable[[ModelSpec], Backend]) -> BackendLoader:
     """A loader that answers the checkpoint name `identity` with the identity backend, and all others with `load`."""
 
     def loader(spec: ModelSpec) -> Backend:
-        return IdentityBackend(spec) if spec.checkpoint.name == IDENTITY else load(spec)
+        return IdentityBackend(spec) if spec.checkpoint == Path(IDENTITY) else load(spec)
 
     return loader

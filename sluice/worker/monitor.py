@@ -73,11 +73,12 @@ def memory_ratio(cgroup: Path = CGROUP) -> float:
 def cgroup_memory_ratio(cgroup: Path) -> float:
     """The control group's memory without reclaimable file pages, over its limit; 0 where there is no limit."""
     try:
-        limit = (cgroup / "memory.max").read_text().strip()
+        limit_text = (cgroup / "memory.max").read_text().strip()
+        limit = int(limit_text) if limit_text != "max" else None
         used = int((cgroup / "memory.current").read_text())
         stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return 0.0
-    if limit == "max":
+    if limit is None:
         return 0.0
-    return min(1.0, max(0, used - int(stat.get("inactive_file", 0))) / int(limit))
+    return min(1.0, max(0, used - int(stat.get("inactive_file", 0))) / max(1, limit))

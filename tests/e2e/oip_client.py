@@ -132,6 +132,11 @@ MESSAGES: dict[str, service_pb2.ModelInferRequest] = {
         inputs=[TENSOR(name="text", datatype="BYTES", shape=[1])],
         raw_input_contents=[b"\x09\0\0\0ab"],
     ),
+    "raw contents of two": service_pb2.ModelInferRequest(
+        model_name=MODEL,
+        inputs=[TENSOR(name="text", datatype="BYTES", shape=[1])],
+        raw_input_contents=[b"\x01\0\0\0a", b"\x01\0\0\0b"],
+    ),
     "negative shape": service_pb2.ModelInferRequest(
         model_name=MODEL, inputs=[TENSOR(name="text", datatype="BYTES", shape=[-1])], raw_input_contents=[b""]
     ),

@@ -146,6 +146,7 @@ STUB_REFUSED = {
     "contents not UTF-8": "a text is not UTF-8",
     "fewer than promised": "the shape promises 3 texts, and 2 were sent",
     "raw cut short": "the raw contents end inside a text",
+    "raw contents of two": "one tensor was sent with the raw contents of several",
     "negative shape": "n from 1 to 1024, not [-1]",
 }
 

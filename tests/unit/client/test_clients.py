@@ -28,6 +28,7 @@ class ScriptedRouter(inference_grpc.InferenceServiceServicer):
         self.error: SluiceError = Saturated("full", retry_after_s=0.5)
         self.stream_answers = 10**9
         self.stream_error: SluiceError | None = None
+        self.stream_pause_s = 0.0
         self.open = self.cancelled = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -50,6 +51,7 @@ class ScriptedRouter(inference_grpc.InferenceServiceServicer):
         self, request_iterator: AsyncIterator[inference_pb2.InferStreamRequest], context: Any
     ) -> AsyncIterator[inference_pb2.InferStreamResponse]:
         answers = 0
+        await asyncio.sleep(self.stream_pause_s)
         async for message in request_iterator:
             for item in message.items:
                 if answers == self.stream_answers:
@@ -168,3 +170,10 @@ async def test_nobody_can_ask_many_texts_none_at_a_time(max_open: int) -> None:
     async with serving(ScriptedRouter()) as address, AsyncClient(address) as client:
         with pytest.raises(ValueError, match="max_open"):
             _ = [one async for one in client.infer_many(["text"], max_open=max_open)]
+
+
+async def test_a_stuck_router_is_not_waited_for_beyond_the_deadlines() -> None:
+    router = ScriptedRouter()
+    router.stream_pause_s = 3600
+    async with serving(router) as address:
+        assert await many(address, ["a", "b"], timeout_s=0.05) == ["Expired", "Expired"]

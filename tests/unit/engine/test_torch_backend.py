@@ -140,6 +140,17 @@ def test_an_unknown_precision_is_refused_by_name(tiny_checkpoints: dict[str, Pat
     assert set(DTYPES) == {"fp32", "bf16", "fp16", "mixed"}
 
 
+def test_a_model_that_does_not_fit_is_no_mistake_of_the_checkpoint(
+    tiny_checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_up(module: torch.nn.Module, device: torch.device) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has ...")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full_up)
+    with pytest.raises(MemoryError, match="bert does not fit into the memory of cpu"):
+        full(tiny_checkpoints["bert"])
+
+
 @pytest.mark.parametrize("name", ["abacus", "meta:x", "xpu:99"])
 def test_an_unusable_device_is_refused_by_name(tiny_checkpoints: dict[str, Path], name: str) -> None:
     spec = ModelSpec(model="mine", tier=Tier.FULL, checkpoint=tiny_checkpoints["bert"])
