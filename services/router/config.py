@@ -25,7 +25,7 @@ class RouterConfig(Section):
     batch_timeout_ms: float = Field(default=50, ge=0, le=10_000)
     """How long cold requests may wait behind a running batch for their own to fill."""
     batch_gather_ms: float = Field(default=4, ge=0, le=100)
-    """How long a cold request waits for company while at least two more come in that time. 0: never."""
+    """How long a cold request waits for company while two more come in that time and sixteen are open. 0: never."""
     priority_threshold: float = Field(default=0.7, ge=0, le=1)
     """Priorities at or above it are hot."""
     default_model: str = ""

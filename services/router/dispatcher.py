@@ -14,6 +14,7 @@ from services.router import batch as batches
 from services.router.arrival_rate import ArrivalRate
 from services.router.batch import OpenBatch
 from services.router.batch_span import start_batch_span
+from services.router.crowd import Crowd
 from services.router.dispatch_policy import choose, is_worth_gathering
 from services.router.request import Ticket
 from services.router.variant_queue import VariantQueue
@@ -30,6 +31,7 @@ class Dispatcher:
         max_batch_size: int,
         batch_timeout_s: float,
         gather_s: float,
+        open_requests: Callable[[], int],
         links: Callable[[], Iterable[WorkerLink]],
         tracing: Tracing,
         clock: Callable[[], float],
@@ -37,11 +39,14 @@ class Dispatcher:
         self._max_batch_size = max_batch_size
         self._batch_timeout_s = batch_timeout_s
         self._gather_s = gather_s
+        self._open_requests = open_requests
+        self._gathers = False
         self._links = links
         self._tracing = tracing
         self._clock = clock
         self._queues: dict[str, VariantQueue] = {}
         self._rate = ArrivalRate()
+        self._crowd = Crowd()
         self._next_look: asyncio.Handle | None = None
         self._at_once = False
         self._timer: asyncio.TimerHandle | None = None
@@ -49,12 +54,14 @@ class Dispatcher:
     def enqueue(self, ticket: Ticket, variant_id: str) -> None:
         """Let `ticket` wait for `variant_id`."""
         self.queue(variant_id).push(ticket)
-        is_thick = is_worth_gathering(self._rate.count(ticket.enqueued_at), self._gather_s)
-        self.look(at_once=ticket.hot or not is_thick)
+        rate = self._rate.count(ticket.enqueued_at)
+        crowd = self._crowd.count(self._open_requests(), ticket.enqueued_at)
+        self._gathers = is_worth_gathering(rate, crowd, self._gather_s)
+        self.look(at_once=ticket.hot or not self._gathers)
 
     def credit_came(self, link: WorkerLink) -> None:
         """`link` can take a batch. A device slower than a gathering must not be kept waiting for one."""
-        self.look(at_once=link.compute_s >= self._gather_s)
+        self.look(at_once=not self._gathers or link.compute_s >= self._gather_s)
 
     def queue(self, variant_id: str) -> VariantQueue:
         """The queue of a variant, made when it is first asked for."""

@@ -57,6 +57,7 @@ class Router:
             max_batch_size=config.max_batch_size,
             batch_timeout_s=config.batch_timeout_ms / 1000,
             gather_s=config.batch_gather_ms / 1000,
+            open_requests=lambda: self.open_requests,
             links=self.pool.links,
             tracing=tracing,
             clock=clock,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.router.dispatch_policy import choose, is_worth_gathering, may_dispatch_at
 from services.router.request import Request, Ticket
 from services.router.variant_queue import VariantQueue
@@ -62,6 +64,11 @@ def test_nothing_waiting_means_nothing_to_look_for() -> None:
 
 
 def test_gathering_pays_only_when_company_is_expected() -> None:
-    assert not is_worth_gathering(1_000, 0.001)
-    assert is_worth_gathering(4_000, 0.001)
-    assert not is_worth_gathering(1e9, 0.0)
+    assert not is_worth_gathering(1_000, 64, 0.004)
+    assert is_worth_gathering(4_000, 64, 0.004)
+    assert not is_worth_gathering(1e9, 64, 0.0)
+
+
+@pytest.mark.parametrize("callers", [1, 3, 15])
+def test_a_few_callers_who_wait_for_each_answer_are_never_made_to_wait_for_each_other(callers: int) -> None:
+    assert not is_worth_gathering(1e9, callers, 0.004)
