@@ -1,26 +1,42 @@
-"""How the CPU worker turns a checkpoint into a backend: int8 by ONNX Runtime, everything else by torch."""
+"""How the CPU worker turns a checkpoint into a backend: quantized by ONNX Runtime, everything else by torch."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from sluice.errors import InvalidRequest
 from sluice.tier import Tier
 from sluice.worker.backend import Backend, ModelSpec
 
 
 def load(spec: ModelSpec, *, cache: str) -> Backend:
-    """Open `spec` on the CPU. The quantized tier computes in int8 unless the spec says otherwise.
+    """Open `spec` on the CPU. The quantized tier computes in int8, or in int4 if the checkpoint brings only that along.
 
+    A packed file of tools/quantize.py is unpacked into `cache`, and computes as it was quantized in whatever tier.
     Raises InvalidRequest naming the file or field at fault.
     """
     import torch
 
+    from sluice.compression.package import unpack
+    from sluice.compression.shipped import INT4, int4_graph, shipped_precisions
     from sluice.engine.checkpoint import open_checkpoint
     from sluice.engine.onnx_backend import INT8, OnnxBackend
     from sluice.engine.torch_backend import TorchBackend
 
-    checkpoint = open_checkpoint(spec.checkpoint)
-    precision = spec.precision or (INT8 if spec.tier is Tier.QUANTIZED else "fp32")
+    kept = Path(cache).expanduser()
+    packed = spec.checkpoint.is_file()
+    directory = unpack(spec.checkpoint, kept) if packed else spec.checkpoint
+    shipped = shipped_precisions(directory)
+    quantized = packed or spec.tier is Tier.QUANTIZED
+    precision = spec.precision or ((*shipped, INT8)[0] if quantized else "fp32")
+    if packed and precision not in shipped:
+        problem = f"{spec.checkpoint.name} holds weights in {' and '.join(shipped) or 'no precision'}, not {precision}"
+        raise InvalidRequest(problem, field="precision")
+    spec = replace(spec, checkpoint=directory)
+    checkpoint = open_checkpoint(directory)
     if precision == INT8:
-        return OnnxBackend(spec, checkpoint, cache=Path(cache).expanduser())
+        return OnnxBackend(spec, checkpoint, cache=kept)
+    if precision == INT4:
+        return OnnxBackend(spec, checkpoint, cache=kept, precision=INT4, graph=int4_graph(checkpoint))
     return TorchBackend(spec, checkpoint, device=torch.device("cpu"), precision=precision)

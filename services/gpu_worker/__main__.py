@@ -11,12 +11,13 @@ from sluice.telemetry import Tracing
 from sluice.tier import MemberKind
 from sluice.worker.app import serve
 from sluice.worker.identity import or_identity
+from sluice.worker.profiled import profiled
 
 
 async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
     """Serve the full tier until SIGTERM."""
-    loader = or_identity(partial(load, device_name=config.device))
-    await serve(config, tracing, kind=MemberKind.GPU_WORKER, load=loader)
+    measured = profiled(partial(load, device_name=config.device), seconds=config.profile_seconds, cache=config.cache)
+    await serve(config, tracing, kind=MemberKind.GPU_WORKER, load=or_identity(measured))
 
 
 if __name__ == "__main__":

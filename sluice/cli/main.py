@@ -17,6 +17,7 @@ COMMANDS = {
     "infer": "ask a running mesh",
     "top": "show the fleet live in the terminal",
     "degrade": "put a degradation level in force for a while, or end that",
+    "quantize": "make a model smaller: 8 or 4 bits, with or without pruning, and measure what that costs",
     "demo": "start a mesh, send it the example requests, report, and stop it",
 }
 EXAMPLES = """examples:

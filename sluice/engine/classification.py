@@ -6,38 +6,37 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sluice.engine.checkpoint import Checkpoint
+from sluice.engine.fault import NO_NUMBER
 from sluice.errors import WorkerFailed
 from sluice.worker.backend import Classified, Item, Output
 
 
-def classify(
-    logits: NDArray[np.float32],
-    items: Sequence[Item],
-    places: Sequence[int],
-    checkpoint: Checkpoint,
-    outputs: list[Output | None],
-) -> None:
-    """Write one output into `outputs` for each row of `logits` (rows, labels), which belong to `places`.
+class ClassificationHead:
+    """Names the labels of logits, in the order of `labels`; `multi_label` ones do not exclude each other."""
 
-    A row that is not finite is WorkerFailed: half precision overflowed, and its label would be any.
-    """
-    labels = checkpoint.labels
-    finite = np.isfinite(logits.sum(axis=1))
-    probabilities = probabilities_of(logits, multi_label=checkpoint.multi_label)
-    best = probabilities.argmax(axis=1)
-    scores = probabilities[np.arange(len(best)), best].tolist()
-    for row, (place, index, score) in enumerate(zip(places, best.tolist(), scores, strict=True)):
-        if not finite[row]:
-            outputs[place] = WorkerFailed("the model computed no number for this text; its precision may be too low")
-            continue
-        top_k = min(items[place].top_k, len(labels))
+    def __init__(self, labels: Sequence[str], *, multi_label: bool) -> None:
+        self._labels = labels
+        self._multi_label = multi_label
+
+    def outputs(self, computed: Tensor, mask: Tensor, items: Sequence[Item]) -> list[Output]:  # noqa: ARG002 - as Head has it
+        """`computed` holds logits, (texts, labels), for which the model itself has heeded the mask."""
+        logits = computed.float().cpu().numpy()
+        finite = np.isfinite(logits.sum(axis=1))
+        probabilities = probabilities_of(logits, multi_label=self._multi_label)
+        best = probabilities.argmax(axis=1).tolist()
+        return [
+            self._classified(row, index, item.top_k) if fine else WorkerFailed(NO_NUMBER)
+            for row, index, item, fine in zip(probabilities, best, items, finite, strict=True)
+        ]
+
+    def _classified(self, probabilities: NDArray[np.float32], best: int, top_k: int) -> Classified:
         runners: tuple[tuple[str, float], ...] = ()
         if top_k:
-            order = np.argsort(-probabilities[row], kind="stable")[:top_k].tolist()
-            runners = tuple((labels[one], float(probabilities[row, one])) for one in order)
-        outputs[place] = Classified(labels[index], score, runners)
+            order = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
+            runners = tuple((self._labels[index], float(probabilities[index])) for index in order)
+        return Classified(self._labels[best], float(probabilities[best]), runners)
 
 
 def probabilities_of(logits: NDArray[np.float32], *, multi_label: bool) -> NDArray[np.float32]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sluice.errors import InvalidRequest
 
+NO_NUMBER = "the model computed no number for this text; its precision may be too low"
+"""Said of a text whose output is not finite: half precision overflowed, and any answer would be a guess."""
 _LONGEST = 300
 
 

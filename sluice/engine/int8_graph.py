@@ -13,7 +13,8 @@ import onnx
 
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.fault import fault, one_line
-from sluice.engine.onnx_export import FINGERPRINT, OUTPUT_NAME, export_int8
+from sluice.engine.model import OUTPUT_NAMES
+from sluice.engine.onnx_export import FINGERPRINT, export_int8
 from sluice.engine.weights import fingerprint
 from sluice.errors import InvalidRequest, SluiceError
 
@@ -52,19 +53,21 @@ def _belongs(shipped: Path, checkpoint: Checkpoint, current: str) -> bool:
         # Somebody trained on and saved new weights beside it. Graphs of other makers have no stamp and are believed.
         logger.warning("the shipped graph is older than the weights and is not used", extra={"graph": str(shipped)})
         return False
-    width = _width(model)
+    output = OUTPUT_NAMES[checkpoint.task]
+    width = _width(model, output)
     if width is None:
-        raise fault(checkpoint.path, name, f"has no output '{OUTPUT_NAME}'")
-    if width not in (0, len(checkpoint.labels)):
-        problem = f"gives {width} values for a text, and config.json names {len(checkpoint.labels)} labels"
-        raise fault(checkpoint.path, name, problem)
+        raise fault(checkpoint.path, name, f"has no output '{output}'")
+    wanted = len(checkpoint.labels) or checkpoint.config.get_text_config().hidden_size
+    if width not in (0, wanted):
+        what = "labels" if checkpoint.labels else "values for a token"
+        raise fault(checkpoint.path, name, f"gives {width} {what}, and config.json says {wanted}")
     return True
 
 
-def _width(model: Any) -> int | None:
-    """How many logits a graph gives for a text: 0 if it does not say, None if it gives none."""
+def _width(model: Any, name: str) -> int | None:
+    """The size of the last dimension of output `name`: 0 if the graph does not say, None if it has no such output."""
     for output in model.graph.output:
-        if output.name == OUTPUT_NAME:
+        if output.name == name:
             dimensions = output.type.tensor_type.shape.dim
             return int(dimensions[-1].dim_value) if dimensions else 0
     return None
@@ -72,7 +75,7 @@ def _width(model: Any) -> int | None:
 
 def _make(checkpoint: Checkpoint, made: Path) -> None:
     try:
-        export_int8(checkpoint.path, made)
+        export_int8(checkpoint.path, made, task=checkpoint.task)
     except SluiceError:
         raise
     except OSError as error:

@@ -6,22 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 from sluice.engine.fault import fault, one_line
 from sluice.engine.weights import WEIGHTS
+from sluice.tier import Task
 
+OUTPUT_NAMES = {Task.TEXT_CLASSIFICATION: "logits", Task.FEATURE_EXTRACTION: "last_hidden_state"}
+"""What a task needs of a model's outputs: logits, (texts, labels), or hidden states, (texts, tokens, width)."""
+_CLASSES = {Task.TEXT_CLASSIFICATION: AutoModelForSequenceClassification, Task.FEATURE_EXTRACTION: AutoModel}
+# transformers' own summary of a text, which many checkpoints leave out and no pooling of ours reads.
+_POOLER = "pooler"
 _NAMED = 3
 
 
-def load_model(path: Path, *, dtype: torch.dtype, **options: Any) -> Any:
-    """The sequence classifier of checkpoint `path` on the CPU, in evaluation mode.
+def load_model(path: Path, *, dtype: torch.dtype, task: Task = Task.TEXT_CLASSIFICATION, **options: Any) -> Any:
+    """The model of checkpoint `path` for `task` on the CPU, in evaluation mode, with the output of OUTPUT_NAMES.
 
     `options` go to transformers. Raises InvalidRequest, field `checkpoint`, when transformers cannot build the model
     or a weight is missing or of another shape than config.json says; transformers would fill such a weight with noise.
     """
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = _CLASSES[task].from_pretrained(
             path,
             local_files_only=True,
             use_safetensors=True,
@@ -34,9 +40,15 @@ def load_model(path: Path, *, dtype: torch.dtype, **options: Any) -> Any:
     except Exception as error:
         raise fault(path, "config.json", f"describes a model that cannot be loaded: {one_line(error)}") from error
     wrong = sorted(_name(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
+    if task is Task.FEATURE_EXTRACTION:
+        wrong = [name for name in wrong if not name.startswith(f"{_POOLER}.")]
+        if hasattr(model, _POOLER):
+            model.pooler = None
     if wrong:
         more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise fault(path, WEIGHTS, f"does not fit config.json: {', '.join(wrong[:_NAMED])}{more}")
+    # Nothing is generated from what is remembered of a text.
+    model.config.use_cache = False
     return model.eval()
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import onnxruntime
+import torch
+from torch import Tensor
 
 from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.classification import classify
+from sluice.engine.cores import granted_cores
 from sluice.engine.fault import one_line
 from sluice.engine.int8_graph import int8_graph
-from sluice.engine.onnx_export import OUTPUT_NAME
-from sluice.engine.tokens import tokenize
+from sluice.engine.model import OUTPUT_NAMES
+from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
 from sluice.engine.warm_up import warm_up
 from sluice.errors import InvalidRequest
 from sluice.variant import Variant, variant_id
@@ -23,13 +24,26 @@ INT8 = "int8"
 
 
 class OnnxBackend:
-    """Text classification by an int8 graph. `cache` is where graphs are kept that had to be made."""
+    """An int8 graph with the head of its task. `cache` is where graphs are kept that had to be made.
 
-    def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, *, cache: Path) -> None:
-        self._checkpoint = checkpoint
-        graph = int8_graph(checkpoint, cache)
+    A `graph` of another `precision` that is at hand is run as it is.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        checkpoint: Checkpoint,
+        *,
+        cache: Path,
+        precision: str = INT8,
+        graph: Path | None = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self._pipeline = Pipeline(checkpoint, overhead=CPU_OVERHEAD_TOKENS)
+        self._output_name = OUTPUT_NAMES[checkpoint.task]
+        graph = graph or int8_graph(checkpoint, cache)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = spec.threads or len(os.sched_getaffinity(0))
+        self.threads = options.intra_op_num_threads = spec.threads or granted_cores()
         options.inter_op_num_threads = 1
         # Threads that spin between batches would take the cores from the other programs on this machine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -42,12 +56,12 @@ class OnnxBackend:
         self._session: onnxruntime.InferenceSession | None = session
         self._input_names = {one.name for one in session.get_inputs()}
         self.variant = Variant(
-            id=variant_id(spec.model, spec.tier, INT8),
+            id=variant_id(spec.model, spec.tier, precision),
             model=spec.model,
             tier=spec.tier,
             task=checkpoint.task,
             device="cpu",
-            precision=INT8,
+            precision=precision,
             labels=checkpoint.labels,
             max_tokens=checkpoint.max_tokens,
             max_batch_size=spec.max_batch_size,
@@ -57,20 +71,19 @@ class OnnxBackend:
 
     def warm_up(self) -> None:
         """Run small batches, so that the arena has grown before the first request."""
-        warm_up(self, self._checkpoint.path)
+        warm_up(self, self.checkpoint.path)
 
     def execute(self, items: Sequence[Item]) -> list[Output]:
-        """Classify; the padded length is the longest item's."""
-        if self._session is None:
-            raise RuntimeError("the backend is closed")
-        outputs: list[Output | None] = [None] * len(items)
-        tokens = tokenize(self._checkpoint, items, outputs=outputs, framework="np")
-        if tokens is not None:
-            feed = {name: array for name, array in tokens.inputs.items() if name in self._input_names}
-            logits = self._session.run([OUTPUT_NAME], feed)[0]
-            classify(logits, items, tokens.places, self._checkpoint, outputs)
-        return [output for output in outputs if output is not None]
+        """Classify or embed, as the checkpoint's task is. Raises RuntimeError once the backend is closed."""
+        return self._pipeline.run(items, self.forward)
 
     def close(self) -> None:
         """Free the session and its arena."""
         self._session = None
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The model's output for padded input, as Pipeline has it."""
+        if self._session is None:
+            raise RuntimeError("the backend is closed")
+        feed = {name: tensor.numpy() for name, tensor in inputs.items() if name in self._input_names}
+        return torch.from_numpy(self._session.run([self._output_name], feed)[0])

@@ -1,4 +1,4 @@
-"""Export of an encoder's classification checkpoint to ONNX, with its weights quantized to int8.
+"""Export of an encoder's checkpoint to ONNX, with its weights quantized to int8.
 
 The result runs in ONNX Runtime on any CPU: weights are int8 per output channel, activations are quantized on the fly.
 Weights use seven bits (`reduce_range`), because CPUs without VNNI add u8 x s8 products in sixteen bits and overflow.
@@ -6,23 +6,20 @@ Weights use seven bits (`reduce_range`), because CPUs without VNNI add u8 x s8 p
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sluice.engine.model import load_model
+from sluice.engine.model import OUTPUT_NAMES, load_model
+from sluice.engine.quiet import quiet
 from sluice.engine.weights import fingerprint
 from sluice.errors import InvalidRequest
+from sluice.tier import Task
 
 INPUT_NAMES = ("input_ids", "attention_mask")
-OUTPUT_NAME = "logits"
 ENCODER_TYPES = frozenset({"bert", "camembert", "distilbert", "mobilebert", "roberta", "xlm-roberta"})
 FINGERPRINT = "sluice.fingerprint"
 """The key under which a graph's metadata names the checkpoint it was made from."""
@@ -34,64 +31,71 @@ class NotExportable(InvalidRequest):
     """The checkpoint is no encoder that this module knows how to export; serve it through torch instead."""
 
 
-class _Classifier(nn.Module):
+class _TwoInputs(nn.Module):
     """The model with two tensors in and one out, so that the exported graph has exactly these."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, output_name: str) -> None:
         super().__init__()
         self.model = model
+        self.output_name = output_name
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-        return logits
+        output: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask)[self.output_name]
+        return output
 
 
-def export_int8(checkpoint: Path, destination: Path) -> Path:
-    """Writes the int8 ONNX file of a sequence-classification checkpoint and returns `destination`.
+def export_int8(checkpoint: Path, destination: Path, *, task: Task = Task.TEXT_CLASSIFICATION) -> Path:
+    """Writes the int8 ONNX file of a checkpoint of `task` and returns `destination`.
 
-    Inputs `input_ids` and `attention_mask` are int64 of shape batch x tokens, both free; output `logits` is float32
-    of shape batch x labels. The file appears whole or not at all: it is written beside its place and renamed.
+    Inputs `input_ids` and `attention_mask` are int64 of shape batch x tokens, both free; the output is float32:
+    `logits` of shape batch x labels, or `last_hidden_state` of shape batch x tokens x width. The file appears whole or
+    not at all: it is written beside its place and renamed.
     Raises NotExportable for an architecture that is not among ENCODER_TYPES, InvalidRequest naming the file when the
     checkpoint is broken, and OSError when the destination's directory cannot be written.
     """
     source = fingerprint(checkpoint)
-    model = _load(checkpoint)
+    model = _load(checkpoint, task)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as folder:
         plain = Path(folder, "model.onnx")
         quantized = Path(folder, "model_int8.onnx")
-        with _quiet():
-            _export(model, plain)
+        with quiet():
+            export_graph(model, plain, output_name=OUTPUT_NAMES[task])
             _quantize(plain, quantized)
             _stamp(quantized, source)
         quantized.replace(destination)
     return destination
 
 
-def _load(checkpoint: Path) -> Any:
+def _load(checkpoint: Path, task: Task) -> Any:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
     if config.model_type not in ENCODER_TYPES:
         problem = f"{checkpoint} is of type {config.model_type}; int8 export knows {', '.join(sorted(ENCODER_TYPES))}"
         raise NotExportable(f"{problem}; serve it in fp32", field="precision")
-    return load_model(checkpoint, dtype=torch.float32, attn_implementation="eager")
+    return load_model(checkpoint, dtype=torch.float32, task=task, attn_implementation="eager")
 
 
-def _export(model: Any, file: Path) -> None:
-    ids = torch.randint(5, 100, _SAMPLE_SHAPE)
+def export_graph(model: Any, file: Path, *, output_name: str, opset: int = _OPSET) -> None:
+    """Write `model`, a transformers model with eager attention, as the fp32 graph `file`; inputs and output as above.
+
+    The same weights make the same bytes. Call it inside `quiet()`: the exporter is talkative.
+    """
+    places = torch.arange(_SAMPLE_SHAPE[0] * _SAMPLE_SHAPE[1]).reshape(_SAMPLE_SHAPE)
+    ids = places % model.config.vocab_size
     mask = torch.ones_like(ids)
     mask[1, _SAMPLE_SHAPE[1] // 2 :] = 0
     batch = torch.export.Dim("batch", min=1, max=65536)
     tokens = torch.export.Dim("tokens", min=2, max=model.config.max_position_embeddings)
     shape = {0: batch, 1: tokens}
     program = torch.onnx.export(
-        _Classifier(model),
+        _TwoInputs(model, output_name),
         (ids, mask),
         input_names=list(INPUT_NAMES),
-        output_names=[OUTPUT_NAME],
+        output_names=[output_name],
         dynamic_shapes=(shape, shape),
-        opset_version=_OPSET,
+        opset_version=opset,
         dynamo=True,
         verbose=False,
     )
@@ -114,26 +118,3 @@ def _stamp(file: Path, source: str) -> None:
     model = onnx.load(file)
     model.metadata_props.add(key=FINGERPRINT, value=source)
     onnx.save(model, file)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Holds back what torch's and ONNX Runtime's exporters say on every run, whatever the model; nobody else's words.
-
-    ONNX Runtime speaks through the root logger itself, whose filters do not see what other loggers pass up.
-    """
-    root, exporter = logging.getLogger(), logging.getLogger("torch.onnx")
-    level = exporter.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        exporter.setLevel(logging.ERROR)
-        root.addFilter(_is_error)
-        try:
-            yield
-        finally:
-            root.removeFilter(_is_error)
-            exporter.setLevel(level)
-
-
-def _is_error(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR

@@ -6,31 +6,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from sluice.engine.checkpoint import Checkpoint
 from sluice.errors import InvalidRequest
 from sluice.worker.backend import Item, Output
 
+MASK = "attention_mask"
 _UNBOUNDED = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The items that can be computed: their places in the batch, and input by name, each (items, longest) integers."""
+    """The items that can be computed: their places in the batch, and integers by name, a list for each item."""
 
+    tokenizer: Any
     places: list[int]
-    inputs: dict[str, Any]
+    encoded: dict[str, list[list[int]]]
+
+    @property
+    def lengths(self) -> list[int]:
+        """How many tokens each item has, in the order of `places`."""
+        return [len(ids) for ids in self.encoded["input_ids"]]
+
+    def padded(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """The input of some items, counted in `places`: by name, int64, (items, longest); MASK is among them."""
+        chosen = {name: [values[row] for row in rows] for name, values in self.encoded.items()}
+        # On the right, whatever the tokenizer prefers for writing: a text then has the same positions in every batch.
+        options = {"padding_side": "right", "return_attention_mask": True, "return_tensors": "pt"}
+        return dict(self.tokenizer.pad(chosen, padding=True, **options))
 
 
-def tokenize(
-    checkpoint: Checkpoint, items: Sequence[Item], *, outputs: list[Output | None], framework: str
-) -> Tokens | None:
-    """Tokenize a batch and pad it to its longest item; `framework` is "pt" or "np".
+def tokenize(checkpoint: Checkpoint, items: Sequence[Item], *, outputs: list[Output | None]) -> Tokens:
+    """Tokenize a batch.
 
     An item without any token, with one that the model does not embed, or that is too long and may not be cut, gets its
-    InvalidRequest in `outputs`. None when no item is left.
+    InvalidRequest in `outputs`, and has no place in what is returned.
     """
     tokenizer, limit = checkpoint.tokenizer, checkpoint.max_tokens
-    encoded = tokenizer([item.text for item in items], truncation=False, padding=False, verbose=False)
+    texts = [item.text for item in items]
+    if checkpoint.modules is not None and checkpoint.modules.lower_case:
+        texts = [text.lower() for text in texts]
+    encoded = tokenizer(texts, truncation=False, padding=False, verbose=False)
     # Tokenizers may know more than their model embeds; on an accelerator such a token would end the process.
     embedded = getattr(checkpoint.config, "vocab_size", None) or _UNBOUNDED
     places = []
@@ -43,16 +60,12 @@ def tokenize(
             places.append(place)
         elif items[place].truncate:
             places.append(place)
-            cut = tokenizer(items[place].text, truncation=True, max_length=limit, padding=False)
+            cut = tokenizer(texts[place], truncation=True, max_length=limit, padding=False)
             for name, values in cut.items():
                 encoded[name][place] = values
         else:
             outputs[place] = InvalidRequest(
                 f"the text has {len(ids)} tokens, and the model takes {limit}; set truncate to cut it", field="text"
             )
-    if not places:
-        return None
     kept = {name: [values[place] for place in places] for name, values in encoded.items()}
-    # On the right, whatever the tokenizer prefers for writing: a text then has the same positions in every batch.
-    padded = tokenizer.pad(kept, padding=True, padding_side="right", return_tensors=framework)
-    return Tokens(places, dict(padded))
+    return Tokens(tokenizer, places, kept)

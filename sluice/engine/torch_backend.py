@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.classification import classify
-from sluice.engine.model import load_model
-from sluice.engine.tokens import tokenize
+from sluice.engine.cores import granted_cores
+from sluice.engine.model import OUTPUT_NAMES, load_model
+from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
 from sluice.engine.warm_up import warm_up
 from sluice.errors import InvalidRequest
 from sluice.variant import Variant, variant_id
@@ -21,7 +22,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, 
 
 
 class TorchBackend:
-    """Text classification by a transformers model. `mixed` keeps fp32 weights and computes in bf16 by autocast.
+    """A transformers model with the head of its task. `mixed` keeps fp32 weights and computes in bf16 by autocast.
 
     Raises InvalidRequest naming the file or field at fault, and MemoryError when the device has no room for the model.
     """
@@ -29,12 +30,17 @@ class TorchBackend:
     def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device, precision: str) -> None:
         if precision not in DTYPES:
             raise InvalidRequest(f"precision '{precision}' is none of {', '.join(DTYPES)}", field="precision")
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._device = device
         self._mixed = precision == "mixed"
-        if spec.threads and device.type == "cpu":
-            torch.set_num_threads(spec.threads)
-        model = load_model(checkpoint.path, dtype=DTYPES[precision])
+        on_cpu = device.type == "cpu"
+        self.threads = spec.threads or granted_cores()
+        if on_cpu:
+            torch.set_num_threads(self.threads)
+        # An accelerator is kept busier by one large batch than by several without padding.
+        self._pipeline = Pipeline(checkpoint, overhead=CPU_OVERHEAD_TOKENS if on_cpu else None)
+        self._output_name = OUTPUT_NAMES[checkpoint.task]
+        model = load_model(checkpoint.path, dtype=DTYPES[precision], task=checkpoint.task)
         # Decoders look for a text's last token by the pad token, which is the one that the tokenizer pads with.
         model.config.pad_token_id = checkpoint.tokenizer.pad_token_id
         self._input_names = frozenset(inspect.signature(model.forward).parameters)
@@ -58,25 +64,24 @@ class TorchBackend:
 
     def warm_up(self) -> None:
         """Run small batches, so that the first request finds kernels and memory ready."""
-        warm_up(self, self._checkpoint.path)
+        warm_up(self, self.checkpoint.path)
 
     def execute(self, items: Sequence[Item]) -> list[Output]:
-        """Classify; the padded length is the longest item's."""
-        outputs: list[Output | None] = [None] * len(items)
-        tokens = tokenize(self._checkpoint, items, outputs=outputs, framework="pt")
-        if tokens is not None:
-            given = tokens.inputs.items()
-            inputs = {name: tensor.to(self._device) for name, tensor in given if name in self._input_names}
-            with torch.inference_mode(), self._autocast():
-                logits = self._model(**inputs).logits
-            classify(logits.float().cpu().numpy(), items, tokens.places, self._checkpoint, outputs)
-        return [output for output in outputs if output is not None]
+        """Classify or embed, as the checkpoint's task is."""
+        return self._pipeline.run(items, self.forward)
 
     def close(self) -> None:
         """Drop the weights and give device memory back."""
         del self._model
         if self._device.type != "cpu":
             torch.accelerator.empty_cache()
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The model's output for padded input, as Pipeline has it."""
+        taken = {name: tensor.to(self._device) for name, tensor in inputs.items() if name in self._input_names}
+        with torch.inference_mode(), self._autocast():
+            computed: Tensor = self._model(**taken)[self._output_name]
+        return computed
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._mixed:

@@ -68,8 +68,8 @@ class Backend(Protocol):
 class ModelSpec:
     """What a worker is asked to serve.
 
-    `checkpoint` is an existing Hugging Face checkpoint directory; an empty `precision` leaves the choice to the
-    backend; `threads` bounds the cores of one forward pass (0: all that the process may use).
+    `checkpoint` is an existing Hugging Face checkpoint directory, or a file of tools/quantize.py; an empty `precision`
+    leaves the choice to the backend; `threads` bounds the cores of one forward pass (0: all that the process may use).
     """
 
     model: str

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sluice.compression.settings import PACKED_SUFFIX
 from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant, VariantState
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class UnknownCheckpoint(InvalidRequest):
-    """There is no such directory under the model root."""
+    """There is no such directory, or packed file, under the model root."""
 
 
 class AlreadyHeld(InvalidRequest):
@@ -149,15 +150,16 @@ class Catalog:
         root = self._root.resolve()
         try:
             path = (root / checkpoint).resolve()
-            is_directory = path.is_dir()
+            is_checkpoint = path.is_dir() or (path.suffix == PACKED_SUFFIX and path.is_file())
         except (ValueError, RuntimeError) as error:
             raise InvalidRequest(f"checkpoint {checkpoint!r} is no path: {error}", field="checkpoint") from error
         except OSError as error:
             raise UnknownCheckpoint(f"checkpoint '{checkpoint}': {error.strerror}", field="checkpoint") from error
         if not path.is_relative_to(root):
             raise InvalidRequest(f"checkpoint '{checkpoint}' leads out of the model root", field="checkpoint")
-        if not is_directory:
-            raise UnknownCheckpoint(f"there is no checkpoint directory {path}", field="checkpoint")
+        if not is_checkpoint:
+            problem = f"there is no checkpoint directory, or packed {PACKED_SUFFIX} file, {path}"
+            raise UnknownCheckpoint(problem, field="checkpoint")
         return path
 
     def _set(self, variant_id: str, state: VariantState | None) -> None:

@@ -64,6 +64,8 @@ class WorkerConfig(Section):
     threads: int = Field(default=0, ge=0, le=1024)
     """Cores that one forward pass may use. 0: all that the process may."""
     cache: str = "~/.cache/sluice"
-    """Where models are kept that a worker made for itself, such as int8 graphs of checkpoints that ship none."""
+    """Where a worker keeps what it made for itself: int8 graphs of checkpoints that ship none, batch-time profiles."""
+    profile_seconds: float = Field(default=2.0, ge=0, le=600)
+    """About how long a model's batch times are measured before it first serves on this machine. 0: never."""
     drain_timeout_s: float = Field(default=10, ge=0, le=600)
     """How long batches may take after SIGTERM."""

@@ -24,8 +24,11 @@ Environ = Mapping[str, str]
 def environ(**changes: str) -> dict[str, str]:
     """This process's environment without what would configure Sluice, and with `changes`."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("SLUICE_")}
-    # One thread a model: on busy cores several would wait for each other.
-    return {**inherited, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "170", **changes}
+    settings = {}
+    for worker in ("GPU_WORKER", "CPU_WORKER"):
+        # One thread a model: on busy cores several would wait for each other. Nobody looks at batch times here.
+        settings |= {f"SLUICE_{worker}_THREADS": "1", f"SLUICE_{worker}_PROFILE_SECONDS": "0"}
+    return {**inherited, **settings, "PYTHONPATH": str(ROOT), "COLUMNS": "170", **changes}
 
 
 def run(*arguments: str, env: Environ | None = None, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from services.cpu_worker.load import load as cpu_load
 from services.gpu_worker.load import load as gpu_load
 from sluice.tier import Tier
-from sluice.worker.backend import Backend, Classified, Item, ModelSpec
+from sluice.worker.backend import Backend, Classified, Embedded, Item, ModelSpec
 
 
 def light(checkpoint: Path, *, precision: str = "") -> Backend:
@@ -36,6 +38,15 @@ def table(backend: Backend, texts: Sequence[str]) -> list[list[float]]:
         assert (output.label, output.score) == output.scores[0]
         rows.append([scores[label] for label in labels])
     return rows
+
+
+def vectors(backend: Backend, texts: Sequence[str]) -> np.ndarray:
+    """The vectors of one batch, (texts, width)."""
+    rows = []
+    for output in backend.execute([Item(text) for text in texts]):
+        assert isinstance(output, Embedded)
+        rows.append(output.values)
+    return np.array(rows)
 
 
 def _spec(checkpoint: Path, tier: Tier, precision: str) -> ModelSpec:

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from tests.unit.engine.conftest import Demo
-from tests.unit.engine.loading import full, table
-from tests.unit.engine.tiny import ARCHITECTURES, TEXTS
+from tests.unit.engine.loading import full, table, vectors
+from tests.unit.engine.plain import POOLINGS
+from tests.unit.engine.sentences import add_modules, add_pooling
+from tests.unit.engine.tiny import ARCHITECTURES, TEXTS, write_base
 
 pytestmark = [
     pytest.mark.torch,
@@ -36,6 +38,14 @@ def test_fp32_on_the_accelerator_equals_the_cpu(tiny_checkpoints: dict[str, Path
     checkpoint = tiny_checkpoints[architecture]
     there = np.array(table(full(checkpoint, precision="fp32", device="auto"), TEXTS))
     assert there == pytest.approx(np.array(table(full(checkpoint), TEXTS)), abs=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_vectors_on_the_accelerator_equal_the_cpus(tmp_path: Path, architecture: str) -> None:
+    checkpoint = write_base(tmp_path / "mine", architecture)
+    add_pooling(add_modules(checkpoint, "Normalize"), *POOLINGS)
+    there = vectors(full(checkpoint, precision="fp32", device="auto"), TEXTS)
+    assert there == pytest.approx(vectors(full(checkpoint), TEXTS), abs=1e-3)
 
 
 def test_a_closed_backend_gives_its_memory_back(models: Path) -> None:

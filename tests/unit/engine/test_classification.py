@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+import torch
 
-from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.classification import classify, probabilities_of
+from sluice.engine.classification import ClassificationHead, probabilities_of
 from sluice.errors import WorkerFailed
-from sluice.tier import Task
 from sluice.worker.backend import Classified, Item, Output
 
 pytestmark = pytest.mark.torch
 
 
-def checkpoint(*labels: str, multi_label: bool = False) -> Checkpoint:
-    return Checkpoint(
-        path=Path("nowhere"),
-        task=Task.TEXT_CLASSIFICATION,
-        config=None,
-        tokenizer=None,
-        labels=labels,
-        max_tokens=1,
-        multi_label=multi_label,
-    )
-
-
-def outputs_of(logits: list[list[float]], *, top_k: int = 0, multi_label: bool = False) -> list[Output | None]:
-    labels = checkpoint(*"abc"[: len(logits[0])], multi_label=multi_label)
-    outputs: list[Output | None] = [None] * len(logits)
-    places = list(range(len(logits)))
-    classify(np.array(logits, np.float32), [Item("", top_k)] * len(logits), places, labels, outputs)
-    return outputs
+def outputs_of(logits: list[list[float]], *, top_k: int = 0, multi_label: bool = False) -> list[Output]:
+    head = ClassificationHead("abc"[: len(logits[0])], multi_label=multi_label)
+    mask = torch.ones(len(logits), 1)
+    return head.outputs(torch.tensor(logits, dtype=torch.float32), mask, [Item("", top_k)] * len(logits))
 
 
 def test_probabilities_are_those_of_the_textbook() -> None:
@@ -71,10 +54,3 @@ def test_a_row_that_is_no_number_is_a_failure_and_no_label(number: float, multi_
     failed, fine = outputs_of([[0.0, number], [1.0, 0.0]], multi_label=multi_label)
     assert isinstance(failed, WorkerFailed)
     assert isinstance(fine, Classified)
-
-
-def test_outputs_go_to_the_places_that_the_rows_belong_to() -> None:
-    outputs: list[Output | None] = [None] * 4
-    items = [Item("")] * 4
-    classify(np.array([[1, 0], [0, 1]], np.float32), items, [3, 1], checkpoint("a", "b"), outputs)
-    assert [one.label if isinstance(one, Classified) else None for one in outputs] == [None, "b", None, "a"]

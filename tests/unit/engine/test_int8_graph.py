@@ -13,6 +13,7 @@ from sluice.engine import int8_graph as subject
 from sluice.engine.checkpoint import Checkpoint, open_checkpoint
 from sluice.engine.int8_graph import SHIPPED, int8_graph
 from sluice.errors import InvalidRequest
+from sluice.tier import Task
 from tests.unit.engine.loading import quantized, table
 from tests.unit.engine.plain import probabilities
 from tests.unit.engine.tiny import TEXTS, edit, write
@@ -25,7 +26,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The checkpoints that were exported; what comes out is an empty file, in no time."""
     made: list[Path] = []
 
-    def export(checkpoint: Path, destination: Path) -> Path:
+    def export(checkpoint: Path, destination: Path, *, task: Task) -> Path:
         made.append(checkpoint)
         destination.parent.mkdir(parents=True)
         destination.touch()
@@ -132,7 +133,7 @@ def test_what_sluice_exports_carries_the_fingerprint_of_its_source(
     ("graph", "complaint"),
     [
         ({"output": "scores"}, r"onnx/model_int8\.onnx has no output 'logits'"),
-        ({"labels": 7}, r"onnx/model_int8\.onnx gives 7 values for a text, and config\.json names 4 labels"),
+        ({"labels": 7}, r"onnx/model_int8\.onnx gives 7 labels, and config\.json says 4"),
     ],
 )
 def test_a_shipped_graph_that_does_not_fit_is_refused(

@@ -99,9 +99,8 @@ def test_padding_is_on_the_right_whatever_the_tokenizer_prefers(tmp_path: Path) 
     checkpoint = write(tmp_path / "left", "bert")
     edit(checkpoint / "tokenizer_config.json", padding_side="left")
     outputs: list[Output | None] = [None, None]
-    tokens = tokenize(open_checkpoint(checkpoint), [Item("ok"), Item(TEXTS[2])], outputs=outputs, framework="np")
-    assert tokens is not None
-    mask = tokens.inputs["attention_mask"].tolist()
+    tokens = tokenize(open_checkpoint(checkpoint), [Item("ok"), Item(TEXTS[2])], outputs=outputs)
+    mask = tokens.padded([0, 1])["attention_mask"].tolist()
     assert mask[0][0] == 1
     assert mask[0][-1] == 0
     assert 0 not in mask[1]

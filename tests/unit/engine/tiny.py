@@ -11,9 +11,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoModel,
     AutoModelForSequenceClassification,
     BertConfig,
+    DebertaV2Config,
+    DeepseekV3Config,
     DistilBertConfig,
+    LlamaConfig,
     MobileBertConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
@@ -59,6 +63,36 @@ def _qwen2(common: dict[str, Any]) -> PreTrainedConfig:
     return Qwen2Config(**_ENCODER, num_key_value_heads=1, **common)
 
 
+def _deberta(common: dict[str, Any]) -> PreTrainedConfig:
+    # As the published ones: relative positions only, shared with the keys, in logarithmic buckets, and a convolution.
+    relative = {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "share_att_key": True,
+        "conv_kernel_size": 3,
+    }
+    buckets = {"position_buckets": 8, "position_biased_input": False, "norm_rel_ebd": "layer_norm"}
+    return DebertaV2Config(**{**_ENCODER, **relative, **buckets, **common, "type_vocab_size": 0})
+
+
+def _llama(common: dict[str, Any]) -> PreTrainedConfig:
+    return LlamaConfig(**_ENCODER, num_key_value_heads=1, **common)
+
+
+def _deepseek(common: dict[str, Any]) -> PreTrainedConfig:
+    # Latent attention in every layer, and four experts in two groups behind a first dense one.
+    latent = {"kv_lora_rank": 8, "q_lora_rank": 12, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12}
+    experts = {
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+    }
+    sizes = {"num_key_value_heads": 2, "moe_intermediate_size": 16, "n_shared_experts": 1}
+    return DeepseekV3Config(**{**_ENCODER, **latent, **experts, **sizes, **common})
+
+
 _ENCODER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 ENCODERS: dict[str, Callable[[dict[str, Any]], PreTrainedConfig]] = {
     "bert": _bert,
@@ -66,23 +100,36 @@ ENCODERS: dict[str, Callable[[dict[str, Any]], PreTrainedConfig]] = {
     "mobilebert": _mobilebert,
     "roberta": _roberta,
 }
-ARCHITECTURES = {**ENCODERS, "qwen2": _qwen2}
+DECODERS: dict[str, Callable[[dict[str, Any]], PreTrainedConfig]] = {
+    "deepseek_v3": _deepseek,
+    "llama": _llama,
+    "qwen2": _qwen2,
+}
+ARCHITECTURES = {**ENCODERS, "deberta-v2": _deberta, **DECODERS}
 
 
 def write(directory: Path, architecture: str = "distilbert", *, seed: int = 0, **settings: Any) -> Path:
-    """Write a checkpoint whose weights come from `seed`; `settings` go into its config. Returns `directory`."""
+    """Write a classifier whose weights come from `seed`; `settings` go into its config. Returns `directory`."""
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: place for place, label in enumerate(LABELS)}}
+    return _save(directory, architecture, AutoModelForSequenceClassification, seed, {**labels, **settings})
+
+
+def write_base(directory: Path, architecture: str = "distilbert", *, seed: int = 0, **settings: Any) -> Path:
+    """Write a model without a head, as `write` does one with."""
+    return _save(directory, architecture, AutoModel, seed, settings)
+
+
+def _save(directory: Path, architecture: str, kind: Any, seed: int, settings: dict[str, Any]) -> Path:
     words = tokenizer()
     common = {
         "vocab_size": len(words),
         "pad_token_id": words.pad_token_id,
         "max_position_embeddings": LONGEST,
         "initializer_range": _SPREAD,
-        "id2label": dict(enumerate(LABELS)),
-        "label2id": {label: place for place, label in enumerate(LABELS)},
         **settings,
     }
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_config(ARCHITECTURES[architecture](common))
+    model = kind.from_config(ARCHITECTURES[architecture](common))
     model.save_pretrained(directory)
     words.save_pretrained(directory)
     return directory

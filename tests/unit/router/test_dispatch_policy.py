@@ -64,7 +64,7 @@ def test_nothing_waiting_means_nothing_to_look_for() -> None:
 
 
 def test_gathering_pays_only_when_company_is_expected() -> None:
-    assert not is_worth_gathering(1_000, 64, 0.004)
+    assert not is_worth_gathering(400, 64, 0.004)
     assert is_worth_gathering(4_000, 64, 0.004)
     assert not is_worth_gathering(1e9, 64, 0.0)
 

@@ -20,10 +20,13 @@ NEW = "new/full-bf16"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A model root with one checkpoint, `good`, and things that are none; outside of it lies another, `secret`."""
+    """A model root with the checkpoints `good` and `packed.pt`, and things that are none; outside of it lie secrets."""
     inside = tmp_path.resolve() / "models"
     (inside / "good").mkdir(parents=True)
     (inside / "file").write_text("no directory", encoding="utf-8")
+    (inside / "packed.pt").touch()
+    (tmp_path / "secret.pt").touch()
+    (inside / "leak.pt").symlink_to(tmp_path / "secret.pt")
     (tmp_path / "secret").mkdir()
     (inside / "leak").symlink_to(tmp_path / "secret")
     (inside / "alias").symlink_to(inside / "good")
@@ -64,9 +67,28 @@ async def test_a_backend_is_told_where_and_how(root: Path) -> None:
     assert spec.checkpoint == root / "good"
 
 
+async def test_a_file_that_holds_a_packed_checkpoint_is_handed_on(root: Path) -> None:
+    async with bench(root=root) as made:
+        await load(made, "packed.pt")
+    assert made.made[1].spec.checkpoint == root / "packed.pt"
+
+
 @pytest.mark.parametrize(
     "checkpoint",
-    ["../secret", "good/../../secret", "leak", "leak/deeper", "/", "/etc", "..", "good/../..", "loop", "nul\0byte"],
+    [
+        "../secret",
+        "good/../../secret",
+        "leak",
+        "leak/deeper",
+        "leak.pt",
+        "../secret.pt",
+        "/",
+        "/etc",
+        "..",
+        "good/../..",
+        "loop",
+        "nul\0byte",
+    ],
 )
 async def test_nothing_outside_the_root_is_ever_read(root: Path, checkpoint: str) -> None:
     async with bench(root=root) as made:
@@ -77,7 +99,7 @@ async def test_nothing_outside_the_root_is_ever_read(root: Path, checkpoint: str
     assert len(made.made) == 1
 
 
-@pytest.mark.parametrize("checkpoint", ["missing", "file", "good/missing", "x" * 5_000])
+@pytest.mark.parametrize("checkpoint", ["missing", "missing.pt", "file", "good/missing", "x" * 5_000])
 async def test_a_directory_that_is_not_there_is_unknown(root: Path, checkpoint: str) -> None:
     async with bench(root=root) as made:
         with pytest.raises(UnknownCheckpoint) as caught:

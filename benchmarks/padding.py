@@ -1,0 +1,107 @@
+"""What cutting batches by length gains on this CPU, by the demo models: `python -m benchmarks.padding`.
+
+For each model: what a forward pass costs beyond its tokens, in tokens, and the texts per second of batches of 32 whose
+lengths are log-normal between 8 and 256 tokens, whole and cut. On one thread: several that wait for each other measure
+the machine's other programs.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from services.cpu_worker.load import load
+from sluice.engine.onnx_backend import OnnxBackend
+from sluice.engine.packing import pack
+from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
+from sluice.engine.torch_backend import TorchBackend
+from sluice.tier import Tier
+from sluice.worker.backend import Item, ModelSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = {"full": Tier.FULL, "light": Tier.LIGHT, "quantized": Tier.QUANTIZED}
+BATCH, BATCHES, RUNS = 32, 8, 5
+SHORTEST, LONGEST = 8, 256
+
+
+def median_s(run: Callable[[], Any]) -> float:
+    """Median of RUNS runs behind one that is not counted, in seconds."""
+    run()
+    times = []
+    for _ in range(RUNS):
+        begun_at = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begun_at)
+    return statistics.median(times)
+
+
+def lengths(dice: random.Random, count: int) -> list[int]:
+    """Token counts with a median of 45."""
+    return [min(max(int(dice.lognormvariate(3.8, 0.8)), SHORTEST), LONGEST) for _ in range(count)]
+
+
+def texts(tokenizer: Any, dice: random.Random) -> list[Item]:
+    """The demo's texts, strung together and cut to `lengths`."""
+    lines = (ROOT / "examples" / "requests.jsonl").read_text(encoding="utf-8").splitlines()
+    sentences = [json.loads(line)["text"] for line in lines]
+    items = []
+    for length in lengths(dice, BATCH * BATCHES):
+        long = " ".join(dice.choices(sentences, k=40))
+        ids = tokenizer(long, truncation=True, max_length=length, add_special_tokens=False)["input_ids"]
+        items.append(Item(tokenizer.decode(ids), truncate=True))
+    return items
+
+
+def overhead_tokens(forward: Callable[[dict[str, torch.Tensor]], torch.Tensor]) -> float:
+    """What two tokens take beyond the time of two among many, in tokens."""
+
+    def time_of(size: int, length: int) -> float:
+        ids = torch.randint(10, 100, (size, length))
+        return median_s(lambda: forward({"input_ids": ids, "attention_mask": torch.ones_like(ids)}))
+
+    token_s = (time_of(16, 64) - time_of(4, 16)) / (16 * 64 - 4 * 16)
+    return time_of(1, 2) / token_s - 2
+
+
+def run_all(pipeline: Pipeline, backend: TorchBackend | OnnxBackend, items: list[Item]) -> None:
+    """All items in batches of BATCH."""
+    for start in range(0, len(items), BATCH):
+        pipeline.run(items[start : start + BATCH], backend.forward)
+
+
+def main() -> None:
+    """Print a line for the padding, and one for each model."""
+    dice = random.Random(1)
+    batches = [lengths(dice, BATCH) for _ in range(200)]
+    real = sum(map(sum, batches))
+    whole = sum(BATCH * max(batch) for batch in batches)
+    cuts = [(batch, pack(batch, overhead=CPU_OVERHEAD_TOKENS)) for batch in batches]
+    cut = sum(len(part) * max(batch[place] for place in part) for batch, parts in cuts for part in parts)
+    count = sum(len(parts) for _, parts in cuts) / len(cuts)
+    print(f"padding: {1 - real / whole:.0%} whole, {1 - real / cut:.1%} cut into {count:.1f} sub-batches")
+    for name, tier in MODELS.items():
+        spec = ModelSpec(model=name, tier=tier, checkpoint=ROOT / "models" / f"support-intent-{name}", threads=1)
+        backend = load(spec, cache="~/.cache/sluice")
+        if not isinstance(backend, TorchBackend | OnnxBackend):
+            raise TypeError(f"{name} is not computed by an engine")
+        items = texts(backend.checkpoint.tokenizer, random.Random(3))
+        rates = []
+        for overhead in (None, CPU_OVERHEAD_TOKENS):
+            pipeline = Pipeline(backend.checkpoint, overhead=overhead)
+            rates.append(len(items) / median_s(partial(run_all, pipeline, backend, items)))
+        print(
+            f"{name}: a pass costs {overhead_tokens(backend.forward):.0f} tokens more; "
+            f"{rates[0]:.0f} texts/s whole, {rates[1]:.0f} texts/s cut, {rates[1] / rates[0]:.2f} times as many"
+        )
+
+
+if __name__ == "__main__":
+    main()

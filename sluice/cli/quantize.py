@@ -1,0 +1,152 @@
+"""`sluice quantize`: a smaller model from a checkpoint, and what that costs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from sluice.cli.quantize_report import table
+from sluice.config import ConfigError
+from sluice.errors import InvalidRequest
+
+PLAIN_WIDTH = 100
+
+
+EXAMPLES = """examples:
+  sluice quantize --input_model original.pt --output_model quantized.pt --bits 8 --method symmetric
+  sluice quantize --input_model models/mine --output_model models/mine-int8 --evaluate labelled.jsonl
+  sluice quantize --input_model models/mine --output_model models/mine-int4 --bits 4 --prune 0.25
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments. Their values are judged by the compression itself."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--input_model",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a Hugging Face checkpoint directory, or a .pt state dict with its config.json and tokenizer beside it",
+    )
+    parser.add_argument(
+        "--output_model",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a new checkpoint directory, or, ending in .pt, a single file; the CPU worker serves either as it is",
+    )
+    parser.add_argument("--bits", default="8", metavar="8|4", help="bits of a weight (default: %(default)s)")
+    parser.add_argument(
+        "--method",
+        default="symmetric",
+        metavar="symmetric|asymmetric",
+        help="whether a weight of zero is zero, or has a zero point (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--block_size", default="32", metavar="N", help="at 4 bits, weights that share a scale (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="texts, one a line or as JSON lines with a text, to fix activation ranges on (default: ranges by batch)",
+    )
+    parser.add_argument(
+        "--ranges",
+        default="minmax",
+        metavar="minmax|percentile",
+        help="what of the calibrated values the ranges span (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--prune",
+        default="0",
+        metavar="FRACTION",
+        help="remove this part of all heads and feed-forward neurons first; nothing is trained afterwards, so "
+        "measure what that costs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--evaluate", type=Path, metavar="FILE", help="JSON lines with text and label to measure before and after on"
+    )
+    parser.add_argument(
+        "--allow_pickle",
+        action="store_true",
+        help="unpickle a whole module: the file can then run any code on this machine, so only if you trust its maker",
+    )
+    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns 0; raises ConfigError, a line that names the option or file at fault."""
+    bits, block_size = _whole("bits", options.bits), _whole("block_size", options.block_size)
+    prune = _number("prune", options.prune)
+    try:
+        from sluice.compression.run import compress
+        from sluice.compression.settings import Settings
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed; a worker's packages are: pip install 'sluice[worker]'"
+        ) from error
+
+    errors = Console(stderr=True, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        settings = Settings(
+            source=options.input_model,
+            output=options.output_model,
+            bits=bits,
+            method=options.method,
+            block_size=block_size,
+            calibration=options.calibration,
+            ranges=options.ranges,
+            prune=prune,
+            evaluate=options.evaluate,
+            allow_pickle=options.allow_pickle,
+            force=options.force,
+        )
+        # In a file, bars would be but noise.
+        with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+            report = compress(settings, _Stages(progress))
+    except InvalidRequest as error:
+        named = f"--{error.field}: " if hasattr(options, error.field) else ""
+        raise ConfigError(f"{named}{error.message}") from error
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+    console.print(table(report))
+    console.print(f"{settings.output} is ready.", markup=False, soft_wrap=True)
+    return 0
+
+
+def _whole(name: str, text: str) -> int:
+    value = _number(name, text)
+    if not value.is_integer():
+        raise ConfigError(f"--{name}: {text} is no whole number")
+    return int(value)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"--{name}: {text} is no number")
+    return value
+
+
+class _Stages:
+    """A bar for each stage, from when it is first heard of."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total)
+        self._progress.update(self._tasks[stage], completed=done)

@@ -1,0 +1,68 @@
+"""What a compression is asked to do, refused before any work when it cannot be meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.errors import InvalidRequest
+
+BITS = (8, 4)
+METHODS = ("symmetric", "asymmetric")
+RANGES = ("minmax", "percentile")
+BLOCK_SIZES = (16, 32, 64, 128, 256)
+"""Weights that share a scale at 4 bits; ONNX Runtime's kernels know powers of two from 16 on."""
+PACKED_SUFFIX = ".pt"
+"""How the name of a checkpoint in a single file ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`prune` is the fraction of heads and feed-forward neurons to remove; files that are None are not wanted.
+
+    `calibration` makes activation ranges static, and `ranges` says how they are found; `evaluate` holds labelled texts.
+    """
+
+    source: Path
+    output: Path
+    bits: int = 8
+    method: str = "symmetric"
+    block_size: int = 32
+    calibration: Path | None = None
+    ranges: str = "minmax"
+    prune: float = 0.0
+    evaluate: Path | None = None
+    allow_pickle: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest; its field is the setting's name."""
+        _one_of("bits", self.bits, BITS)
+        _one_of("method", self.method, METHODS)
+        _one_of("ranges", self.ranges, RANGES)
+        _one_of("block_size", self.block_size, BLOCK_SIZES)
+        if not 0 <= self.prune < 1:
+            raise InvalidRequest(f"{self.prune:g} is no fraction from 0 to below 1", field="prune")
+        if self.calibration is not None and self.bits == 4:
+            problem = "4 bits quantize weights only, so that there are no activation ranges to calibrate"
+            raise InvalidRequest(problem, field="calibration")
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether zero is represented by zero, without a zero point."""
+        return self.method == "symmetric"
+
+    @property
+    def packed(self) -> bool:
+        """Whether the output is one file."""
+        return self.output.suffix == PACKED_SUFFIX
+
+    @property
+    def precision(self) -> str:
+        """The result's name for its precision: int8 or int4."""
+        return f"int{self.bits}"
+
+
+def _one_of(name: str, value: object, known: tuple[object, ...]) -> None:
+    if value not in known:
+        raise InvalidRequest(f"{value} is none of {', '.join(map(str, known))}", field=name)

@@ -1,0 +1,101 @@
+"""The model to compress, whatever form it came in, as a checkpoint directory with its faults told of its own files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from sluice.compression.torch_file import read_torch_file
+from sluice.engine.checkpoint import Checkpoint, open_checkpoint
+from sluice.engine.fault import fault, one_line
+from sluice.engine.model import load_model
+from sluice.engine.onnx_export import ENCODER_TYPES
+from sluice.engine.weights import WEIGHTS
+from sluice.errors import InvalidRequest
+from sluice.tier import Task
+
+CONFIG = "config.json"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
+"""The files that tokenizers of ENCODER_TYPES may be read from."""
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`checkpoint` is opened and checked; `model` is its classifier in fp32 on the CPU, in evaluation mode."""
+
+    checkpoint: Checkpoint
+    model: Any
+
+
+def open_source(path: Path, staging: Path, *, allow_pickle: bool) -> Source:
+    """Open the checkpoint directory or torch file `path`; what has to be converted is written into `staging`.
+
+    Beside a torch file must lie its config.json and tokenizer; a whole module brings its own configuration. Raises
+    InvalidRequest naming the file at fault.
+    """
+    if not path.exists():
+        raise InvalidRequest(f"{path} does not exist", field="input_model")
+    if path.is_dir():
+        try:
+            return _open(path)
+        except OSError as error:
+            raise InvalidRequest(f"{path} cannot be read: {one_line(error)}", field="input_model") from error
+    staging.mkdir()
+    content = read_torch_file(path, allow_pickle=allow_pickle)
+    with _told_of(path, staging):
+        copy_files(path.parent, staging, (CONFIG, *TOKENIZER_FILES))
+        if not isinstance(content, dict):
+            content.config.architectures = [type(content).__name__]
+            content.config.save_pretrained(staging)
+            content = {name: value.clone().contiguous() for name, value in content.state_dict().items()}
+        save_file(content, staging / WEIGHTS, metadata={"format": "pt"})
+        return _open(staging)
+
+
+def copy_files(origin: Path, destination: Path, names: tuple[str, ...]) -> None:
+    """Copy those of the files `names` that `origin` has."""
+    for name in names:
+        if (origin / name).is_file():
+            shutil.copyfile(origin / name, destination / name)
+
+
+def _open(path: Path) -> Source:
+    if (path / CONFIG).is_file() and not any((path / name).is_file() for name in _VOCABULARIES):
+        # What transformers says of this is about libraries that could be installed.
+        raise fault(path, _VOCABULARIES[0], f"is missing, and so are {', '.join(_VOCABULARIES[1:])}")
+    checkpoint = open_checkpoint(path)
+    if checkpoint.task is not Task.TEXT_CLASSIFICATION:
+        raise InvalidRequest(f"{path} is no text classifier, which is all that can be quantized", field="input_model")
+    kind = checkpoint.config.model_type
+    if kind not in ENCODER_TYPES:
+        problem = f"{path} is of type {kind}; quantization knows {', '.join(sorted(ENCODER_TYPES))}"
+        raise InvalidRequest(problem, field="input_model")
+    return Source(checkpoint, load_model(checkpoint.path, dtype=torch.float32, attn_implementation="eager"))
+
+
+@contextmanager
+def _told_of(file: Path, staging: Path) -> Iterator[None]:
+    # Nobody outside has seen the staged files; they stand for the ones that they were made of.
+    try:
+        yield
+    except InvalidRequest as error:
+        told = error.message.replace(str(staging / WEIGHTS), str(file)).replace(str(staging), str(file.parent))
+        raise InvalidRequest(told, field=error.field) from error

@@ -1,0 +1,90 @@
+"""Profiles that were measured before, kept as JSON files: the same model on the same machine is not measured again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from sluice.engine.profile import Measurable, Profile, measure
+from sluice.engine.weights import fingerprint
+from sluice.variant import BatchTime, Variant
+
+DIRECTORY = "profiles"
+# Part of a profile's name; raise it when other batches are measured, or in another way.
+_FORMAT = 1
+_CPU_INFO = Path("/proc/cpuinfo")
+
+logger = logging.getLogger(__name__)
+
+
+def profile_of(backend: Measurable, *, seconds: float, cache: Path) -> Profile:
+    """The profile kept for this backend under `cache`, or one that is measured now, for about `seconds`, and kept.
+
+    It belongs to the checkpoint's fingerprint, the variant, the processor and the threads. A cache that cannot be
+    read or written costs a measurement and a word in the log, and stops nobody.
+    """
+    file = cache / DIRECTORY / f"{_key(backend)}.json"
+    kept = _read(file)
+    if kept is not None:
+        return kept
+    profile = measure(backend, seconds=seconds)
+    extra = {"variant": backend.variant.id, "points": len(profile.points), "memory_bytes": profile.memory_bytes}
+    logger.info("profiled", extra=extra)
+    if profile.points:
+        _write(file, profile)
+    return profile
+
+
+def processor_of(variant: Variant, cpu_info: Path = _CPU_INFO) -> str:
+    """What computes the variant: the accelerator's name, or the CPU's model as `cpu_info` or the platform says it."""
+    if variant.device == "cuda":
+        return torch.cuda.get_device_name()
+    if variant.device != "cpu":
+        return variant.device
+    try:
+        lines = cpu_info.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _key(backend: Measurable) -> str:
+    variant = backend.variant
+    what = (variant.task.name, variant.precision, variant.max_tokens, variant.max_batch_size)
+    where = (processor_of(variant), backend.threads)
+    path = backend.checkpoint.path
+    # Weights that are quantized in another way keep their fingerprint.
+    graphs = sorted((file.name, file.stat().st_size) for file in (path / "onnx").glob("*.onnx"))
+    parts = json.dumps([_FORMAT, fingerprint(path), graphs, what, where])
+    return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+
+def _read(file: Path) -> Profile | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        points = tuple(BatchTime(**point) for point in content["points"])
+        return Profile(points=points, memory_bytes=content["memory_bytes"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        logger.warning("a kept profile cannot be read and is measured anew", extra={"file": str(file)})
+        return None
+
+
+def _write(file: Path, profile: Profile) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Whole or not at all, whoever else is writing it.
+        partly = file.with_suffix(f".{os.getpid()}")
+        partly.write_text(json.dumps(asdict(profile)), encoding="utf-8")
+        partly.replace(file)
+    except OSError:
+        logger.warning("a profile cannot be kept", extra={"file": str(file)}, exc_info=True)

@@ -1,0 +1,46 @@
+"""A backend whose batch times are measured when it is warm, so that its variant reports them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sluice.variant import Variant
+from sluice.worker.backend import Backend, Item, ModelSpec, Output
+
+
+class ProfiledBackend:
+    """`backend`, measured at the end of its warm-up for about `seconds` unless `cache` holds its profile."""
+
+    def __init__(self, backend: Backend, *, seconds: float, cache: Path) -> None:
+        self._backend = backend
+        self._seconds = seconds
+        self._cache = cache
+        self.variant: Variant = backend.variant
+
+    def warm_up(self) -> None:
+        """Warm up, then measure. Raises what the backend's own warm-up raises."""
+        from sluice.engine.profile import Measurable
+        from sluice.engine.profile_cache import profile_of
+
+        self._backend.warm_up()
+        if isinstance(self._backend, Measurable):
+            profile = profile_of(self._backend, seconds=self._seconds, cache=self._cache)
+            self.variant = replace(self._backend.variant, profile=profile.points)
+
+    def execute(self, items: Sequence[Item]) -> list[Output]:
+        """As the backend does."""
+        return self._backend.execute(items)
+
+    def close(self) -> None:
+        """As the backend does."""
+        self._backend.close()
+
+
+def profiled(load: Callable[[ModelSpec], Backend], *, seconds: float, cache: str) -> Callable[[ModelSpec], Backend]:
+    """A loader whose backends are measured for about `seconds`; 0 leaves `load` as it is."""
+    if not seconds:
+        return load
+    directory = Path(cache).expanduser()
+    return lambda spec: ProfiledBackend(load(spec), seconds=seconds, cache=directory)

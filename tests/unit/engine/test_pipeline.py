@@ -1,0 +1,86 @@
+"""What the model is given of a batch: little padding on a CPU, one batch on an accelerator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sluice.engine.checkpoint import open_checkpoint
+from sluice.engine.onnx_backend import OnnxBackend
+from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
+from sluice.engine.torch_backend import TorchBackend
+from sluice.errors import InvalidRequest
+from sluice.tier import Tier
+from sluice.worker.backend import Classified, Item, ModelSpec
+from tests.unit.engine.tiny import LABELS, TOO_LONG
+
+pytestmark = pytest.mark.torch
+# A letter is a token here, and two more stand at the ends.
+TEXTS = ["z" * 60, "zz", TOO_LONG, "z" * 58, "zzz", "z" * 30] * 4
+
+
+class Model:
+    """Answers a text by its first letter's id, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.attended = 0
+
+    def __call__(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        self.shapes.append(tuple(inputs["input_ids"].shape))
+        self.attended += int(inputs["attention_mask"].sum())
+        lengths = inputs["attention_mask"].sum(1)
+        return torch.nn.functional.one_hot(lengths % len(LABELS), len(LABELS)).float()
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+def run(checkpoint: Path, model: Model, overhead: int | None) -> list[str | None]:
+    outputs = Pipeline(open_checkpoint(checkpoint), overhead=overhead).run([Item(text) for text in TEXTS], model)
+    assert [isinstance(output, InvalidRequest) for output in outputs] == [text == TOO_LONG for text in TEXTS]
+    return [output.label if isinstance(output, Classified) else None for output in outputs]
+
+
+def test_outputs_come_in_the_order_of_the_texts_however_the_batch_is_cut(
+    tiny_checkpoints: dict[str, Path], model: Model
+) -> None:
+    expected = [None if text == TOO_LONG else LABELS[(len(text) + 2) % len(LABELS)] for text in TEXTS]
+    assert run(tiny_checkpoints["distilbert"], model, CPU_OVERHEAD_TOKENS) == expected
+    assert model.shapes == [(8, 5), (4, 32), (8, 62)]
+    assert model.attended / sum(rows * tokens for rows, tokens in model.shapes) > 0.95
+
+
+def test_an_accelerator_is_given_one_batch(tiny_checkpoints: dict[str, Path], model: Model) -> None:
+    run(tiny_checkpoints["distilbert"], model, None)
+    assert model.shapes == [(20, 62)]
+
+
+@pytest.mark.parametrize("overhead", [None, CPU_OVERHEAD_TOKENS])
+def test_a_batch_of_nothing_but_mistakes_never_reaches_the_model(
+    tiny_checkpoints: dict[str, Path], model: Model, overhead: int | None
+) -> None:
+    pipeline = Pipeline(open_checkpoint(tiny_checkpoints["distilbert"]), overhead=overhead)
+    outputs = pipeline.run([Item(TOO_LONG)] * 2, model)
+    assert [type(output) for output in outputs] == [InvalidRequest] * 2
+    assert model.shapes == []
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(0, 3), (2, 2)])
+def test_backends_use_the_granted_cores_unless_they_are_told_how_many(
+    tiny_checkpoints: dict[str, Path], int8_cache: Path, monkeypatch: pytest.MonkeyPatch, threads: int, expected: int
+) -> None:
+    told = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    for module in ("torch_backend", "onnx_backend"):
+        monkeypatch.setattr(f"sluice.engine.{module}.granted_cores", lambda: 3)
+    checkpoint = open_checkpoint(tiny_checkpoints["distilbert"])
+    spec = ModelSpec(model="mine", tier=Tier.LIGHT, checkpoint=checkpoint.path, threads=threads)
+    TorchBackend(spec, checkpoint, device=torch.device("cpu"), precision="fp32").close()
+    assert told == [expected]
+    backend = OnnxBackend(spec, checkpoint, cache=int8_cache)
+    assert backend.threads == expected
