@@ -28,16 +28,13 @@ from rich.table import Table
 
 from benchmarks.closed_loop import Figures, burst, stream, unary
 from benchmarks.foreign import tritonclient_python
-from sluice.cli.mesh import LocalMesh, free_port
+from benchmarks.identity_mesh import identity_mesh
+from sluice.cli.addresses import free_port
 
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
 IN_FLIGHT = (1, 64, 256)
 STREAM_IN_FLIGHT = (64, 256, 1024)
 BURST = 2_000
-MESH: dict[str, dict[str, Any]] = {
-    "router": {},
-    "cpu_worker": {"models": [{"model": "echo", "tier": "light", "checkpoint": "identity"}]},
-}
 
 
 @asynccontextmanager
@@ -59,14 +56,7 @@ async def measure(options: argparse.Namespace, console: Console) -> dict[str, An
     """All figures of one run."""
     figures: dict[str, list[Figures]] = {}
     with tempfile.TemporaryDirectory() as logs:
-        mesh = LocalMesh(
-            MESH,
-            environ=os.environ,  # noqa: TID251
-            services=("governor", "cpu_worker", "router"),
-            free_ports=True,
-            log_directory=Path(logs),
-            on_event=lambda *_: None,
-        )
+        mesh = identity_mesh(logs)
         async with mesh, echo(tuned=False) as plain, echo(tuned=True) as tuned:
             for round_number in range(options.rounds):
                 console.print(f"round {round_number + 1} of {options.rounds}", style="dim")

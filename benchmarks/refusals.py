@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -22,8 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.closed_loop import request
-from benchmarks.overhead import MESH
-from sluice.cli.mesh import LocalMesh
+from benchmarks.identity_mesh import identity_mesh
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
@@ -94,14 +92,7 @@ async def measure(times: int) -> dict[str, dict[str, float | str]]:
     """Milliseconds by kind of bad input, and of the good requests beside them."""
     figures: dict[str, dict[str, float | str]] = {}
     with tempfile.TemporaryDirectory() as logs:
-        mesh = LocalMesh(
-            MESH,
-            environ=os.environ,  # noqa: TID251
-            services=("governor", "cpu_worker", "router"),
-            free_ports=True,
-            log_directory=Path(logs),
-            on_event=lambda *_: None,
-        )
+        mesh = identity_mesh(logs)
         async with mesh, grpc.aio.insecure_channel(mesh.router) as channel:
             async with good_requests(inference_grpc.InferenceServiceStub(channel)) as good:
                 for name, (method, data) in BAD.items():
