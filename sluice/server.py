@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
@@ -19,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sluice.config import ConfigError
+from sluice.port import bind_error
 
 LIVENESS = "liveness"
 READINESS = "readiness"
@@ -44,7 +44,9 @@ class Server:
     """One listening server. Register servicers on `grpc_server`, then `run` it."""
 
     def __init__(self, *, listen: str, services: Sequence[str], options: Sequence[tuple[str, int]] = ()) -> None:
-        _must_be_free(listen)
+        unusable = bind_error(listen)
+        if unusable is not None:
+            raise ConfigError(f"listen: cannot bind {listen}: {unusable.strerror or unusable}") from unusable
         self.grpc_server = grpc.aio.server(options=(*OPTIONS, *options))
         self._health = health_aio.HealthServicer()
         self._names = ("", READINESS, *services)
@@ -68,18 +70,6 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Close the port; calls still open after `grace_s` are cut."""
         await self.grpc_server.stop(grace_s)
-
-
-def _must_be_free(listen: str) -> None:
-    """Raise ConfigError with the system's own reason if `listen` cannot be bound: gRPC would only log it."""
-    host, _, port = listen.rpartition(":")
-    try:
-        kind, _, _, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-        with socket.socket(kind, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise ConfigError(f"listen: cannot bind {listen}: {error.strerror or error}") from error
 
 
 async def until_signalled() -> None:

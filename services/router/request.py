@@ -94,7 +94,7 @@ class Ticket:
         self.enqueued_at = now
         self.dispatched_at = now
         self.attempts = 0
-        # Bytes of text; most texts are short, and telling their size costs less than a lookup.
+        # Bytes of text, counted once for admission and release.
         self.size = len(request.text.encode())
         self.variant_id = ""
         self.degraded_from = Tier.UNSPECIFIED

@@ -115,11 +115,11 @@ class Router:
         self._finish(ticket, Cancelled("the caller cancelled"))
 
     def why_not_generate(self, model: str) -> SluiceError:
-        """Why `model` (empty: the default) writes no text; no worker of this release holds one that does."""
-        try:
-            return self._placement.why_not_generate(model)
-        except SluiceError as error:
-            return error
+        """Why `model` (empty: the default) writes no text; no worker of this release holds one that does.
+
+        Raises NoEndpoint or UnknownModel when nobody serves it at all.
+        """
+        return self._placement.why_not_generate(model)
 
     def models(self) -> Mapping[str, tuple[Variant, ...]]:
         """The variants that are served now, by model."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from sluice.config import ConfigError, read_file, variable_of
+from sluice.port import bind_error
 
 DEFAULT_LISTEN = {
     "governor": "127.0.0.1:50050",
@@ -49,20 +50,8 @@ def free_port() -> int:
 
 def is_taken(address: str) -> bool:
     """Whether another program listens at `address`. What is no address here is not taken: its service will say so."""
-    host, _, port = address.rpartition(":")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, ValueError):
+        error = bind_error(address)
+    except ValueError:
         return False
-    return any(_is_taken(family, place) for family, _, _, _, place in found)
-
-
-def _is_taken(family: int, place: Any) -> bool:
-    with socket.socket(family) as probe:
-        # As gRPC binds: what lingers of connections that were closed does not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(place)
-        except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False
+    return error is not None and error.errno == errno.EADDRINUSE
