@@ -1,7 +1,8 @@
-"""How soon bad input is told so, while good requests go on: python -m benchmarks.refusals [--times N]
+"""How soon bad input is told so, while good requests go on: python -m benchmarks.refusals [--times N] [--cost]
 
 A mesh of real processes under a closed loop of good requests; each kind of bad input is sent again and again beside
-it. Prints a table and writes benchmarks/results/refusals.json. The contract's bound is 100 ms.
+it. Prints a table and writes benchmarks/results/refusals.json. The contract's bound is 100 ms. With --cost, measures
+instead what a refusal by admission costs the router in CPU time, and writes benchmarks/results/refusal_cost.json.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from rich.table import Table
 
 from benchmarks.closed_loop import request
 from benchmarks.identity_mesh import identity_mesh
+from benchmarks.refusal_cost import refusal_cost
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 
 RESULTS = Path(__file__).parent / "results" / "refusals.json"
+COSTS = RESULTS.with_name("refusal_cost.json")
 INFER = "/sluice.v1.InferenceService/Infer"
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 BACKGROUND = 16
@@ -112,8 +115,15 @@ def main() -> None:
     """Measure, show, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=100, help="calls of each kind (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where the figures go (default: %(default)s)")
+    parser.add_argument("--cost", action="store_true", help="measure the CPU time of refusals by admission instead")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of one cost (default: %(default)s)")
+    parser.add_argument("--output", type=Path, help=f"where the figures go (default: {RESULTS} or {COSTS})")
     options = parser.parse_args()
+    if options.cost:
+        costs = uvloop.run(refusal_cost(options.seconds))
+        Console().print_json(data=costs)
+        (options.output or COSTS).write_text(json.dumps(costs, indent=2) + "\n", encoding="utf-8")
+        return
     figures = uvloop.run(measure(options.times))
     table = Table(title=f"{options.times} of each, {BACKGROUND} good requests in flight", box=None)
     for column in ("what", "status", "p50 ms", "max ms"):
@@ -121,7 +131,7 @@ def main() -> None:
     for name, one in figures.items():
         table.add_row(name, *(str(value) for value in one.values()))
     Console().print(table)
-    options.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    (options.output or RESULTS).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

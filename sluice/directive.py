@@ -1,16 +1,21 @@
 """The governor's word, and a member's obedience to it: only newer directives are applied, and none is forgotten.
 
-The newest applied directive is state that decisions read. When the governor falls silent the directive is kept, for
-its lease as an order and after that as the point from which the member decides alone; silence is never full service.
+What is in force is state that decisions read. When the governor falls silent the directive is kept, for its lease as
+an order and after that as the point from which the member decides alone; silence is never full service.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
+from sluice.degradation.degradation import FULL_SERVICE, Degradation
 from sluice.tier import Level
 
 DEFAULT_LEASE_S = 3.0
+# How long a member that has decided alone keeps to that beside what the returned governor says. Its first reports
+# arrive meanwhile, so a governor that was blind does not lower a level only because it did not know of the need.
+HAND_BACK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,35 +36,121 @@ class Directive:
         """What directives are compared by."""
         return self.epoch, self.revision
 
+    @property
+    def degradation(self) -> Degradation:
+        """What it puts in force."""
+        return Degradation(
+            levels=self.levels,
+            offload_share=self.offload_share,
+            lighten_share=self.lighten_share,
+            admit_scale=self.admit_scale,
+        )
+
+    def saying(self, content: Degradation) -> Directive:
+        """The same directive with another content."""
+        return replace(
+            self,
+            levels=content.levels,
+            offload_share=content.offload_share,
+            lighten_share=content.lighten_share,
+            admit_scale=content.admit_scale,
+        )
+
 
 class DirectiveState:
-    """What one member obeys. Times are instants of one monotonic clock, in seconds."""
+    """What one member obeys. Times are instants of one monotonic clock, in seconds.
 
-    __slots__ = ("_current", "_heard_at", "levels")
+    Decisions read `levels`, `offload_share`, `lighten_share` and `admit_scale`; a number is 0, 0 or 1 while its level
+    is not in force. `stale` counts the directives that were refused because they were older than the one obeyed.
+    """
+
+    __slots__ = (
+        "_alone",
+        "_alone_until",
+        "_current",
+        "_heard_at",
+        "admit_scale",
+        "levels",
+        "lighten_share",
+        "offload_share",
+        "stale",
+    )
 
     def __init__(self) -> None:
         self._current: Directive | None = None
-        self._heard_at = float("-inf")
-        self.levels: tuple[Level, ...] = ()
+        self._heard_at = -math.inf
+        self._alone: Degradation | None = None
+        self._alone_until = math.inf
+        self.stale = 0
+        self._put_in_force(FULL_SERVICE)
 
     @property
     def current(self) -> Directive | None:
         """The newest directive that was applied, whether or not its lease still runs."""
         return self._current
 
+    @property
+    def in_force(self) -> Degradation:
+        """What decisions are made by now."""
+        return Degradation(
+            levels=self.levels,
+            offload_share=self.offload_share,
+            lighten_share=self.lighten_share,
+            admit_scale=self.admit_scale,
+        )
+
+    @property
+    def decides_alone(self) -> bool:
+        """Whether what is in force is (also) this member's own decision."""
+        return self._alone is not None
+
+    @property
+    def obeyed(self) -> Directive | None:
+        """What is in force under the newest version that was applied; None if nobody ever said or decided anything."""
+        if self._current is None:
+            return None if self._alone is None else Directive(epoch=0, revision=0).saying(self.in_force)
+        return self._current if self._alone is None else self._current.saying(self.in_force)
+
     def apply(self, directive: Directive, now: float) -> bool:
         """Obey `directive` if it is newer, and renew the lease if it is the current one; returns whether it is new."""
-        if self._current is not None:
-            if directive.version < self._current.version:
-                return False
-            if directive.version == self._current.version:
-                self._heard_at = now
-                return False
-        self._current = directive
+        is_new = self._current is None or directive.version > self._current.version
+        if self._current is not None and directive.version < self._current.version:
+            self.stale += 1
+            return False
         self._heard_at = now
-        self.levels = directive.levels
-        return True
+        if self._alone is not None and self._alone_until == math.inf:
+            self._alone_until = now + HAND_BACK_S
+        if is_new:
+            self._current = directive
+        self._show()
+        return is_new
 
     def is_autonomous(self, now: float) -> bool:
         """Whether nobody directs this member: no directive has come, or the lease of the last one has run out."""
         return self._current is None or now - self._heard_at > self._current.lease_s
+
+    def decide_alone(self, own: Degradation) -> None:
+        """Put the member's own decision in force, until a governor is heard again."""
+        self._alone = own
+        self._alone_until = math.inf
+        self._put_in_force(own)
+
+    def hand_back(self, now: float) -> bool:
+        """Drop the own decision if a governor has been heard for long enough; returns whether it was dropped now."""
+        if self._alone is None or now < self._alone_until or self.is_autonomous(now):
+            return False
+        self._alone = None
+        self._alone_until = math.inf
+        self._show()
+        return True
+
+    def _show(self) -> None:
+        said = self._current.degradation if self._current is not None else FULL_SERVICE
+        self._put_in_force(said if self._alone is None else said.united(self._alone))
+
+    def _put_in_force(self, content: Degradation) -> None:
+        effective = content.effective()
+        self.levels: tuple[Level, ...] = effective.levels
+        self.offload_share = effective.offload_share
+        self.lighten_share = effective.lighten_share
+        self.admit_scale = effective.admit_scale

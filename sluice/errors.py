@@ -6,7 +6,9 @@ Each class is one row of the status contract: a gRPC code, a reason for programs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar
 
 import grpc
@@ -26,11 +28,18 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
 
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
 class SluiceError(Exception):
-    """A request's failure. `field` names the request's field at fault, `retry_after_s` invites to come back."""
+    """A request's failure. `field` names the request's field at fault, `retry_after_s` invites to come back.
+
+    `metadata` holds more about the cause, for programs.
+    """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
     reason: Reason = Reason.WORKER_FAILED
+    metadata: Mapping[str, str] = _NOTHING
 
     def __init__(self, message: str, *, field: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -65,6 +74,12 @@ class Saturated(SluiceError):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = Reason.SATURATED
+
+
+class Outranked(Saturated):
+    """Capacity exists, and more important requests take all of it."""
+
+    reason = Reason.PRIORITY
 
 
 class NoEndpoint(SluiceError):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sluice.degradation.degradation import Degradation
+from sluice.degradation.signals import UNKNOWN, Signals
 from sluice.directive import Directive
-from sluice.tier import MemberKind
+from sluice.tier import Level, MemberKind
 from sluice.variant import Variant
 
 
@@ -25,21 +27,45 @@ class Report:
     variants: tuple[Variant, ...] = ()
     draining: bool = False
     requests_per_second: float = 0.0
+    standing_queue_delay_s: float | None = None
+    """The least time that a request of the last second waited; 0 as soon as nothing waited at some moment of it."""
+    median_timeout_s: float | None = None
+    """The median time limit of the requests of the last second."""
+    refused_ratio: float | None = None
+    """Share of what was offered in the last second that admission refused."""
+    offloaded_utilization: float | None = None
+    """What the work that level 1 diverts would add to the accelerators' mean utilisation."""
+    full_reload_ratio: float | None = None
+    """A worker's memory that reloading its full models would take, over the limit; None if it has released none."""
+    in_force: Degradation | None = None
+    """What the member decides by."""
+    applied: tuple[int, int] | None = None
+    """The version of the newest directive that it applied."""
+    decides_alone: bool = False
+    """Whether `in_force` is its own decision, because no governor was heard for a lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """Who a member is. `obeyed` is the newest directive that it obeys when it joins."""
+    """Who a member is. `obeyed` is what it has in force when it joins, under the newest version that it applied.
+
+    `is_directed` says whether a governor directed it within the lease of that directive.
+    """
 
     id: str
     kind: MemberKind
     address: str
     obeyed: Directive | None = None
+    is_directed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A member as the governor last saw it; `applied` is the version of the directive that it acknowledged."""
+    """A member as the governor last saw it; `applied` is the version of the directive that it acknowledged.
+
+    `unacknowledged_s` is for how long it has owed an acknowledgement, None if it owes none. `disobeys` says that what
+    it reports to be in force is not what it acknowledged. `doubted` counts the values that were not believed.
+    """
 
     id: str
     kind: MemberKind
@@ -47,13 +73,30 @@ class Member:
     report: Report | None = None
     last_heard_at: datetime | None = None
     applied: tuple[int, int] | None = None
+    unacknowledged_s: float | None = None
+    disobeys: bool = False
+    doubted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """The fleet's levels changed at an instant of the governor's wall clock: from what, to what, and by what signals.
+
+    `directive` is the one that said so, with its version and reason.
+    """
+
+    at: datetime
+    before: tuple[Level, ...]
+    directive: Directive
+    signals: Signals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """Everybody with an open stream, ordered by id, and the directive in force."""
+    """Everybody with an open stream, ordered by id, the directive in force and the signals it was decided by."""
 
     epoch: int
     revision: int
     members: tuple[Member, ...]
     directive: Directive
+    signals: Signals = UNKNOWN

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC
 
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.duration_pb2 import Duration
 
-from sluice.directive import DEFAULT_LEASE_S, Directive
+from sluice.directive_wire import (
+    degradation_from_proto,
+    degradation_to_proto,
+    directive_from_proto,
+    directive_to_proto,
+    optional_duration,
+    signals_from_proto,
+    signals_to_proto,
+    timestamp,
+)
 from sluice.fleet import Fleet, Member, Registration, Report
-from sluice.status import duration, seconds_of
-from sluice.tier import Level, MemberKind
+from sluice.status import seconds_of
+from sluice.tier import MemberKind
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2
 from sluice.variant import from_proto as variant_from_proto
 from sluice.variant import to_proto as variant_to_proto
@@ -17,8 +26,8 @@ from sluice.variant import to_proto as variant_to_proto
 
 def report_to_proto(report: Report) -> health_pb2.HealthReport:
     """A report's wire form."""
-    message = health_pb2.HealthReport(
-        measured_at=_timestamp(report.measured_at),
+    return health_pb2.HealthReport(
+        measured_at=timestamp(report.measured_at),
         utilization=report.utilization,
         memory=report.memory,
         hot_queued=report.hot_queued,
@@ -28,57 +37,40 @@ def report_to_proto(report: Report) -> health_pb2.HealthReport:
         variants=map(variant_to_proto, report.variants),
         draining=report.draining,
         requests_per_second=report.requests_per_second,
+        queue_delay=optional_duration(report.queue_delay_s),
+        standing_queue_delay=optional_duration(report.standing_queue_delay_s),
+        median_timeout=optional_duration(report.median_timeout_s),
+        refused_ratio=report.refused_ratio,
+        offloaded_utilization=report.offloaded_utilization,
+        full_reload_ratio=report.full_reload_ratio,
+        in_force=None if report.in_force is None else degradation_to_proto(report.in_force),
+        applied=_version_to_proto(report.applied),
+        decides_alone=report.decides_alone,
     )
-    if report.queue_delay_s is not None:
-        message.queue_delay.CopyFrom(duration(report.queue_delay_s))
-    return message
 
 
 def report_from_proto(message: health_pb2.HealthReport) -> Report:
     """The report that `message` carries."""
     return Report(
         measured_at=message.measured_at.ToDatetime(UTC),
-        utilization=message.utilization if message.HasField("utilization") else None,
-        memory=message.memory if message.HasField("memory") else None,
-        queue_delay_s=seconds_of(message.queue_delay) if message.HasField("queue_delay") else None,
+        utilization=_optional(message, "utilization"),
+        memory=_optional(message, "memory"),
+        queue_delay_s=_optional_seconds(message, "queue_delay"),
         hot_queued=message.hot_queued,
         cold_queued=message.cold_queued,
         inflight=message.inflight,
-        deadline_miss_ratio=message.deadline_miss_ratio if message.HasField("deadline_miss_ratio") else None,
+        deadline_miss_ratio=_optional(message, "deadline_miss_ratio"),
         variants=tuple(map(variant_from_proto, message.variants)),
         draining=message.draining,
         requests_per_second=message.requests_per_second,
-    )
-
-
-def directive_to_proto(directive: Directive) -> degradation_pb2.Directive:
-    """A directive's wire form."""
-    return degradation_pb2.Directive(
-        epoch=directive.epoch,
-        revision=directive.revision,
-        degradation=degradation_pb2.Degradation(
-            levels=[level.value for level in directive.levels],  # type: ignore[misc]
-            offload_share=directive.offload_share,
-            lighten_share=directive.lighten_share,
-            admit_scale=directive.admit_scale,
-        ),
-        lease=duration(directive.lease_s),
-        reason=directive.reason,
-    )
-
-
-def directive_from_proto(message: degradation_pb2.Directive) -> Directive:
-    """The directive that `message` carries."""
-    degradation = message.degradation
-    return Directive(
-        epoch=message.epoch,
-        revision=message.revision,
-        levels=tuple(sorted({Level(level) for level in degradation.levels})),
-        offload_share=degradation.offload_share,
-        lighten_share=degradation.lighten_share,
-        admit_scale=degradation.admit_scale,
-        lease_s=seconds_of(message.lease) if message.HasField("lease") else DEFAULT_LEASE_S,
-        reason=message.reason,
+        standing_queue_delay_s=_optional_seconds(message, "standing_queue_delay"),
+        median_timeout_s=_optional_seconds(message, "median_timeout"),
+        refused_ratio=_optional(message, "refused_ratio"),
+        offloaded_utilization=_optional(message, "offloaded_utilization"),
+        full_reload_ratio=_optional(message, "full_reload_ratio"),
+        in_force=degradation_from_proto(message.in_force) if message.HasField("in_force") else None,
+        applied=_version_from_proto(message),
+        decides_alone=message.decides_alone,
     )
 
 
@@ -88,6 +80,7 @@ def registration_to_proto(registration: Registration) -> governor_service_pb2.Re
         id=registration.id,
         kind=registration.kind.value,  # type: ignore[arg-type]
         address=registration.address,
+        directed=registration.is_directed,
     )
     if registration.obeyed is not None:
         message.obeyed.CopyFrom(directive_to_proto(registration.obeyed))
@@ -101,6 +94,7 @@ def registration_from_proto(message: governor_service_pb2.Registration) -> Regis
         kind=MemberKind(message.kind),
         address=message.address,
         obeyed=directive_from_proto(message.obeyed) if message.HasField("obeyed") else None,
+        is_directed=message.directed,
     )
 
 
@@ -111,6 +105,7 @@ def fleet_to_proto(fleet: Fleet) -> health_pb2.Fleet:
         revision=fleet.revision,
         members=map(_member_to_proto, fleet.members),
         directive=directive_to_proto(fleet.directive),
+        signals=signals_to_proto(fleet.signals),
     )
 
 
@@ -121,18 +116,22 @@ def fleet_from_proto(message: health_pb2.Fleet) -> Fleet:
         revision=message.revision,
         members=tuple(map(_member_from_proto, message.members)),
         directive=directive_from_proto(message.directive),
+        signals=signals_from_proto(message.signals),
     )
 
 
 def _member_to_proto(member: Member) -> health_pb2.Member:
-    message = health_pb2.Member(id=member.id, kind=member.kind.value, address=member.address)  # type: ignore[arg-type]
-    if member.report is not None:
-        message.report.CopyFrom(report_to_proto(member.report))
-    if member.last_heard_at is not None:
-        message.last_heard_at.CopyFrom(_timestamp(member.last_heard_at))
-    if member.applied is not None:
-        message.applied.epoch, message.applied.revision = member.applied
-    return message
+    return health_pb2.Member(
+        id=member.id,
+        kind=member.kind.value,  # type: ignore[arg-type]
+        address=member.address,
+        report=None if member.report is None else report_to_proto(member.report),
+        last_heard_at=None if member.last_heard_at is None else timestamp(member.last_heard_at),
+        applied=_version_to_proto(member.applied),
+        unacknowledged=optional_duration(member.unacknowledged_s),
+        disobeys=member.disobeys,
+        doubted=member.doubted,
+    )
 
 
 def _member_from_proto(message: health_pb2.Member) -> Member:
@@ -142,11 +141,25 @@ def _member_from_proto(message: health_pb2.Member) -> Member:
         address=message.address,
         report=report_from_proto(message.report) if message.HasField("report") else None,
         last_heard_at=message.last_heard_at.ToDatetime(UTC) if message.HasField("last_heard_at") else None,
-        applied=(message.applied.epoch, message.applied.revision) if message.HasField("applied") else None,
+        applied=_version_from_proto(message),
+        unacknowledged_s=seconds_of(message.unacknowledged) if message.HasField("unacknowledged") else None,
+        disobeys=message.disobeys,
+        doubted=message.doubted,
     )
 
 
-def _timestamp(instant: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(instant)
-    return message
+def _optional(message: health_pb2.HealthReport, field: str) -> float | None:
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def _optional_seconds(message: health_pb2.HealthReport, field: str) -> float | None:
+    value: Duration = getattr(message, field)
+    return seconds_of(value) if message.HasField(field) else None
+
+
+def _version_to_proto(version: tuple[int, int] | None) -> degradation_pb2.DirectiveAck | None:
+    return None if version is None else degradation_pb2.DirectiveAck(epoch=version[0], revision=version[1])
+
+
+def _version_from_proto(message: health_pb2.HealthReport | health_pb2.Member) -> tuple[int, int] | None:
+    return (message.applied.epoch, message.applied.revision) if message.HasField("applied") else None

@@ -35,6 +35,8 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if field.is_required():
         return "required"
+    if isinstance(value, Section):
+        return "its own defaults"
     return {"": '""', "()": "[]"}.get(str(value), str(value))
 
 

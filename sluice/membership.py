@@ -16,9 +16,10 @@ from dataclasses import replace
 import grpc
 
 from sluice.channel import peer_channel
-from sluice.directive import DirectiveState
+from sluice.directive import Directive, DirectiveState
+from sluice.directive_wire import directive_from_proto
 from sluice.fleet import Fleet, Registration, Report
-from sluice.fleet_wire import directive_from_proto, fleet_from_proto, registration_to_proto, report_to_proto
+from sluice.fleet_wire import fleet_from_proto, registration_to_proto, report_to_proto
 from sluice.status import seconds_of
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
@@ -54,6 +55,7 @@ class Membership:
         self._wake = asyncio.Event()
         self._must_ack = False
         self._must_report = False
+        self._has_refused = False
 
     def kick(self) -> None:
         """Report now rather than at the next interval: something has changed that others decide by."""
@@ -76,6 +78,7 @@ class Membership:
 
     async def _one_stream(self, stub: governor_grpc.GovernorServiceStub) -> str:
         over = asyncio.Event()
+        self._has_refused = False
         call = stub.Join(self._requests(over))
         try:
             async for response in call:
@@ -92,7 +95,9 @@ class Membership:
         return "the governor ended the stream"
 
     async def _requests(self, over: asyncio.Event) -> AsyncIterator[governor_service_pb2.JoinRequest]:
-        registration = replace(self._registration, obeyed=self._directives.current)
+        directives = self._directives
+        is_directed = not directives.is_autonomous(self._clock())
+        registration = replace(self._registration, obeyed=directives.obeyed, is_directed=is_directed)
         yield governor_service_pb2.JoinRequest(registration=registration_to_proto(registration))
         self._must_report = True
         while True:
@@ -120,14 +125,27 @@ class Membership:
         if response.HasField("report_interval"):
             self._follow(seconds_of(response.report_interval))
         if response.HasField("directive"):
-            directive = directive_from_proto(response.directive)
-            if self._directives.apply(directive, self._clock()):
-                levels = [level.name.lower() for level in directive.levels]
-                logger.info("directive", extra={"levels": levels, "version": directive.version})
-                self._must_ack = True
-                self._wake.set()
+            self._obey(directive_from_proto(response.directive))
         elif response.HasField("fleet") and self._on_fleet is not None:
             self._on_fleet(fleet_from_proto(response.fleet))
+
+    def _obey(self, directive: Directive) -> None:
+        is_new = self._directives.apply(directive, self._clock())
+        current = self._directives.current
+        if is_new:
+            extra = {"levels": str(directive.degradation), "version": directive.version, "reason": directive.reason}
+            logger.info("directive", extra=extra)
+        elif current is not None and directive.version < current.version:
+            if not self._has_refused:
+                extra = {"version": directive.version, "obeyed": current.version}
+                logger.warning("stale directive refused", extra=extra)
+            self._has_refused = True
+            return
+        # One that comes again is acknowledged again: the governor repeats it to those whose word it has not. While the
+        # member's own decision still is in force beside it, there is nothing to acknowledge yet.
+        if not self._directives.decides_alone:
+            self._must_ack = True
+            self._wake.set()
 
     def _follow(self, report_interval_s: float) -> None:
         # Whoever falls silent for three intervals is dropped, so a shorter one must not wait for the end of a longer.
@@ -138,7 +156,14 @@ class Membership:
     def _try_report(self) -> health_pb2.HealthReport | None:
         # gRPC would take an exception here for our wish to cancel, and end the membership with it.
         try:
-            return report_to_proto(self._report())
+            state = self._directives
+            report = replace(
+                self._report(),
+                in_force=state.in_force,
+                applied=state.current.version if state.current is not None else None,
+                decides_alone=state.decides_alone,
+            )
+            return report_to_proto(report)
         except Exception:
             logger.exception("no report could be made")
             return None

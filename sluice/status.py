@@ -18,7 +18,7 @@ from sluice.errors import (
     Expired,
     InvalidRequest,
     NoEndpoint,
-    Reason,
+    Outranked,
     Saturated,
     ShuttingDown,
     SluiceError,
@@ -32,11 +32,14 @@ DOMAIN = "sluice"
 LONGEST_S = 315_576_000_000.0
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+HEADER_PREFIX = "x-sluice-"
+
+Trailers = tuple[tuple[str, str | bytes], ...]
 
 _BY_REASON: dict[str, type[SluiceError]] = {
     kind.reason: kind
     for kind in (
-        InvalidRequest, UnknownModel, Expired, Saturated, NoEndpoint, ShuttingDown, WorkerFailed, Cancelled,
+        InvalidRequest, UnknownModel, Expired, Saturated, Outranked, NoEndpoint, ShuttingDown, WorkerFailed, Cancelled,
     )
 }  # fmt: skip
 
@@ -52,9 +55,9 @@ def seconds_of(value: Duration) -> float:
     return value.seconds + value.nanos * 1e-9
 
 
-def trailers(error: SluiceError) -> tuple[tuple[str, str | bytes], ...]:
-    """The trailing metadata of a call that fails with `error`: rich details and, if shed, the pushback."""
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
+def trailers(error: SluiceError) -> Trailers:
+    """The trailing metadata of a call that fails with `error`: rich details and, if shed, the pushback and why."""
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
@@ -69,6 +72,7 @@ def trailers(error: SluiceError) -> tuple[tuple[str, str | bytes], ...]:
     if isinstance(error, Saturated):
         wait_s = error.retry_after_s
         pairs.append((PUSHBACK_KEY, "-1" if wait_s is None else str(round(wait_s * 1000))))
+        pairs.extend((f"{HEADER_PREFIX}{name}", value) for name, value in error.metadata.items())
     return tuple(pairs)
 
 
@@ -81,7 +85,7 @@ async def abort(context: grpc.aio.ServicerContext, error: SluiceError) -> NoRetu
 def to_item_status(error: SluiceError) -> inference_pb2.ItemStatus:
     """An item's failure inside a message."""
     status = inference_pb2.ItemStatus(
-        code=_number(error), message=error.message, reason=error.reason, field=error.field
+        code=_number(error), message=error.message, reason=error.reason, field=error.field, metadata=error.metadata
     )
     if error.retry_after_s is not None:
         status.retry_after.CopyFrom(duration(error.retry_after_s))
@@ -93,9 +97,8 @@ def from_item_status(status: inference_pb2.ItemStatus) -> SluiceError:
     kind = _BY_REASON.get(status.reason, WorkerFailed)
     wait_s = seconds_of(status.retry_after) if status.HasField("retry_after") else None
     error = kind(status.message, field=status.field, retry_after_s=wait_s)
-    if status.reason == Reason.PRIORITY:
-        error = Saturated(status.message, field=status.field, retry_after_s=wait_s)
-        error.reason = Reason.PRIORITY
+    if status.metadata:
+        error.metadata = dict(status.metadata)
     return error
 
 

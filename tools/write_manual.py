@@ -14,6 +14,7 @@ from services.governor.config import GovernorConfig  # noqa: E402
 from services.gpu_worker.config import GpuWorkerConfig  # noqa: E402
 from services.router.config import RouterConfig  # noqa: E402
 from sluice.config import TelemetryConfig  # noqa: E402
+from sluice.degradation.thresholds import Thresholds  # noqa: E402
 from sluice.manual import markdown_table  # noqa: E402
 from sluice.worker.config import ModelEntry, WorkerConfig  # noqa: E402
 
@@ -25,6 +26,7 @@ SECTIONS = {
     "cpu_worker": WorkerConfig,
     "an entry of `models`": ModelEntry,
     "governor": GovernorConfig,
+    "`thresholds` of any of them": Thresholds,
     "telemetry": TelemetryConfig,
 }
 

@@ -1,32 +1,42 @@
-"""What shall hold: the operator's override while it lasts, and beneath it what the fleet was found obeying.
+"""What shall hold: the operator's override while it lasts, and beneath it what the laws of degradation decide.
 
-The control laws of the three levels take their place between those two; each is a pure function of signals and time.
+The laws go on beneath an override and hold when it ends. They start from what the fleet was found obeying, so that a
+governor that is started anew changes nothing by that; from there levels go as any others do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from sluice.degradation.degradation import Degradation
+from sluice.degradation.laws import LawState, adopt, decide, disown
+from sluice.degradation.signals import Signals
+from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.directive import Directive
-from sluice.tier import Level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
     """An operator's hand, until an instant of the monotonic clock in seconds."""
 
-    directive: Directive
+    content: Degradation
     until: float
 
 
 class Controller:
-    """Keeps the directive in force, numbered (epoch, revision). Epochs only rise."""
+    """Keeps the directive in force, numbered (epoch, revision). Epochs only rise.
 
-    def __init__(self, *, epoch: int, lease_s: float) -> None:
+    Without `automatic` nothing is decided by signals: what was taken over holds until an operator clears it.
+    """
+
+    def __init__(
+        self, *, epoch: int, lease_s: float, automatic: bool = True, thresholds: Thresholds = DEFAULT_THRESHOLDS
+    ) -> None:
         self._current = Directive(epoch=epoch, revision=1, lease_s=lease_s, reason="start")
-        self._inherited = self._current
+        self._law = LawState()
+        self._automatic = automatic
+        self._thresholds = thresholds
         self._override: Override | None = None
-        self._inherits = True
 
     @property
     def current(self) -> Directive:
@@ -38,69 +48,54 @@ class Controller:
         """When the operator's override ends, if there is one."""
         return self._override.until if self._override else None
 
-    def learn(self, obeyed: Directive, *, now: float) -> None:
-        """A member that joins obeys `obeyed`.
+    def rise(self, epoch: int) -> None:
+        """Leave `epoch`, which another governor had, behind."""
+        if epoch > self._current.epoch:
+            self._current = replace(self._current, epoch=epoch + 1, revision=1)
 
-        What it was told by a governor before this one is kept: levels are united and the greater share holds, so that
-        a restart never returns to full service by itself. The own epoch passes every other.
+    def inherit(self, held: Degradation, *, now: float) -> None:
+        """A member has `held` in force, by a governor before this one or by its own decision.
+
+        Levels are united and the greater share holds, so that a restart never returns to full service by itself.
         """
-        mine = self._current
-        if obeyed.epoch == mine.epoch:
-            return
-        if obeyed.epoch > mine.epoch:
-            self._current = replace(mine, epoch=obeyed.epoch + 1, revision=1)
-        if self._inherits:
-            self._inherited = _union(self._inherited, obeyed)
+        self._law = adopt(self._law, held, self._thresholds)
         self._publish(now, reason="inherited from the members")
 
     def override(self, directive: Directive, *, until: float, now: float) -> Directive:
         """Let the operator's `directive` hold until then (its version and lease are ignored)."""
-        self._override = Override(directive=directive, until=until)
+        self._override = Override(content=directive.degradation, until=until)
         return self._publish(now, reason=directive.reason)
 
     def clear(self, *, now: float, reason: str) -> Directive:
-        """End the operator's override; what members inherited is forgotten too, for good: the operator has spoken."""
+        """End the operator's override, and what was inherited and no signal has confirmed: the operator has spoken."""
         self._override = None
-        self._inherits = False
-        self._inherited = Directive(epoch=0, revision=0)
+        self._law = disown(self._law)
         return self._publish(now, reason=reason)
 
-    def tick(self, *, now: float) -> bool:
-        """Let an override end whose time is up; returns whether the directive changed."""
-        if self._override is None or now < self._override.until:
-            return False
-        self.clear(now=now, reason="the operator's override expired")
-        return True
+    def tick(self, signals: Signals, *, now: float) -> bool:
+        """Decide by `signals`, and let an override end whose time is up; returns whether the directive changed."""
+        before = self._current.version
+        reason = None
+        if self._automatic:
+            levels = self._law.published.levels
+            self._law, decided = decide(signals, self._law, now, self._thresholds)
+            reason = self._law.reason if decided.levels != levels else None
+        if self._override is not None and now >= self._override.until:
+            self._override = None
+            if not self._automatic:
+                self._law = disown(self._law)
+            reason = "the operator's override expired"
+        self._publish(now, reason=reason)
+        return self._current.version != before
 
-    def _publish(self, now: float, *, reason: str) -> Directive:
+    def _publish(self, now: float, *, reason: str | None) -> Directive:
         held = self._override is not None and now < self._override.until
-        source = self._override.directive if held and self._override else self._inherited
-        if _content(source) != _content(self._current):
+        content = (self._override.content if held and self._override else self._law.published).effective()
+        if content != self._current.degradation:
+            # A number that moves within a level has no reason of its own: the level's still is the reason.
             self._current = replace(
-                self._current,
+                self._current.saying(content),
                 revision=self._current.revision + 1,
-                levels=source.levels,
-                offload_share=source.offload_share,
-                lighten_share=source.lighten_share,
-                admit_scale=source.admit_scale,
-                reason=reason,
+                reason=self._current.reason if reason is None else reason,
             )
         return self._current
-
-
-def _content(directive: Directive) -> tuple[object, ...]:
-    return directive.levels, directive.offload_share, directive.lighten_share, directive.admit_scale
-
-
-def _union(one: Directive, other: Directive) -> Directive:
-    # A number means something only while its level is in force.
-    def numbers(field: str, level: Level) -> list[float]:
-        return [getattr(said, field) for said in (one, other) if level in said.levels]
-
-    return replace(
-        one,
-        levels=tuple(sorted({*one.levels, *other.levels})),
-        offload_share=max(numbers("offload_share", Level.OFFLOAD), default=0.0),
-        lighten_share=max(numbers("lighten_share", Level.LIGHTEN), default=0.0),
-        admit_scale=min(numbers("admit_scale", Level.ADMIT), default=1.0),
-    )

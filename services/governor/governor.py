@@ -8,63 +8,130 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from services.governor.config import GovernorConfig
 from services.governor.controller import Controller
+from services.governor.fence import Fence, Superseded
+from services.governor.history import History
+from services.governor.journal import Journal
 from services.governor.membership_table import MembershipTable
+from sluice.degradation.degradation import Degradation
+from sluice.degradation.fusion import fuse
+from sluice.degradation.signals import UNKNOWN
 from sluice.directive import Directive
-from sluice.fleet import Fleet, Registration, Report
+from sluice.fleet import Fleet, Registration, Report, Transition
 
 TICK_S = 0.1
+# For how long after it has heard of nobody a governor takes over what its own members have decided alone meanwhile.
+WARM_S = 5.0
+# For how long nothing is taken over after an operator has cleared what holds.
+CLEARED_S = 60.0
 
 logger = logging.getLogger(__name__)
 
 
 class Governor:
-    """Collects and publishes. Use from one event loop only."""
+    """Collects, decides and publishes. Use from one event loop only."""
 
-    def __init__(self, config: GovernorConfig, *, epoch: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: GovernorConfig,
+        *,
+        epoch: int,
+        journal: Journal | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.config = config
-        self.table = MembershipTable(report_interval_s=config.report_interval_ms / 1000)
-        self.controller = Controller(epoch=epoch, lease_s=config.lease_s)
+        self.table = MembershipTable(report_interval_s=config.report_interval_ms / 1000, max_members=config.max_members)
+        self.controller = Controller(
+            epoch=epoch, lease_s=config.lease_s, automatic=config.automatic, thresholds=config.thresholds
+        )
+        self.history = History(journal.past if journal else (), most=config.max_transitions)
+        self.signals = UNKNOWN
         self.closing = False
         self.changes = 0
+        self._journal = journal
+        self._fence = Fence(lease_s=config.lease_s)
+        self._stood_by = False
         self._clock = clock
         self._changed = asyncio.Event()
+        self._warm_until = clock() + WARM_S
+        self._deaf_until = -math.inf
+        self._ticked_at = clock()
+        self._heard_at = -math.inf
+        self._published = self.controller.current
 
     def fleet(self) -> Fleet:
-        """Everybody and the directive, now."""
+        """Everybody, the directive and what it was decided by, now."""
         directive = self.controller.current
         return Fleet(
-            epoch=directive.epoch, revision=self.table.revision, members=self.table.members(), directive=directive
+            epoch=directive.epoch,
+            revision=self.table.revision,
+            members=self.table.members(),
+            directive=directive,
+            signals=self.signals,
         )
 
+    @property
+    def stands_by(self) -> bool:
+        """Whether a governor with a greater epoch directs, so that this one must not."""
+        return self._fence.stands_by(mine=self.controller.current.epoch, now=self._clock())
+
+    def check_rank(self) -> None:
+        """Raises Superseded while this governor stands by."""
+        if self.stands_by:
+            raise Superseded(f"a governor of epoch {self._fence.rival} directs the fleet; dial again to reach it")
+
     def join(self, registration: Registration) -> int:
-        """Seat a member and learn what it obeys. Raises IdTaken."""
+        """Seat a member and learn what it obeys. Raises Superseded, IdTaken and FleetFull."""
         now = self._clock()
+        obeyed = registration.obeyed
+        if obeyed is not None:
+            self._hear_of(obeyed.epoch, is_directed=registration.is_directed, now=now)
+        self.check_rank()
         ticket = self.table.join(registration, now=now)
-        if registration.obeyed is not None:
-            self.controller.learn(registration.obeyed, now=now)
+        if obeyed is not None:
+            is_foreign = obeyed.epoch != self.controller.current.epoch
+            if obeyed.epoch > self.controller.current.epoch:
+                self._rise(obeyed.epoch)
+            if is_foreign or (not registration.is_directed and self._is_warm(now)):
+                self._inherit(obeyed.degradation, now)
+        self._heard_at = now
         logger.info("joined", extra={"member": registration.id, "address": registration.address})
         self._publish()
         return ticket
 
     def report(self, member_id: str, report: Report) -> None:
-        """A member told how it does; routers are told only if it matters to them."""
-        before = self.table.revision
-        self.table.report(member_id, report, now=self._clock())
-        if self.table.revision != before:
+        """A member told how it does; others are told only if it matters to them."""
+        now, before = self._clock(), self.table.revision
+        wrong = self.table.report(member_id, report, self.controller.current, now=now)
+        for what in wrong:
+            logger.warning("a report is doubtful", extra={"member": member_id, "why": what})
+        if report.applied is not None:
+            self._hear_of(report.applied[0], is_directed=not report.decides_alone, now=now)
+        version = self.controller.current.version
+        if report.decides_alone and report.in_force is not None and self._is_warm(now):
+            self._inherit(report.in_force, now)
+        self._heard_at = now
+        if wrong or self.table.revision != before or self.controller.current.version != version:
             self._publish()
 
     def acknowledge(self, member_id: str, version: tuple[int, int]) -> None:
         """A member obeys."""
-        self.table.acknowledge(member_id, version, now=self._clock())
+        if not self.table.acknowledge(member_id, version, now=self._clock()):
+            return
         if all(member.applied == self.controller.current.version for member in self.table.members()):
             logger.info("directive acknowledged by all", extra={"version": version})
         self._publish()
+
+    def owes(self, member_id: str) -> bool:
+        """Whether a member has not acknowledged the directive in force."""
+        return self.table.applied(member_id) != self.controller.current.version
 
     def leave(self, member_id: str, ticket: int) -> None:
         """A member's stream ended."""
@@ -73,17 +140,20 @@ class Governor:
             self._publish()
 
     def override(self, directive: Directive, *, duration_s: float) -> Directive:
-        """The operator's hand, for `duration_s` from now."""
+        """The operator's hand, for `duration_s` from now. Raises Superseded."""
+        self.check_rank()
         now = self._clock()
         current = self.controller.override(directive, until=now + duration_s, now=now)
-        self._log_directive()
         self._publish()
         return current
 
     def clear(self, reason: str) -> Directive:
-        """End the operator's override."""
-        current = self.controller.clear(now=self._clock(), reason=reason)
-        self._log_directive()
+        """End the operator's override. Raises Superseded."""
+        self.check_rank()
+        now = self._clock()
+        current = self.controller.clear(now=now, reason=reason)
+        # Who is late to come must not bring back what the operator has just ended.
+        self._deaf_until = now + CLEARED_S
         self._publish()
         return current
 
@@ -98,32 +168,79 @@ class Governor:
             await asyncio.wait_for(self._changed.wait(), timeout_s)
 
     async def run(self) -> None:
-        """Notice silence and expiry until cancelled."""
+        """Tick until cancelled. The first failing tick of a row is logged, and the next one comes all the same."""
+        was_broken = False
         while True:
             await asyncio.sleep(TICK_S)
-            now = self._clock()
-            silent = self.table.drop_silent(now=now)
-            for name in silent:
-                logger.warning("silent", extra={"member": name})
-            expired = self.controller.tick(now=now)
-            if expired:
-                self._log_directive()
-            if silent or expired:
-                self._publish()
+            try:
+                self.tick()
+                was_broken = False
+            except Exception:
+                if not was_broken:
+                    logger.exception("a tick failed")
+                was_broken = True
+
+    def tick(self) -> None:
+        """Notice silence, disobedience and expiry, and decide."""
+        now = self._clock()
+        silent = self.table.drop_silent(now=now)
+        for name in silent:
+            logger.warning("silent", extra={"member": name})
+        if self._was_asleep(now) or now - self._heard_at > self.config.lease_s:
+            # It knows nothing of what members have done meanwhile, so it takes over what they will tell.
+            self._warm_until = now + WARM_S
+        self._ticked_at = now
+        self.signals = fuse(self.table.heard(now))
+        changed = self.controller.tick(self.signals, now=now)
+        late = self.table.owing(self.controller.current, now=now)
+        for name in late:
+            extra = {"member": name, "version": self.controller.current.version}
+            logger.error("a member has not acknowledged the directive", extra=extra)
+        if self.stands_by != self._stood_by:
+            self._stood_by = self.stands_by
+            logger.warning("stands by" if self._stood_by else "directs again", extra={"rival": self._fence.rival})
+            changed = True
+        if silent or changed or late:
+            self._publish()
 
     def close(self) -> None:
         """End all streams."""
         self.closing = True
         self._publish()
 
+    def _hear_of(self, epoch: int, *, is_directed: bool, now: float) -> None:
+        self._fence.hear(epoch, mine=self.controller.current.epoch, is_directed=is_directed, now=now)
+
+    def _rise(self, epoch: int) -> None:
+        self.controller.rise(epoch)
+        if self._journal is not None:
+            self._journal.write(self.controller.current.epoch)
+
+    def _inherit(self, held: Degradation, now: float) -> None:
+        if now >= self._deaf_until:
+            self.controller.inherit(held, now=now)
+
+    def _is_warm(self, now: float) -> bool:
+        return now < self._warm_until or self._was_asleep(now)
+
+    def _was_asleep(self, now: float) -> bool:
+        return now - self._ticked_at > self.config.lease_s
+
     def _publish(self) -> None:
+        self._record()
         # Everyone who waits on the old event wakes up; whoever waits next waits on the new one.
         self.changes += 1
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _log_directive(self) -> None:
-        directive = self.controller.current
-        levels = [level.name.lower() for level in directive.levels]
-        extra = {"levels": levels, "version": directive.version, "reason": directive.reason}
+    def _record(self) -> None:
+        before, directive = self._published, self.controller.current
+        self._published = directive
+        if directive.version == before.version or directive.levels == before.levels:
+            return
+        transition = Transition(at=datetime.now(UTC), before=before.levels, directive=directive, signals=self.signals)
+        self.history.add(transition)
+        if self._journal is not None:
+            self._journal.write(transition)
+        extra = {"levels": str(directive.degradation), "version": directive.version, "reason": directive.reason}
         logger.info("directive", extra=extra)

@@ -1,4 +1,7 @@
-"""GovernorService: translates between the wire and the governor's core."""
+"""GovernorService: translates between the wire and the governor's core.
+
+WatchFleet's responses are bytes, made once for all who watch.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +11,63 @@ from typing import Any
 
 import grpc
 
+from services.governor.fence import Superseded
 from services.governor.governor import Governor
-from services.governor.membership_table import IdTaken
+from services.governor.intake import Intake
+from services.governor.membership_table import FleetFull, IdTaken
 from services.governor.override_request import to_override
+from services.governor.watchers import SMALLEST_INTERVAL_S, Watchers
+from sluice.directive_wire import directive_to_proto, transition_to_proto
 from sluice.errors import InvalidRequest, ShuttingDown, SluiceError
 from sluice.fleet import Registration
-from sluice.fleet_wire import directive_to_proto, fleet_to_proto, registration_from_proto, report_from_proto
+from sluice.fleet_wire import fleet_to_proto, registration_from_proto, report_from_proto
 from sluice.status import abort, duration, seconds_of
 from sluice.tier import MemberKind
 from sluice.v1 import governor_service_pb2 as governor_pb2
-from sluice.v1 import governor_service_pb2_grpc as governor_grpc
+from sluice.v1 import health_pb2
 
 SERVICE = "sluice.v1.GovernorService"
-SMALLEST_INTERVAL_S = 0.05
 DEFAULT_WATCH_INTERVAL_S = 1.0
 LAST_WRITE_S = 1.0
+# A message of so many stays well within the 4 MiB that clients take by default.
+MOST_HISTORY = 5_000
+# How soon a directive is sent again to a member that has not acknowledged it.
+RESEND_S = 0.2
 LAST_EPOCH = 2**64 - 1
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class GovernorServicer(governor_grpc.GovernorServiceServicer):
+class GovernorServicer:
     """One governor's face."""
 
     def __init__(self, governor: Governor) -> None:
         self._governor = governor
+        self._watchers = Watchers(
+            governor.fleet, most=governor.config.max_watchers, clock=asyncio.get_running_loop().time
+        )
 
-    async def Join(self, request_iterator: AsyncIterator[governor_pb2.JoinRequest], context: Context) -> None:
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """What the server is given. WatchFleet's responses are bytes already."""
+        methods = {
+            "Join": grpc.stream_stream_rpc_method_handler(
+                self.join,
+                request_deserializer=governor_pb2.JoinRequest.FromString,
+                response_serializer=governor_pb2.JoinResponse.SerializeToString,
+            ),
+            "WatchFleet": grpc.unary_stream_rpc_method_handler(
+                self.watch_fleet, request_deserializer=governor_pb2.WatchFleetRequest.FromString
+            ),
+            "SetDegradation": grpc.unary_unary_rpc_method_handler(
+                self.set_degradation,
+                request_deserializer=governor_pb2.SetDegradationRequest.FromString,
+                response_serializer=governor_pb2.SetDegradationResponse.SerializeToString,
+            ),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def join(self, request_iterator: AsyncIterator[governor_pb2.JoinRequest], context: Context) -> None:
         """The life of one member."""
-        try:
-            registration = await _registration(request_iterator)
-            ticket = self._governor.join(registration)
-        except SluiceError as error:
-            await abort(context, error)
-        except IdTaken as error:
-            await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(error))
+        registration, ticket = await self._seat(request_iterator, context)
         reader = asyncio.create_task(self._read(request_iterator, registration.id, ticket))
         writer = asyncio.create_task(self._write(context, registration, ticket))
         try:
@@ -62,22 +88,33 @@ class GovernorServicer(governor_grpc.GovernorServiceServicer):
             await abort(context, error)
         if self._governor.closing:
             await abort(context, ShuttingDown("this governor is shutting down"))
+        if self._governor.stands_by:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "another governor directs the fleet; dial again")
         if lost_its_place:
             await context.abort(grpc.StatusCode.ABORTED, "the member has a newer stream, or was silent for too long")
 
-    async def WatchFleet(
-        self, request: governor_pb2.WatchFleetRequest, context: Context
-    ) -> AsyncIterator[governor_pb2.WatchFleetResponse]:
-        """The fleet, at once and whenever it changes."""
+    async def watch_fleet(self, request: governor_pb2.WatchFleetRequest, context: Context) -> AsyncIterator[bytes]:
+        """The fleet, at once and whenever it changes; with `history`, the changes of levels too."""
+        governor = self._governor
         interval_s = seconds_of(request.interval) if request.HasField("interval") else DEFAULT_WATCH_INTERVAL_S
-        while not self._governor.closing:
-            seen = self._governor.changes
-            yield governor_pb2.WatchFleetResponse(fleet=fleet_to_proto(self._governor.fleet()))
-            await asyncio.sleep(SMALLEST_INTERVAL_S)
-            await self._governor.change(since=seen, timeout_s=max(0.0, interval_s - SMALLEST_INTERVAL_S))
+        try:
+            with self._watchers.one_more():
+                recorded = governor.history.recorded
+                transitions = governor.history.last(min(request.history, MOST_HISTORY))
+                while not governor.closing:
+                    seen = governor.changes
+                    # Messages of one type that are put one behind the other are one message with the fields of both.
+                    response = governor_pb2.WatchFleetResponse(transitions=map(transition_to_proto, transitions))
+                    yield self._watchers.message(seen) + response.SerializeToString()
+                    await asyncio.sleep(SMALLEST_INTERVAL_S)
+                    await governor.change(since=seen, timeout_s=max(0.0, interval_s - SMALLEST_INTERVAL_S))
+                    transitions = governor.history.since(recorded) if request.history else []
+                    recorded = governor.history.recorded
+        except SluiceError as error:
+            await abort(context, error)
         await abort(context, ShuttingDown("this governor is shutting down"))
 
-    async def SetDegradation(
+    async def set_degradation(
         self, request: governor_pb2.SetDegradationRequest, context: Context
     ) -> governor_pb2.SetDegradationResponse:
         """The operator's hand."""
@@ -85,49 +122,86 @@ class GovernorServicer(governor_grpc.GovernorServiceServicer):
             wanted = to_override(request)
         except SluiceError as error:
             await abort(context, error)
-        if wanted is None:
-            directive = self._governor.clear(f"operator: {request.reason or 'cleared'}")
-        else:
-            directive = self._governor.override(wanted, duration_s=seconds_of(request.duration))
+        try:
+            if wanted is None:
+                directive = self._governor.clear(f"operator: {request.reason or 'cleared'}")
+            else:
+                directive = self._governor.override(wanted, duration_s=seconds_of(request.duration))
+        except Superseded as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         return governor_pb2.SetDegradationResponse(directive=directive_to_proto(directive))
 
+    async def _seat(
+        self, requests: AsyncIterator[governor_pb2.JoinRequest], context: Context
+    ) -> tuple[Registration, int]:
+        try:
+            registration = await _registration(requests)
+            return registration, self._governor.join(registration)
+        except SluiceError as error:
+            await abort(context, error)
+        except IdTaken as error:
+            code, why = grpc.StatusCode.ALREADY_EXISTS, str(error)
+        except FleetFull as error:
+            code, why = grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
+        except Superseded as error:
+            code, why = grpc.StatusCode.UNAVAILABLE, str(error)
+        await context.abort(code, why)
+        raise AssertionError("abort returned")
+
     async def _read(self, requests: AsyncIterator[governor_pb2.JoinRequest], member_id: str, ticket: int) -> None:
-        async for request in requests:
-            if not self._governor.table.holds(member_id, ticket):
+        governor = self._governor
+
+        def read(message: health_pb2.HealthReport) -> None:
+            if not governor.table.holds(member_id, ticket):
                 return
-            kind = request.WhichOneof("kind")
-            if kind == "report":
-                try:
-                    report = report_from_proto(request.report)
-                except ValueError as error:
-                    raise InvalidRequest(f"the report cannot be read: {error}", field="report") from error
-                self._governor.report(member_id, report)
-            elif kind == "ack":
-                self._governor.acknowledge(member_id, (request.ack.epoch, request.ack.revision))
-            else:
-                raise InvalidRequest("a stream has one registration, and reports and acks after it", field="kind")
+            try:
+                report = report_from_proto(message)
+            except ValueError as error:
+                raise InvalidRequest(f"the report cannot be read: {error}", field="report") from error
+            governor.report(member_id, report)
+
+        intake = Intake(read, interval_s=governor.config.report_interval_ms / 1000)
+        try:
+            async for request in requests:
+                if not governor.table.holds(member_id, ticket):
+                    return
+                await intake.pause()
+                kind = request.WhichOneof("kind")
+                if kind == "report":
+                    intake.take(request.report)
+                elif kind == "ack":
+                    governor.acknowledge(member_id, (request.ack.epoch, request.ack.revision))
+                else:
+                    raise InvalidRequest("a stream has one registration, and reports and acks after it", field="kind")
+        finally:
+            intake.close()
 
     async def _write(self, context: Context, registration: Registration, ticket: int) -> None:
         governor = self._governor
         sent_fleet = 0
         sent_version = (0, 0)
         loop = asyncio.get_running_loop()
-        renew_at = 0.0
+        due_at = 0.0
         report_interval = duration(governor.config.report_interval_ms / 1000)
-        while governor.table.holds(registration.id, ticket) and not governor.closing:
+        renew_s = governor.config.renew_interval_ms / 1000
+        while governor.table.holds(registration.id, ticket) and not governor.closing and not governor.stands_by:
             seen = governor.changes
             directive = governor.controller.current
-            if directive.version != sent_version or loop.time() >= renew_at:
+            if directive.version != sent_version or loop.time() >= due_at:
                 sent_version = directive.version
-                renew_at = loop.time() + governor.config.renew_interval_ms / 1000
                 message = governor_pb2.JoinResponse(
                     directive=directive_to_proto(directive), report_interval=report_interval
                 )
                 await context.write(message)
+                due_at = loop.time() + renew_s
             if registration.kind is MemberKind.ROUTER and governor.table.revision != sent_fleet:
                 sent_fleet = governor.table.revision
                 await context.write(governor_pb2.JoinResponse(fleet=fleet_to_proto(governor.fleet())))
-            await governor.change(since=seen, timeout_s=max(0.0, renew_at - loop.time()))
+            wait_s = max(0.0, due_at - loop.time())
+            if governor.owes(registration.id):
+                wait_s = min(wait_s, RESEND_S)
+                due_at = loop.time() + wait_s
+            await governor.change(since=seen, timeout_s=wait_s)
 
 
 async def _registration(requests: AsyncIterator[governor_pb2.JoinRequest]) -> Registration:

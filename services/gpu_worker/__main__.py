@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from services.gpu_worker.accelerator import TorchAccelerator
 from services.gpu_worker.config import GpuWorkerConfig
 from services.gpu_worker.load import load
 from sluice.program import main
@@ -17,7 +18,13 @@ from sluice.worker.profiled import profiled
 async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
     """Serve the full tier until SIGTERM."""
     measured = profiled(partial(load, device_name=config.device), seconds=config.profile_seconds, cache=config.cache)
-    await serve(config, tracing, kind=MemberKind.GPU_WORKER, load=or_identity(measured))
+    await serve(
+        config,
+        tracing,
+        kind=MemberKind.GPU_WORKER,
+        load=or_identity(measured),
+        accelerator=partial(TorchAccelerator, config.device),
+    )
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ import logging
 from datetime import UTC, datetime
 
 from services.router.config import RouterConfig
+from services.router.ledger import WINDOW_S
 from services.router.open_inference import OpenInferenceServicer
+from services.router.pools import Pool
 from services.router.request_span import RequestSpans
 from services.router.router import Router
 from services.router.servicer import SERVICE, InferenceServicer
+from sluice.degradation.autonomy import Autonomy
 from sluice.directive import DirectiveState
 from sluice.fleet import Fleet, Registration, Report
 from sluice.membership import Membership
@@ -35,9 +38,12 @@ async def run(config: RouterConfig, tracing: Tracing) -> None:
     server.grpc_server.add_generic_rpc_handlers((servicer.handler(), oip.handler()))
     await server.start()
     router.pool.set_static(config.workers)
-    tasks = [asyncio.create_task(_follow_readiness(router, server))]
+    tasks = [asyncio.create_task(_follow_readiness(router, server)), asyncio.create_task(router.run())]
+    autonomy = Autonomy(MemberKind.ROUTER, directives, measure=lambda: report(router), thresholds=config.thresholds)
+    if config.autonomous:
+        tasks.append(asyncio.create_task(autonomy.run()))
     if config.governor:
-        tasks.append(asyncio.create_task(_membership(config, router, directives).run()))
+        tasks.append(asyncio.create_task(_membership(config, router, directives, autonomy).run()))
     # What exists now lives as long as the program; the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -68,17 +74,19 @@ async def _follow_readiness(router: Router, server: Server) -> None:
             logger.info("ready" if ready else "not ready", extra={"models": sorted(router.models())})
 
 
-def _membership(config: RouterConfig, router: Router, directives: DirectiveState) -> Membership:
+def _membership(config: RouterConfig, router: Router, directives: DirectiveState, autonomy: Autonomy) -> Membership:
     address = config.advertise or config.listen
     registration = Registration(id=config.id or f"router@{address}", kind=MemberKind.ROUTER, address=address)
 
     def on_fleet(fleet: Fleet) -> None:
-        router.pool.set_fleet(member.address for member in fleet.members if member.kind is not MemberKind.ROUTER)
+        workers = [member for member in fleet.members if member.kind is not MemberKind.ROUTER]
+        accelerators = [member.address for member in workers if member.kind is MemberKind.GPU_WORKER]
+        router.pool.set_fleet([member.address for member in workers], accelerators=accelerators)
 
     return Membership(
         config.governor,
         registration,
-        report=lambda: report(router),
+        report=autonomy.report,
         directives=directives,
         on_fleet=on_fleet,
     )
@@ -88,6 +96,9 @@ def report(router: Router) -> Report:
     """The router's reading of itself."""
     hot, cold = router.dispatcher.waiting()
     window = router.ledger.last_window()
+    let_in = window.ended - window.refused
+    signals = router.admission.signals
+    accelerators = router.placement.outlook.workers.get(Pool.ACCELERATOR, 0)
     return Report(
         measured_at=datetime.now(UTC),
         utilization=None,
@@ -96,8 +107,12 @@ def report(router: Router) -> Report:
         hot_queued=hot,
         cold_queued=cold,
         inflight=router.open_requests - hot - cold,
-        deadline_miss_ratio=window.expired / window.ended if window.ended else None,
+        deadline_miss_ratio=window.expired / let_in if let_in else None,
         variants=(),
         draining=router.draining,
         requests_per_second=float(window.ended),
+        standing_queue_delay_s=signals.standing_queue_delay_s,
+        median_timeout_s=signals.median_timeout_s,
+        refused_ratio=signals.refused_ratio,
+        offloaded_utilization=window.diverted_s / WINDOW_S / accelerators if accelerators else None,
     )

@@ -18,44 +18,61 @@ class OpenBatch:
     variant_id: str
     tickets: dict[int, Ticket]
     sent_at: float
+    tokens: int = 0
     alone: bool = False
     span: Span | None = None
 
 
-def form(queue: VariantQueue, *, number: int, max_items: int, max_tokens: int, now: float) -> OpenBatch | None:
-    """Take up to `max_items` tickets out of `queue`, or one suspect alone. None when only the departed were left.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """How large a batch may become.
 
     `max_tokens` bounds the padded batch, by the number of bytes in the longest text, which no tokenizer exceeds but
-    for special tokens; 0 is no bound. A first ticket is taken whatever its length: alone it is the smallest batch.
+    for special tokens; `worth_tokens` bounds the tokens that are expected of all texts together, beyond which a batch
+    only takes longer. 0 is no bound. A first ticket is taken whatever its length: alone it is the smallest batch.
+    """
+
+    max_items: int
+    max_tokens: int = 0
+    worth_tokens: float = 0.0
+
+
+def form(queue: VariantQueue, limits: BatchLimits, *, number: int, ages: bool, now: float) -> OpenBatch | None:
+    """Take tickets out of `queue` within `limits`, or one suspect alone. None when only the departed were left.
+
+    `ages` says whether cold work that waits has its share of the places (see `VariantQueue.pop`).
     """
     suspect = queue.pop_suspect()
-    tickets = [suspect] if suspect else _take(queue, max_items=max_items, max_tokens=max_tokens)
+    tickets = [suspect] if suspect else _take(queue, limits, ages=ages)
     if not tickets:
         return None
-    for ticket in tickets:
-        ticket.state = TicketState.DISPATCHED
-        ticket.dispatched_at = now
-        ticket.attempts += 1
-    return OpenBatch(
+    batch = OpenBatch(
         id=number,
         variant_id=queue.variant_id,
         tickets={ticket.id: ticket for ticket in tickets},
         sent_at=now,
+        tokens=sum(ticket.tokens for ticket in tickets),
         alone=suspect is not None,
     )
+    for ticket in tickets:
+        ticket.state = TicketState.DISPATCHED
+        ticket.dispatched_at = now
+        ticket.attempts += 1
+    return batch
 
 
-def _take(queue: VariantQueue, *, max_items: int, max_tokens: int) -> list[Ticket]:
+def _take(queue: VariantQueue, limits: BatchLimits, *, ages: bool) -> list[Ticket]:
     tickets: list[Ticket] = []
-    longest = 0
-    while len(tickets) < max_items:
-        ticket = queue.pop()
+    longest = spent = 0
+    while len(tickets) < limits.max_items:
+        ticket = queue.pop(ages=ages)
         if ticket is None:
             break
-        if max_tokens:
-            longest = max(longest, len(ticket.request.text.encode()))
-            if tickets and longest * (len(tickets) + 1) > max_tokens:
-                queue.push(ticket)
-                break
+        spent += ticket.tokens
+        longest = max(longest, ticket.size)
+        is_too_long = 0 < limits.max_tokens < longest * (len(tickets) + 1) or 0 < limits.worth_tokens < spent
+        if tickets and is_too_long:
+            queue.push(ticket)
+            break
         tickets.append(ticket)
     return tickets

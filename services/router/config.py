@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from sluice.config import Address, OptionalAddress, Section
+from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 
 
 class RouterConfig(Section):
@@ -18,6 +21,10 @@ class RouterConfig(Section):
     """The router's name in the fleet. Empty: made of its kind and address."""
     governor: OptionalAddress = ""
     """The governor. Empty: none; workers are then the static ones only."""
+    autonomous: bool = True
+    """Whether it changes levels by the laws while no governor is heard, from what it sees itself."""
+    thresholds: Thresholds = DEFAULT_THRESHOLDS
+    """Where levels come and go then: the same as the governor's."""
     workers: tuple[Address, ...] = ()
     """Workers to use whatever the governor knows."""
     max_batch_size: int = Field(default=128, ge=1, le=4096)
@@ -28,6 +35,14 @@ class RouterConfig(Section):
     """How long a cold request waits for company while two more come in that time and sixteen are open. 0: never."""
     priority_threshold: float = Field(default=0.7, ge=0, le=1)
     """Priorities at or above it are hot."""
+    admission: Literal["adaptive", "caps"] = "adaptive"
+    """What limits admission: an adaptive limit on queue delay beside the caps below, or the caps alone."""
+    queue_target_ms: float = Field(default=0, ge=0, le=60_000)
+    """The delay to which an overlong queue is brought back by refusals. 0: the longer of 20 ms and one batch."""
+    assignment: Literal["priced", "preference"] = "priced"
+    """How a variant is chosen: by deadline, quality and the price of device time, or by query class alone."""
+    complexity_model: str = Field(default="", max_length=4096)
+    """What judges a text's complexity: a file of coefficients, or "package.module:callable". Empty: the shipped one."""
     default_model: str = ""
     """The model of requests that name none. Empty: the only model that is served."""
     default_timeout_s: float = Field(default=10, gt=0, le=3600)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from services.router.variant_queue import VariantQueue
+from services.router.variant_queue import COLD_PLACE, VariantQueue
 
 COMPANY = 2
 CROWD = 16
@@ -23,10 +23,13 @@ class Choice:
     look_again_at: float = float("inf")
 
 
-def choose(queues: Iterable[VariantQueue], *, idle: bool, max_items: int, batch_timeout_s: float, now: float) -> Choice:
+def choose(
+    queues: Iterable[VariantQueue], *, idle: bool, max_items: int, batch_timeout_s: float, ages: bool, now: float
+) -> Choice:
     """Pick for a worker that has a credit left: hot before cold, then the earliest deadline.
 
-    `idle` says that the worker has no batch; `max_items` is the most it takes in one.
+    `idle` says that the worker has no batch; `max_items` is the most it takes in one. When cold work `ages`, a queue
+    of it that was passed over fifteen times for others' hot work has its turn.
     """
     best: VariantQueue | None = None
     best_head: tuple[bool, float] = (True, float("inf"))
@@ -41,14 +44,26 @@ def choose(queues: Iterable[VariantQueue], *, idle: bool, max_items: int, batch_
         ready_at = may_dispatch_at(queue, idle=idle, max_items=max_items, batch_timeout_s=batch_timeout_s)
         if ready_at > now:
             look_again_at = min(look_again_at, ready_at)
-        elif best is None or head < best_head:
+            continue
+        if ages and queue.passed_over >= COLD_PLACE - 1:
+            return Choice(queue)
+        if best is None or head < best_head:
             best, best_head = queue, head
     return Choice(best, look_again_at)
 
 
+def count_passes(queues: Iterable[VariantQueue], chosen: VariantQueue) -> None:
+    """A batch is taken from `chosen`: remember which other queues had to stand back with cold work."""
+    for queue in queues:
+        if queue is chosen or not len(queue):
+            queue.passed_over = 0
+        elif chosen.hot.items and not queue.hot.items:
+            queue.passed_over += 1
+
+
 def may_dispatch_at(queue: VariantQueue, *, idle: bool, max_items: int, batch_timeout_s: float) -> float:
     """The instant from which the queue's head may be dispatched; minus infinity: at once."""
-    if idle or queue.hot_count or len(queue) >= max_items:
+    if idle or queue.hot.items or len(queue) >= max_items:
         return float("-inf")
     return queue.oldest_cold_at() + batch_timeout_s
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable
 
 from services.router import batch as batches
 from services.router.arrival_rate import ArrivalRate
-from services.router.batch import OpenBatch
+from services.router.batch import BatchLimits, OpenBatch
 from services.router.batch_span import start_batch_span
 from services.router.crowd import Crowd
-from services.router.dispatch_policy import choose, is_worth_gathering
+from services.router.dispatch_policy import choose, count_passes, is_worth_gathering
+from services.router.pools import Pool
 from services.router.request import Ticket
 from services.router.variant_queue import VariantQueue
 from services.router.worker_link import WorkerLink
@@ -23,7 +24,11 @@ from sluice.telemetry import Tracing, traceparent_of
 
 
 class Dispatcher:
-    """Sends what waits to who can take it."""
+    """Sends what waits to who can take it.
+
+    `ages` says whether cold work has its share of places beside hot work; `sizes` whether a batch ends where more items
+    would only make it longer.
+    """
 
     def __init__(
         self,
@@ -33,18 +38,24 @@ class Dispatcher:
         gather_s: float,
         open_requests: Callable[[], int],
         links: Callable[[], Iterable[WorkerLink]],
+        ages: Callable[[], bool],
+        sizes: bool,
+        on_sent: Callable[[OpenBatch], None],
         tracing: Tracing,
         clock: Callable[[], float],
     ) -> None:
+        self.queues: dict[str, VariantQueue] = {}
         self._max_batch_size = max_batch_size
         self._batch_timeout_s = batch_timeout_s
         self._gather_s = gather_s
         self._open_requests = open_requests
         self._gathers = False
         self._links = links
+        self._ages = ages
+        self._sizes = sizes
+        self._on_sent = on_sent
         self._tracing = tracing
         self._clock = clock
-        self._queues: dict[str, VariantQueue] = {}
         self._rate = ArrivalRate()
         self._crowd = Crowd()
         self._next_look: asyncio.Handle | None = None
@@ -65,24 +76,28 @@ class Dispatcher:
 
     def queue(self, variant_id: str) -> VariantQueue:
         """The queue of a variant, made when it is first asked for."""
-        found = self._queues.get(variant_id)
+        found = self.queues.get(variant_id)
         if found is None:
-            found = self._queues[variant_id] = VariantQueue(variant_id)
+            found = self.queues[variant_id] = VariantQueue(variant_id)
         return found
 
     def leave(self, ticket: Ticket) -> None:
         """Take a waiting ticket out of its queue."""
-        self._queues[ticket.variant_id].discard(ticket)
+        self.queues[ticket.variant_id].discard(ticket)
 
     def stranded(self, served: Iterable[str]) -> list[Ticket]:
         """Empty, and forget, the queues of variants that nobody serves; the tickets want a new place."""
-        gone = self._queues.keys() - set(served)
-        return [ticket for variant_id in gone for ticket in self._queues.pop(variant_id).take_all()]
+        gone = self.queues.keys() - set(served)
+        return [ticket for variant_id in gone for ticket in self.queues.pop(variant_id).take_all()]
 
     def waiting(self) -> tuple[int, int]:
         """How many hot and how many cold requests wait."""
-        queues = self._queues.values()
-        return sum(queue.hot_count for queue in queues), sum(queue.cold_count for queue in queues)
+        queues = self.queues.values()
+        return sum(queue.hot.items for queue in queues), sum(queue.cold.items for queue in queues)
+
+    def waiting_cost_s(self) -> float:
+        """What admission counted for all that waits, in seconds of a device."""
+        return sum(queue.cost_s for queue in self.queues.values())
 
     def look(self, *, at_once: bool) -> None:
         """Look for batches to form: at the end of this turn of the loop, or when company has had time to come."""
@@ -103,8 +118,10 @@ class Dispatcher:
             self._timer.cancel()
             self._timer = None
         takers = [link for link in self._links() if link.may_take]
-        # The idlest first: an idle device is never left beside a busy one that prefetches.
-        takers.sort(key=lambda link: len(link.open))
+        # The idlest first: an idle device is never left beside a busy one that prefetches. Of those, the pool that the
+        # most urgent work belongs to.
+        home = Pool.ACCELERATOR if any(queue.hot.items for queue in self.queues.values()) else Pool.CPU
+        takers.sort(key=lambda link: (len(link.open), link.pool is not home))
         look_again_at = min((self._serve(link) for link in takers), default=float("inf"))
         if look_again_at < float("inf"):
             delay_s = max(0.0, look_again_at - self._clock())
@@ -114,20 +131,36 @@ class Dispatcher:
         """Give `link` what it may have; returns when to look again."""
         while link.may_take:
             now = self._clock()
-            queues = [self._queues[name] for name in link.variants if name in self._queues]
+            queues = [self.queues[name] for name in link.variants if name in self.queues]
             limit = min(self._max_batch_size, link.max_items)
-            choice = choose(queues, idle=not link.open, max_items=limit, batch_timeout_s=self._batch_timeout_s, now=now)
+            ages = self._ages()
+            choice = choose(
+                queues,
+                idle=not link.open,
+                max_items=limit,
+                batch_timeout_s=self._batch_timeout_s,
+                ages=ages,
+                now=now,
+            )
             if choice.queue is None:
                 return choice.look_again_at
-            limit = min(limit, link.variants[choice.queue.variant_id].max_batch_size)
-            batch = batches.form(
-                choice.queue, number=link.next_number(), max_items=limit, max_tokens=link.max_tokens, now=now
-            )
+            count_passes(queues, choice.queue)
+            limits = self._limits(link, choice.queue, limit, now)
+            batch = batches.form(choice.queue, limits, number=link.next_number(), ages=ages, now=now)
             if batch is not None:
                 self._send(link, batch)
         return float("inf")
+
+    def _limits(self, link: WorkerLink, queue: VariantQueue, max_items: int, now: float) -> BatchLimits:
+        if link.conduct.probing:
+            return BatchLimits(max_items=1)
+        name = queue.variant_id
+        items = min(max_items, link.variants[name].max_batch_size)
+        worth_tokens = link.times.worth_tokens(name, queue.tokens_each, items, now) if self._sizes else 0.0
+        return BatchLimits(max_items=items, max_tokens=link.max_tokens, worth_tokens=worth_tokens)
 
     def _send(self, link: WorkerLink, batch: OpenBatch) -> None:
         if self._tracing.enabled:
             batch.span = start_batch_span(self._tracing, batch, link.worker)
         link.send(batch, traceparent_of(batch.span) if batch.span else "")
+        self._on_sent(batch)

@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from opentelemetry.trace import Span
 
+from services.router.fair_share import Peer
 from services.router.parsing import parse
+from services.router.refusal import Refusal
 from services.router.request import Outcome, Request, Ticket
 from services.router.request_span import RequestSpans
 from services.router.router import Router
-from services.router.translation import fill_response, to_request
+from services.router.translation import fill_response, priority_of, to_request
 from sluice.errors import Cancelled, InvalidRequest, ShuttingDown, SluiceError
 from sluice.status import seconds_of, to_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
@@ -25,11 +27,12 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 class StreamSession:
-    """The open texts of one stream and the outcomes that wait to be written."""
+    """The open texts of one stream, which `peer` sends, and the outcomes that wait to be written."""
 
-    def __init__(self, router: Router, spans: RequestSpans) -> None:
+    def __init__(self, router: Router, spans: RequestSpans, *, peer: Peer) -> None:
         self._router = router
         self._spans = spans
+        self._peer = peer
         self._open: dict[int, tuple[Ticket, Span | None] | None] = {}
         self._outbox = inference_pb2.InferStreamResponse()
         self._has_outcome = asyncio.Event()
@@ -52,6 +55,7 @@ class StreamSession:
                     data = self._outbox.SerializeToString()
                     self._outbox.Clear()
                     await write(data)
+                    self._has_room.set()
                 if self._error is not None or (self._closing and not self._open):
                     break
             is_complete = reader.done() and not reader.cancelled()
@@ -79,7 +83,8 @@ class StreamSession:
                     self._cancel(number)
                 for item in message.items:
                     self._submit(item)
-                while len(self._open) >= self._router.config.max_stream_items:
+                # What is refused is answered at once, so a client that does not read could fill the outbox.
+                while len(self._open) + len(self._outbox.outcomes) >= self._router.config.max_stream_items:
                     self._has_room.clear()
                     await self._has_room.wait()
         except SluiceError as error:
@@ -89,11 +94,22 @@ class StreamSession:
         number = item.id
         if number in self._open:
             raise InvalidRequest(f"id {number} is already open on this stream", field="items.id")
+        client = item.request.conversation_id or self._peer
+        refusal = self._router.door.refusal(priority=priority_of(item.request), client=client)
+        if refusal is not None:
+            self._refuse(number, refusal)
+            return
         timeout_s = seconds_of(item.timeout) if item.HasField("timeout") else self._router.config.default_timeout_s
         traceparent, span = self._spans.begin("InferStream", item.traceparent)
         self._open[number] = None
         try:
-            request = to_request(item.request, deadline=time.monotonic() + timeout_s, traceparent=traceparent)
+            deadline = time.monotonic() + timeout_s
+            request = to_request(item.request, deadline=deadline, traceparent=traceparent, client=client)
+        except SluiceError as error:
+            self._router.door.unreadable(error.reason)
+            self._fail(number, span, error)
+            return
+        try:
             ticket = self._router.submit(request, lambda outcome: self._done(number, request, span, outcome))
         except SluiceError as error:
             self._fail(number, span, error)
@@ -114,6 +130,10 @@ class StreamSession:
         if span is not None:
             self._spans.fail(span, error)
         self._ended(number)
+
+    def _refuse(self, number: int, refusal: Refusal) -> None:
+        self._outbox.outcomes.add(id=number, status=refusal.item_status)
+        self._has_outcome.set()
 
     def _ended(self, number: int) -> None:
         self._open.pop(number, None)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from sluice.errors import Reason
 
 WINDOW_S = 1.0
+# Callers can name any model. What is beyond so many kinds of outcome is counted without a name.
+MOST_OUTCOMES = 4_096
+_REFUSED = frozenset({Reason.SATURATED, Reason.PRIORITY})
 
 
 @dataclass(slots=True)
@@ -17,8 +20,10 @@ class Window:
 
     ended: int = 0
     expired: int = 0
+    refused: int = 0
     dispatched: int = 0
     waited_s: float = 0.0
+    diverted_s: float = 0.0
 
 
 class Ledger:
@@ -31,17 +36,29 @@ class Ledger:
         self._last = Window()
         self._started_at = clock()
 
-    def count(self, model: str, tier: str, outcome: str, pool: str) -> None:
-        """A request ended with `outcome`: "ok" or a reason. `tier` is empty unless a tier answered."""
-        self.outcomes[model, tier, outcome, pool] += 1
-        self._current.ended += 1
+    def count(self, model: str, tier: str, outcome: str, pool: str, *, times: int = 1) -> None:
+        """A request, or `times` alike, ended with `outcome`: "ok" or a reason.
+
+        `tier` is empty unless a tier answered, `model` if the request was refused unread.
+        """
+        key = model, tier, outcome, pool
+        if key not in self.outcomes and len(self.outcomes) >= MOST_OUTCOMES:
+            key = "", tier, outcome, pool
+        self.outcomes[key] += times
+        self._current.ended += times
         if outcome == Reason.EXPIRED:
-            self._current.expired += 1
+            self._current.expired += times
+        elif outcome in _REFUSED:
+            self._current.refused += times
 
     def waited(self, seconds: float) -> None:
         """A request that was answered had waited so long in the queue."""
         self._current.dispatched += 1
         self._current.waited_s += seconds
+
+    def diverted(self, device_s: float) -> None:
+        """A request was kept off the accelerators, of which it would have taken so many seconds."""
+        self._current.diverted_s += device_s
 
     def last_window(self) -> Window:
         """The sums of the newest window that is complete; zeros when the last seconds were quiet."""

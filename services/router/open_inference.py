@@ -7,6 +7,7 @@ status of one row.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from services.router.fair_share import Bundle
 from services.router.oip_parameters import Parameters, read_parameters
 from services.router.parsing import parse
 from services.router.request import Answer, Request
 from services.router.request_span import RequestSpans
 from services.router.router import Router
-from services.router.servicer import traceparent_in
+from services.router.servicer import peer_of, refuse, traceparent_in
 from services.router.tensors import INPUT, LABEL, OUTPUTS, SCORE, read_texts, write_outputs
 from sluice import __version__
 from sluice.errors import InvalidRequest, SluiceError, UnknownModel
@@ -37,6 +39,7 @@ class OpenInferenceServicer:
     def __init__(self, router: Router, spans: RequestSpans) -> None:
         self._router = router
         self._spans = spans
+        self._bundles = itertools.count(1)
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What the server is given. ModelInfer's bytes stay bytes until we read them."""
@@ -98,61 +101,60 @@ class OpenInferenceServicer:
         """Answer the texts of one request."""
         try:
             message = parse(oip_pb2.ModelInferRequest, data, field="inputs")
-            texts = read_texts(message)
-            wanted = _wanted(message)
             parameters = read_parameters(message.parameters) if message.parameters else Parameters()
-            deadline = self._deadline(parameters, context)
-            traceparent = traceparent_in(context)
-            if len(texts) == 1:
-                answers: Sequence[Answer] = [await self._answer(message, texts[0], parameters, deadline, traceparent)]
-            else:
-                answers = await self._answer_all(message, texts, parameters, deadline, traceparent)
+            texts = read_texts(message)
+            client = peer_of(context) if len(texts) == 1 else Bundle(f"{context.peer()} {next(self._bundles)}")
+            refusal = self._router.door.refusal(priority=parameters.priority, client=client, texts=len(texts))
+            if refusal is not None:
+                return refuse(context, refusal)
+            wanted = _wanted(message)
+        except SluiceError as error:
+            self._router.door.unreadable(error.reason)
+            await abort(context, error)
+        try:
+            requests = self._to_requests(message, parameters, texts, client, context)
+            answers = [await self._answer(requests[0])] if len(requests) == 1 else await self._answer_all(requests)
             return _to_response(message, answers, wanted).SerializeToString()
         except SluiceError as error:
             await abort(context, error)
 
-    def _deadline(self, parameters: Parameters, context: Context) -> float:
-        remaining_s = context.time_remaining()
-        limits_s = [limit for limit in (remaining_s, parameters.timeout_s) if limit is not None]
-        return time.monotonic() + (min(limits_s) if limits_s else self._router.config.default_timeout_s)
-
-    async def _answer_all(
+    def _to_requests(
         self,
         message: oip_pb2.ModelInferRequest,
-        texts: Sequence[str],
         parameters: Parameters,
-        deadline: float,
-        traceparent: str,
-    ) -> Sequence[Answer]:
+        texts: Sequence[str],
+        client: str,
+        context: Context,
+    ) -> Sequence[Request]:
+        limits_s = [limit for limit in (context.time_remaining(), parameters.timeout_s) if limit is not None]
+        deadline = time.monotonic() + (min(limits_s) if limits_s else self._router.config.default_timeout_s)
+        traceparent = traceparent_in(context)
+        return [
+            Request(
+                model=message.model_name,
+                text=text,
+                deadline=deadline,
+                priority=parameters.priority,
+                query_class=parameters.query_class,
+                minimum_tier=parameters.minimum_tier,
+                truncate=parameters.truncate,
+                request_id=message.id,
+                traceparent=traceparent,
+                client=client,
+            )
+            for text in texts
+        ]
+
+    async def _answer_all(self, requests: Sequence[Request]) -> Sequence[Answer]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._answer(message, text, parameters, deadline, traceparent)) for text in texts
-                ]
+                tasks = [group.create_task(self._answer(request)) for request in requests]
         except* SluiceError as errors:
             raise _first(errors) from None
         return [task.result() for task in tasks]
 
-    async def _answer(
-        self,
-        message: oip_pb2.ModelInferRequest,
-        text: str,
-        parameters: Parameters,
-        deadline: float,
-        traceparent: str,
-    ) -> Answer:
-        traceparent, span = self._spans.begin("ModelInfer", traceparent)
-        request = Request(
-            model=message.model_name,
-            text=text,
-            deadline=deadline,
-            priority=parameters.priority,
-            query_class=parameters.query_class,
-            minimum_tier=parameters.minimum_tier,
-            truncate=parameters.truncate,
-            request_id=message.id,
-            traceparent=traceparent,
-        )
+    async def _answer(self, request: Request) -> Answer:
+        request.traceparent, span = self._spans.begin("ModelInfer", request.traceparent)
         with self._spans.recording(span, request) as record:
             answer = await self._router.infer(request)
             record(answer)

@@ -1,68 +1,191 @@
-"""Placement: from a request to its assignment, over the newest view of who serves what."""
+"""Placement: from a request to its assignment, over the newest view of who serves what and when they will be free."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from random import random
 
-from services.router.assignment import Assignment, assign
+from services.router.affinity import Affinity
+from services.router.assignment import LAST_HOPE, Ask, Assignment, Cause, Refused, assign
+from services.router.complexity import Complexity
+from services.router.estimate import options
 from services.router.fleet_view import FleetView
-from services.router.query_class import infer_query_class
+from services.router.flow import Flow
+from services.router.model_name import resolve, why_not_generate
+from services.router.outlook import Outlook, Survey, Worker
+from services.router.pools import Pool
+from services.router.precedents import Key, Precedents
+from services.router.preference import prefer
+from services.router.prices import Prices
+from services.router.quality import bucket_of
+from services.router.query_class import ASSUMED, infer_query_class
 from services.router.request import Request
-from sluice.errors import InvalidRequest, NoEndpoint, UnknownModel
-from sluice.tier import QueryClass, Task
+from services.router.variant_queue import VariantQueue
+from sluice.directive import DirectiveState
+from sluice.errors import Expired, InvalidRequest, NoEndpoint, Saturated
+from sluice.tier import QueryClass
 from sluice.variant import Variant
+
+REFRESH_S = 0.02
+# What admission counts for a request while nothing is known of its cost.
+UNKNOWN_COST_S = 1e-3
+FIRST_ITEM_TOKENS = 32.0
+_LEARNING = 0.01
+NEVER = 2.0
+RETRY_AFTER_S = (0.05, 2.0)
 
 
 class Placement:
-    """Fills in what a request leaves open (model, class) and assigns it. `backlog` measures a variant's queue."""
+    """Fills in what a request leaves open (model, class, complexity) and assigns it."""
 
-    def __init__(self, *, default_model: str, backlog: Callable[[str], float]) -> None:
+    def __init__(
+        self,
+        *,
+        default_model: str,
+        priced: bool,
+        max_batch_size: int,
+        complexity: Complexity,
+        directives: DirectiveState,
+        workers: Callable[[], Iterable[Worker]],
+        queues: Mapping[str, VariantQueue],
+        clock: Callable[[], float],
+        dice: Callable[[], float] = random,
+    ) -> None:
         self.view = FleetView()
+        self.prices = Prices()
+        self._outlook = Outlook()
+        self._survey = Survey(max_batch_size=max_batch_size)
+        self._flow = Flow()
+        self._affinity = Affinity()
+        self._precedents = Precedents()
         self._default_model = default_model
-        self._backlog = backlog
+        self._priced = priced
+        self._complexity = complexity
+        self._directives = directives
+        self._workers = workers
+        self._queues = queues
+        self._clock = clock
+        self._dice = dice
+        self._item_tokens = FIRST_ITEM_TOKENS
 
     def update(self, held: Iterable[Iterable[Variant]]) -> None:
         """Connected workers hold `held` now."""
         self.view = self.view.with_workers(held)
+        self.refresh()
 
-    def place(self, request: Request) -> Assignment:
-        """The variant that shall answer. Raises NoEndpoint, UnknownModel, or InvalidRequest when no model is named."""
-        view = self.view
-        request.model = self._resolve(request.model)
+    def refresh(self) -> None:
+        """Something has changed that the next estimate must not miss."""
+        self._outlook = Outlook(best=self._outlook.best)
+        self._precedents.forget()
+
+    @property
+    def outlook(self) -> Outlook:
+        """What the crews offer, as of a moment ago."""
+        now = self._clock()
+        if now - self._outlook.at >= REFRESH_S:
+            self._flow.roll(now)
+            self._outlook = self._survey.look(self._workers(), self._flow, item_tokens=self._item_tokens, now=now)
+            self._precedents.forget()
+        return self._outlook
+
+    def identify(self, request: Request) -> None:
+        """Fill in the model's name. Raises as `resolve`."""
+        request.model = resolve(request.model, self.view, default=self._default_model)
+
+    def why_not_generate(self, model: str) -> InvalidRequest:
+        """What is wrong with asking `model` for text. Raises as the function of this name."""
+        return why_not_generate(model, self.view, default=self._default_model)
+
+    def least_cost_s(self, request: Request, tokens: int) -> float:
+        """Device time that the cheapest acceptable variant takes for an identified request."""
+        token_s = self.outlook.least_token_s.get((request.model, request.minimum_tier))
+        return token_s * tokens if token_s is not None else UNKNOWN_COST_S
+
+    def place(self, request: Request, *, tokens: int, hot: bool, hope: float | None = None) -> Assignment:
+        """The variant that shall answer an identified request of `tokens` (estimated).
+
+        Raises NoEndpoint when nobody serves an acceptable tier, Expired when nobody could be in time, and Saturated
+        when somebody could but for the work that waits. Where no variant is certain to be in time, the likeliest is
+        taken if its chance is at least `hope`, in [0, 1]; by default, for hot requests only.
+        """
         if request.query_class is QueryClass.UNSPECIFIED:
-            request.query_class = infer_query_class(request.text)
-        assignment = assign(
+            request.complexity = self._complexity(request.text)
+            request.query_class = infer_query_class(request.complexity)
+        if not self._priced:
+            return self._by_preference(request)
+        return self._by_price(request, tokens=tokens, hot=hot, hope=hope)
+
+    def _by_price(self, request: Request, *, tokens: int, hot: bool, hope: float | None) -> Assignment:
+        now = self._clock()
+        outlook = self.outlook
+        ask = self._ask(request, tokens=tokens, hot=hot, hope=hope, now=now)
+        key = ask.key(request.model)
+        found = None if request.conversation_id else self._precedents.find(key)
+        if found is None:
+            found = self._decide(request, ask, outlook, key, now)
+        self._item_tokens += _LEARNING * (tokens - self._item_tokens)
+        self._flow.place(found.variant_id, tokens)
+        self.prices.commit(found.pool, found.token_s * tokens)
+        return found
+
+    def _decide(self, request: Request, ask: Ask, outlook: Outlook, key: Key, now: float) -> Assignment:
+        model, conversation = request.model, request.conversation_id
+        found = options(
+            outlook.crews.get(model, ()),
+            self._queues.get,
+            model=model,
+            hot=ask.hot,
+            deadline=request.deadline,
+            tokens=ask.tokens,
+            now=now,
+        )
+        if conversation:
+            ask.kept = self._affinity.variant_of(conversation, now)
+        prices = self.prices.usual if ask.query_class is QueryClass.UNSPECIFIED else self.prices.full
+        assigned = assign(ask, found, prices=prices, best=outlook.best.get(model, {}))
+        if isinstance(assigned, Refused):
+            raise _error(assigned, model)
+        if conversation:
+            self._affinity.note(conversation, assigned.variant_id, now)
+        else:
+            self._precedents.note(key, assigned, ask, found)
+        return assigned
+
+    def _ask(self, request: Request, *, tokens: int, hot: bool, hope: float | None, now: float) -> Ask:
+        guessed, directives = request.complexity, self._directives
+        is_reduced = bool(directives.levels)
+        return Ask(
+            query_class=request.query_class if guessed is None else QueryClass.UNSPECIFIED,
+            minimum_tier=request.minimum_tier,
+            priority=request.priority,
+            hot=hot,
+            slack_s=request.deadline - now,
+            bucket=bucket_of(ASSUMED[request.query_class] if guessed is None else guessed),
+            tokens=tokens,
+            hope=(LAST_HOPE if hot else NEVER) if hope is None else hope,
+            diverted=is_reduced and not hot and self._dice() < directives.offload_share,
+            lightened=is_reduced and self._dice() < directives.lighten_share,
+        )
+
+    def _by_preference(self, request: Request) -> Assignment:
+        view = self.view
+        preferred = prefer(
             request.query_class,
             request.minimum_tier,
             serving=view.serving.get(request.model, {}),
             offered=view.offered[request.model],
-            backlog=self._backlog,
+            backlog=lambda name: len(self._queues.get(name, ())),
         )
-        if assignment is None:
-            raise NoEndpoint(f"nobody serves model '{request.model}' in an acceptable tier just now")
-        return assignment
+        if preferred is None:
+            raise _error(Refused(cause=Cause.NOBODY), request.model)
+        variant_id, degraded_from = preferred
+        return Assignment(variant_id=variant_id, degraded_from=degraded_from, pool=Pool.CPU, token_s=0.0)
 
-    def why_not_generate(self, model: str) -> InvalidRequest:
-        """What is wrong with asking `model` for text. Raises as `place` when nobody serves it at all."""
-        name = self._resolve(model)
-        tasks = {Task(variant.task) for variant in self.view.models().get(name, ())}
-        if not tasks:
-            raise NoEndpoint(f"nobody serves model '{name}' just now")
-        done = ", ".join(sorted(task.name.lower().replace("_", "-") for task in tasks))
-        return InvalidRequest(f"model '{name}' does {done} and does not generate text", field="model")
 
-    def _resolve(self, model: str) -> str:
-        if not self.view.offered:
-            raise NoEndpoint("no worker is connected yet")
-        name = model or self._only_model()
-        if name not in self.view.offered:
-            raise UnknownModel(f"no worker has offered a model named '{name}'", field="model")
-        return name
-
-    def _only_model(self) -> str:
-        if self._default_model:
-            return self._default_model
-        names = sorted(self.view.offered)
-        if len(names) > 1:
-            raise InvalidRequest(f"several models are served, so name one of: {', '.join(names)}", field="model")
-        return names[0]
+def _error(refused: Refused, model: str) -> NoEndpoint | Expired | Saturated:
+    if refused.cause is Cause.NOBODY:
+        return NoEndpoint(f"nobody serves model '{model}' in an acceptable tier just now")
+    if refused.cause is Cause.TOO_LATE:
+        return Expired(f"no variant of '{model}' answers as soon as that")
+    wait_s = min(RETRY_AFTER_S[1], max(RETRY_AFTER_S[0], refused.excess_s))
+    return Saturated(f"the work that waits for '{model}' leaves no time for this request", retry_after_s=wait_s)

@@ -18,6 +18,7 @@ from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.variant import Variant
 
 DEFAULT_PRIORITY = 0.5
+BYTES_PER_TOKEN = 4
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,10 @@ class Request:
     conversation_id: str = ""
     request_id: str = ""
     traceparent: str = ""
+    # Whose fair share of the router it takes: its conversation's, or else its caller's. Empty: nobody's in particular.
+    client: str = ""
+    # How complex the text is, in [0, 1], once that was needed; the class is then the router's guess and not a wish.
+    complexity: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +77,7 @@ class Ticket:
 
     __slots__ = (
         "attempts",
+        "cost_s",
         "degraded_from",
         "dispatched_at",
         "enqueued_at",
@@ -82,6 +88,8 @@ class Ticket:
         "request",
         "size",
         "state",
+        "suspect",
+        "tokens",
         "variant_id",
     )
 
@@ -94,8 +102,14 @@ class Ticket:
         self.enqueued_at = now
         self.dispatched_at = now
         self.attempts = 0
+        # It was on a worker that died of it, or beside it; it travels alone from then on.
+        self.suspect = False
         # Bytes of text, counted once for admission and release.
         self.size = len(request.text.encode())
+        # What a tokenizer makes of them, near enough: a model's pace corrects what is wrong with it.
+        self.tokens = 2 + self.size // BYTES_PER_TOKEN
+        # Seconds of a device that admission counted for it.
+        self.cost_s = 0.0
         self.variant_id = ""
         self.degraded_from = Tier.UNSPECIFIED
         self.levels: tuple[Level, ...] = ()

@@ -7,35 +7,35 @@ every event (an answer, a deadline, a departure, a worker's death) finds the tic
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from services.router.admission import Admission
-from services.router.assignment import Assignment
 from services.router.batch import OpenBatch
+from services.router.beat import Beat
+from services.router.complexity_model import load_complexity
 from services.router.config import RouterConfig
-from services.router.deadline_watch import DeadlineWatch
 from services.router.dispatcher import Dispatcher
+from services.router.door import Door
+from services.router.endings import Endings
 from services.router.fleet_view import FleetView
+from services.router.intake import Intake
 from services.router.ledger import Ledger
 from services.router.placement import Placement
 from services.router.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
+from services.router.rescue import Rescue
+from services.router.retry_budget import RetryBudget
+from services.router.second_try import SecondTries
 from services.router.settlement import Settlement
-from services.router.validation import validate
-from services.router.waiting_room import WaitingRoom
 from services.router.worker_link import WorkerLink
 from services.router.worker_pool import WorkerPool
 from sluice.directive import DirectiveState
-from sluice.errors import Cancelled, Expired, NoEndpoint, ShuttingDown, SluiceError, WorkerFailed
-from sluice.telemetry import Tracing, trace_id_of
+from sluice.errors import Cancelled, ShuttingDown, SluiceError
+from sluice.telemetry import Tracing
+from sluice.tier import Level
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.variant import Variant
-
-MAX_ATTEMPTS = 2
-
-logger = logging.getLogger(__name__)
 
 
 class Router:
@@ -53,28 +53,82 @@ class Router:
         self.ledger = Ledger(clock=clock)
         self.pool = WorkerPool(self, clock=clock)
         self.changed = asyncio.Event()
+        priced = config.assignment == "priced"
         self.dispatcher = Dispatcher(
             max_batch_size=config.max_batch_size,
             batch_timeout_s=config.batch_timeout_ms / 1000,
             gather_s=config.batch_gather_ms / 1000,
             open_requests=lambda: self.open_requests,
             links=self.pool.links,
+            ages=lambda: priced and Level.ADMIT not in directives.levels,
+            sizes=priced,
+            on_sent=lambda batch: self._budget.sent(0 if batch.alone else len(batch.tickets)),
             tracing=tracing,
             clock=clock,
         )
-        self._placement = Placement(
-            default_model=config.default_model, backlog=lambda name: len(self.dispatcher.queue(name))
+        self.placement = Placement(
+            default_model=config.default_model,
+            priced=priced,
+            max_batch_size=config.max_batch_size,
+            complexity=load_complexity(config.complexity_model),
+            directives=directives,
+            workers=self.pool.links,
+            queues=self.dispatcher.queues,
+            clock=clock,
         )
-        self._clock = clock
-        self._directives = directives
-        self._admission = Admission(max_requests=config.max_open_requests, max_bytes=config.max_open_bytes)
-        self._deadlines = DeadlineWatch(self._expire, clock=clock)
-        self._settlement = Settlement(finish=self._finish, retry=self._retry, ledger=self.ledger, clock=clock)
-        self._waiting_room = WaitingRoom(self._give_up, grace_s=config.endpoint_grace_s)
-        self._numbers = itertools.count(1)
+        self.admission = Admission(
+            max_requests=config.max_open_requests,
+            max_bytes=config.max_open_bytes,
+            adaptive=config.admission == "adaptive",
+            queue_target_s=config.queue_target_ms / 1000 or None,
+            levels=lambda: directives.levels,
+        )
+        self.door = Door(
+            admission=self.admission,
+            ledger=self.ledger,
+            hot_from=config.priority_threshold,
+            draining=lambda: self._draining,
+            clock=clock,
+        )
+        self._endings = Endings(
+            admission=self.admission,
+            dispatcher=self.dispatcher,
+            ledger=self.ledger,
+            endpoint_grace_s=config.endpoint_grace_s,
+            clock=clock,
+        )
+        self._intake = Intake(
+            placement=self.placement,
+            admission=self.admission,
+            dispatcher=self.dispatcher,
+            endings=self._endings,
+            ledger=self.ledger,
+            directives=directives,
+            max_text_bytes=config.max_text_bytes,
+            clock=clock,
+        )
+        self._budget = RetryBudget(burst=2 * config.max_batch_size if priced else math.inf)
+        second_tries = SecondTries(budget=self._budget, finish=self._endings.finish, reassign=self._intake.reassign)
+        self._settlement = Settlement(
+            finish=self._endings.finish, retry=second_tries.after_failure, ledger=self.ledger, clock=clock
+        )
+        rescue = Rescue(
+            links=self.pool.links,
+            placement=self.placement,
+            dispatcher=self.dispatcher,
+            second_tries=second_tries,
+            number=self._intake.number,
+            move=self._intake.enqueue,
+        )
+        self._beat = Beat(
+            rescue=rescue if priced else None,
+            placement=self.placement,
+            dispatcher=self.dispatcher,
+            admission=self.admission,
+            directives=directives,
+            clock=clock,
+        )
         self._draining = False
-        self._all_done = asyncio.Event()
-        self._all_done.set()
 
     # What the faces ask.
 
@@ -85,7 +139,9 @@ class Router:
         """
         hot = request.priority >= self.config.priority_threshold
         try:
-            return self._admit(request, on_done, hot=hot)
+            if self._draining:
+                raise ShuttingDown("this router is shutting down")
+            return self._intake.take(request, on_done, hot=hot)
         except SluiceError as error:
             self.ledger.count(request.model, "", error.reason, "hot" if hot else "cold")
             raise
@@ -110,16 +166,16 @@ class Router:
         if ticket.state is TicketState.DISPATCHED:
             for link in self.pool.links():
                 if any(ticket.id in batch.tickets for batch in link.open.values()):
-                    link.cancel(ticket)
+                    link.cancel([ticket.id])
         ticket.on_done = lambda _: None
-        self._finish(ticket, Cancelled("the caller cancelled"))
+        self._endings.finish(ticket, Cancelled("the caller cancelled"))
 
     def why_not_generate(self, model: str) -> SluiceError:
         """Why `model` (empty: the default) writes no text; no worker of this release holds one that does.
 
         Raises NoEndpoint or UnknownModel when nobody serves it at all.
         """
-        return self._placement.why_not_generate(model)
+        return self.placement.why_not_generate(model)
 
     def models(self) -> Mapping[str, tuple[Variant, ...]]:
         """The variants that are served now, by model."""
@@ -128,7 +184,7 @@ class Router:
     @property
     def view(self) -> FleetView:
         """Who serves what now."""
-        return self._placement.view
+        return self.placement.view
 
     @property
     def ready(self) -> bool:
@@ -143,79 +199,17 @@ class Router:
     @property
     def open_requests(self) -> int:
         """Requests admitted and not ended."""
-        return self._admission.requests
+        return self.admission.requests
 
     async def drain(self) -> None:
         """Refuse what is new and wait until everything open has ended."""
         self._draining = True
         self.changed.set()
-        await self._all_done.wait()
+        await self._endings.all_done.wait()
 
-    # From the request to its queue.
-
-    def _admit(self, request: Request, on_done: OnDone, *, hot: bool) -> Ticket:
-        if self._draining:
-            raise ShuttingDown("this router is shutting down")
-        now = self._clock()
-        validate(request, max_text_bytes=self.config.max_text_bytes, now=now)
-        assignment = self._placement.place(request)
-        ticket = Ticket(next(self._numbers), request, on_done, hot=hot, now=now)
-        self._admission.admit(ticket.size, hot=hot)
-        self._all_done.clear()
-        self._deadlines.add(ticket)
-        self._enqueue(ticket, assignment)
-        return ticket
-
-    def _enqueue(self, ticket: Ticket, assignment: Assignment) -> None:
-        ticket.degraded_from = assignment.degraded_from
-        ticket.levels = self._directives.levels
-        self.dispatcher.enqueue(ticket, assignment.variant_id)
-
-    def _reassign(self, ticket: Ticket) -> None:
-        try:
-            assignment = self._placement.place(ticket.request)
-        except NoEndpoint:
-            self._waiting_room.enter(ticket)
-        except SluiceError as error:
-            self._finish(ticket, error)
-        else:
-            self._enqueue(ticket, assignment)
-
-    # From any event to the outcome.
-
-    def _finish(self, ticket: Ticket, outcome: Outcome, tier: str = "") -> None:
-        if ticket.state is TicketState.DONE:
-            return
-        if ticket.state is TicketState.WAITING and ticket.variant_id:
-            self.dispatcher.leave(ticket)
-        ticket.state = TicketState.DONE
-        self._waiting_room.leave(ticket)
-        self._deadlines.discard(ticket)
-        self._admission.release(ticket.size)
-        if not self._admission.requests:
-            self._all_done.set()
-        if isinstance(outcome, WorkerFailed):
-            trace_id = trace_id_of(ticket.request.traceparent)
-            logger.error("request failed", extra={"trace_id": trace_id, "why": outcome.message})
-        name = outcome.reason.value if isinstance(outcome, SluiceError) else "ok"
-        self.ledger.count(ticket.request.model, tier, name, ticket.pool)
-        ticket.tell(outcome)
-
-    def _expire(self, tickets: Iterable[Ticket]) -> None:
-        for ticket in tickets:
-            self._finish(ticket, Expired("the deadline passed before an answer came"))
-
-    def _give_up(self, ticket: Ticket) -> None:
-        self._finish(ticket, NoEndpoint(f"the workers that served '{ticket.request.model}' have gone"))
-
-    def _retry(self, ticket: Ticket, why: str) -> None:
-        if ticket.state is TicketState.DONE:
-            return
-        ticket.state = TicketState.WAITING
-        if ticket.attempts >= MAX_ATTEMPTS:
-            self._finish(ticket, WorkerFailed(f"two workers failed on this request, the last one so: {why}"))
-        else:
-            self._reassign(ticket)
+    async def run(self) -> None:
+        """Keep watch over workers, prices and the limit on admission, until cancelled."""
+        await self._beat.run()
 
     # What the links tell.
 
@@ -223,9 +217,9 @@ class Router:
         """A worker came, went or holds other variants: see who is served now, and re-place what has lost its place."""
         del link
         held = [one.variants.values() for one in self.pool.links() if one.up and not one.draining]
-        self._placement.update(held)
-        for ticket in (*self.dispatcher.stranded(self.view.variants), *self._waiting_room.call_all()):
-            self._reassign(ticket)
+        self.placement.update(held)
+        for ticket in (*self.dispatcher.stranded(self.view.variants), *self._endings.waiting_room.call_all()):
+            self._intake.reassign(ticket)
         self.changed.set()
 
     def link_has_credit(self, link: WorkerLink) -> None:

@@ -11,11 +11,14 @@ from typing import Any
 
 import grpc
 
+from services.router.fair_share import Peer
 from services.router.infer_stream import StreamSession
 from services.router.parsing import parse
+from services.router.refusal import Refusal
+from services.router.request import Request
 from services.router.request_span import RequestSpans
 from services.router.router import Router
-from services.router.translation import fill_response, to_request
+from services.router.translation import fill_response, priority_of, to_request
 from sluice.errors import SluiceError
 from sluice.status import abort
 from sluice.telemetry import TRACEPARENT_KEY
@@ -46,10 +49,15 @@ class InferenceServicer:
         """Answer one text."""
         try:
             message = parse(inference_pb2.InferRequest, data)
-            remaining_s = context.time_remaining()
-            if remaining_s is None:
-                remaining_s = self._router.config.default_timeout_s
-            request = to_request(message, deadline=time.monotonic() + remaining_s, traceparent=traceparent_in(context))
+            client = message.conversation_id or peer_of(context)
+            refusal = self._router.door.refusal(priority=priority_of(message), client=client)
+            if refusal is not None:
+                return refuse(context, refusal)
+            request = self._to_request(message, client, context)
+        except SluiceError as error:
+            self._router.door.unreadable(error.reason)
+            await abort(context, error)
+        try:
             request.traceparent, span = self._spans.begin("Infer", request.traceparent)
             if span is None:
                 answer = await self._router.infer(request)
@@ -63,9 +71,16 @@ class InferenceServicer:
         fill_response(response, answer, request.request_id)
         return response.SerializeToString()
 
+    def _to_request(self, message: inference_pb2.InferRequest, client: str, context: Context) -> Request:
+        remaining_s = context.time_remaining()
+        if remaining_s is None:
+            remaining_s = self._router.config.default_timeout_s
+        deadline = time.monotonic() + remaining_s
+        return to_request(message, deadline=deadline, traceparent=traceparent_in(context), client=client)
+
     async def infer_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Answer many texts over one call."""
-        session = StreamSession(self._router, self._spans)
+        session = StreamSession(self._router, self._spans, peer=peer_of(context))
         self._streams.add(session)
         try:
             await session.run(requests, context.write)
@@ -87,6 +102,19 @@ class InferenceServicer:
         """Let open streams finish what they have and end; used while draining."""
         for session in self._streams:
             session.close()
+
+
+def refuse(context: Context, refusal: Refusal) -> bytes:
+    """End the call with `refusal`: what to return. Nothing is built for it, and nothing raised."""
+    context.set_code(refusal.code)
+    context.set_details(refusal.message)
+    context.set_trailing_metadata(refusal.trailers)
+    return b""
+
+
+def peer_of(context: Context) -> Peer:
+    """The caller, as far as its connection tells."""
+    return Peer(context.peer())
 
 
 def traceparent_in(context: Context) -> str:

@@ -16,11 +16,14 @@ from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.variant import Variant
 
 Finish = Callable[[Ticket, Outcome, str], None]
-Retry = Callable[[Ticket, str], None]
+Retry = Callable[[Ticket, str, bool], None]
 
 
 class Settlement:
-    """Gives every open ticket of a batch to `finish` (with its outcome and tier) or to `retry` (with the cause)."""
+    """Gives every open ticket of a batch to `finish`, with its outcome and tier, or to `retry`.
+
+    `retry` is told the cause, and whether the ticket may itself be the cause.
+    """
 
     def __init__(self, *, finish: Finish, retry: Retry, ledger: Ledger, clock: Callable[[], float]) -> None:
         self._finish = finish
@@ -37,7 +40,8 @@ class Settlement:
         _end_span(batch)
         for item in result.results:
             ticket = batch.tickets[item.id]
-            if ticket.state is TicketState.DONE:
+            if ticket.state is TicketState.DONE or ticket.id != item.id:
+                # It has ended, or was taken to another worker under another number, because this one hung.
                 continue
             if item.WhichOneof("outcome") in {"classification", "embedding"}:
                 answer = answer_to(ticket, item, variant=variant, worker=worker, batch_s=batch_s, compute_s=compute_s)
@@ -47,19 +51,20 @@ class Settlement:
                 self._failed(ticket, item, tier)
 
     def void(self, batches: Iterable[OpenBatch], *, worker: str, why: str) -> None:
-        """The worker took the batches and will not answer them."""
-        for batch in batches:
+        """The worker took the batches, in this order, and will not answer them. Only the first can have killed it."""
+        for place, batch in enumerate(batches):
             _end_span(batch)
-            for ticket in batch.tickets.values():
-                self._retry(ticket, f"{worker}: {why}")
+            for number, ticket in batch.tickets.items():
+                if ticket.id == number:
+                    self._retry(ticket, f"{worker}: {why}", place == 0)
 
     def _failed(self, ticket: Ticket, item: worker_pb2.ItemResult, tier: str) -> None:
         if not item.HasField("status"):
-            self._retry(ticket, "the worker sent no outcome")
+            self._retry(ticket, "the worker sent no outcome", True)
             return
         error = from_item_status(item.status)
         if isinstance(error, WorkerFailed | NoEndpoint | ShuttingDown):
-            self._retry(ticket, error.message)
+            self._retry(ticket, error.message, True)
         else:
             self._finish(ticket, error, tier)
 

@@ -11,7 +11,12 @@ _TIERS = {tier.value: tier for tier in Tier}
 _CLASSES = {query_class.value: query_class for query_class in QueryClass}
 
 
-def to_request(message: inference_pb2.InferRequest, *, deadline: float, traceparent: str) -> Request:
+def priority_of(message: inference_pb2.InferRequest) -> float:
+    """The priority that `message` asks for, be it one or not."""
+    return message.priority if message.HasField("priority") else DEFAULT_PRIORITY
+
+
+def to_request(message: inference_pb2.InferRequest, *, deadline: float, traceparent: str, client: str) -> Request:
     """The request that `message` makes. Raises InvalidRequest for numbers outside the contract's enums."""
     try:
         query_class = _CLASSES[message.query_class]
@@ -25,7 +30,7 @@ def to_request(message: inference_pb2.InferRequest, *, deadline: float, tracepar
         model=message.model,
         text=message.text,
         deadline=deadline,
-        priority=message.priority if message.HasField("priority") else DEFAULT_PRIORITY,
+        priority=priority_of(message),
         query_class=query_class,
         minimum_tier=minimum_tier,
         truncate=message.truncate,
@@ -33,6 +38,7 @@ def to_request(message: inference_pb2.InferRequest, *, deadline: float, tracepar
         conversation_id=message.conversation_id,
         request_id=message.request_id,
         traceparent=traceparent,
+        client=client,
     )
 
 

@@ -8,39 +8,61 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heapify, heappop, heappush
+from itertools import chain, islice
 
+from services.router.backlog import Backlog
 from services.router.request import Ticket, TicketState
 
 _SLACK = 64
+# While cold work ages, one place in so many is its own.
+COLD_PLACE = 16
 Entry = tuple[float, int, Ticket]
 
 
 class VariantQueue:
-    """Tickets that wait for one variant. `suspects` have been on a worker that died and travel alone."""
+    """Tickets that wait for one variant. `suspects` have been on a worker that died and travel alone.
 
-    __slots__ = ("_arrivals", "_cold", "_hot", "cold_count", "hot_count", "suspects", "variant_id")
+    `passed_over` counts the batches in a row that a worker took from another queue, for hot work's sake; `cost_s` is
+    what admission counted for all that waits, in seconds of a device.
+    """
+
+    __slots__ = (
+        "_arrivals",
+        "_cold",
+        "_hot",
+        "_hot_in_a_row",
+        "cold",
+        "cost_s",
+        "hot",
+        "passed_over",
+        "suspects",
+        "variant_id",
+    )
 
     def __init__(self, variant_id: str) -> None:
         self.variant_id = variant_id
-        self.hot_count = 0
-        self.cold_count = 0
+        self.hot = Backlog()
+        self.cold = Backlog()
         self.suspects: deque[Ticket] = deque()
+        self.passed_over = 0
+        self.cost_s = 0.0
         self._hot: list[Entry] = []
         self._cold: list[Entry] = []
         self._arrivals: deque[Ticket] = deque()
+        self._hot_in_a_row = 0
 
     def __len__(self) -> int:
-        return self.hot_count + self.cold_count
+        return self.hot.items + self.cold.items
+
+    @property
+    def tokens_each(self) -> float:
+        """The mean length of what waits, in tokens."""
+        return (self.hot.tokens + self.cold.tokens) / max(1, len(self))
 
     def push(self, ticket: Ticket) -> None:
         """Add a waiting ticket; it belongs to this queue until popped or discarded."""
-        ticket.variant_id = self.variant_id
-        ticket.state = TicketState.WAITING
-        if ticket.hot:
-            self.hot_count += 1
-        else:
-            self.cold_count += 1
-        if ticket.attempts:
+        self._enter(ticket)
+        if ticket.suspect:
             self.suspects.append(ticket)
             return
         heappush(self._hot if ticket.hot else self._cold, (ticket.request.deadline, ticket.id, ticket))
@@ -48,29 +70,34 @@ class VariantQueue:
             self._arrivals.append(ticket)
             self._trim()
 
+    def put_back(self, ticket: Ticket) -> None:
+        """The ticket that was popped last does not fit; it waits on, as old as it was."""
+        self._enter(ticket)
+        heappush(self._hot if ticket.hot else self._cold, (ticket.request.deadline, ticket.id, ticket))
+
     def discard(self, ticket: Ticket) -> None:
         """Forget a ticket that waits here. The caller has set, or sets at once, what becomes of it."""
-        ticket.variant_id = ""
-        if ticket.hot:
-            self.hot_count -= 1
-        else:
-            self.cold_count -= 1
-        if ticket.attempts:
+        self._leave(ticket)
+        if ticket.suspect:
             self.suspects.remove(ticket)
         else:
             self._trim()
 
-    def pop(self) -> Ticket | None:
-        """The next ticket that is not a suspect, or None."""
+    def pop(self, *, ages: bool = False) -> Ticket | None:
+        """The next ticket that is not a suspect, or None.
+
+        When cold work `ages`, each sixteenth is the cold ticket that has waited longest, however much is hot.
+        """
+        if ages and self._hot_in_a_row >= COLD_PLACE - 1 and (oldest := self._oldest_cold()) is not None:
+            self._hot_in_a_row = 0
+            self._leave(oldest)
+            return oldest
         for heap in (self._hot, self._cold):
             while heap:
                 ticket = heappop(heap)[2]
                 if self._waits_here(ticket):
-                    if ticket.hot:
-                        self.hot_count -= 1
-                    else:
-                        self.cold_count -= 1
-                    ticket.variant_id = ""
+                    self._leave(ticket)
+                    self._hot_in_a_row = self._hot_in_a_row + 1 if ticket.hot and self.cold.items else 0
                     return ticket
         self._arrivals.clear()
         return None
@@ -96,24 +123,46 @@ class VariantQueue:
 
     def oldest_cold_at(self) -> float:
         """When the cold ticket that has waited longest came, in seconds; infinity when none waits."""
-        arrivals = self._arrivals
-        while arrivals and not self._waits_here(arrivals[0]):
-            arrivals.popleft()
-        return arrivals[0].enqueued_at if arrivals else float("inf")
+        oldest = self._oldest_cold()
+        return oldest.enqueued_at if oldest is not None else float("inf")
+
+    def some(self, count: int) -> list[Ticket]:
+        """Up to `count` tickets that wait here and are no suspects, hot ones first; they go on waiting."""
+        entries = chain(self._hot, self._cold)
+        return list(islice(dict.fromkeys(one for _, _, one in entries if self._waits_here(one)), count))
 
     def take_all(self) -> list[Ticket]:
         """Empty the queue; the tickets still wait and want a new place."""
         entries = [*self._hot, *self._cold]
-        tickets = [*self.suspects, *(ticket for _, _, ticket in entries if self._waits_here(ticket))]
+        # A ticket that left and came again has two entries.
+        living = dict.fromkeys(ticket for _, _, ticket in entries if self._waits_here(ticket))
+        tickets = [*self.suspects, *living]
         for ticket in tickets:
-            ticket.variant_id = ""
+            self._leave(ticket)
         self.suspects.clear()
         self._compact()
-        self.hot_count = self.cold_count = 0
         return tickets
+
+    def _enter(self, ticket: Ticket) -> None:
+        ticket.variant_id = self.variant_id
+        ticket.state = TicketState.WAITING
+        self.cost_s += ticket.cost_s
+        (self.hot if ticket.hot else self.cold).add(ticket.request.deadline, ticket.tokens)
+
+    def _leave(self, ticket: Ticket) -> None:
+        ticket.variant_id = ""
+        (self.hot if ticket.hot else self.cold).remove(ticket.request.deadline, ticket.tokens)
+        # Sums of fractions drift; an empty queue has no cost.
+        self.cost_s = self.cost_s - ticket.cost_s if len(self) else 0.0
 
     def _waits_here(self, ticket: Ticket) -> bool:
         return ticket.variant_id == self.variant_id and ticket.state is TicketState.WAITING
+
+    def _oldest_cold(self) -> Ticket | None:
+        arrivals = self._arrivals
+        while arrivals and not self._waits_here(arrivals[0]):
+            arrivals.popleft()
+        return arrivals[0] if arrivals else None
 
     def _trim(self) -> None:
         if len(self._hot) + len(self._cold) + len(self._arrivals) > 3 * len(self) + _SLACK:

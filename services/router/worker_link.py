@@ -17,7 +17,9 @@ import grpc
 
 from services.router.batch import OpenBatch
 from services.router.batch_wire import to_proto
-from services.router.request import Ticket
+from services.router.ejection import Conduct
+from services.router.pools import Pool, pool_of
+from services.router.worker_times import WorkerTimes
 from sluice.channel import peer_channel
 from sluice.status import seconds_of
 from sluice.v1 import worker_service_pb2 as worker_pb2
@@ -44,7 +46,7 @@ class LinkOwner(Protocol):
     def link_answered(
         self, link: WorkerLink, batch: OpenBatch, result: worker_pb2.BatchResult, compute_s: float
     ) -> None:
-        """A batch is done; `result` names each of its tickets once."""
+        """A batch is done; `result` names each of its tickets once, by the ids that they had when it was sent."""
 
     def link_lost(self, link: WorkerLink, batches: Iterable[OpenBatch], why: str) -> None:
         """The batches will not be answered."""
@@ -70,6 +72,11 @@ class WorkerLink:
         self.max_tokens = 0
         self.compute_s = 0.0
         self.open: dict[int, OpenBatch] = {}
+        self.pool = Pool.CPU
+        self.times = WorkerTimes()
+        self.conduct = Conduct()
+        self.heard_at = clock()
+        self._answered_at = float("-inf")
         self._owner = owner
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -78,7 +85,21 @@ class WorkerLink:
     @property
     def may_take(self) -> bool:
         """Whether a batch may be sent now."""
-        return self.credits > 0 and not self.draining and not any(batch.alone for batch in self.open.values())
+        if self.credits <= 0 or self.draining or any(batch.alone for batch in self.open.values()):
+            return False
+        conduct = self.conduct
+        return not conduct.is_out(self._clock()) and not (conduct.probing and self.open)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it is connected and takes work."""
+        return self.up and not self.draining
+
+    @property
+    def begun_at(self) -> float:
+        """When its oldest open batch was begun, at the earliest; infinity when there is none."""
+        oldest = next(iter(self.open.values()), None)
+        return max(oldest.sent_at, self._answered_at) if oldest is not None else float("inf")
 
     def next_number(self) -> int:
         """An id for the next batch on this link."""
@@ -90,10 +111,10 @@ class WorkerLink:
         self.open[batch.id] = batch
         self._outbox.put_nowait(worker_pb2.ExecuteRequest(batch=to_proto(batch, traceparent, self._clock())))
 
-    def cancel(self, ticket: Ticket) -> None:
-        """Tell the worker that nobody waits for `ticket` any more."""
+    def cancel(self, items: Iterable[int]) -> None:
+        """Tell the worker that nobody waits any more for the tickets that had these ids when they were sent."""
         if self.up:
-            self._outbox.put_nowait(worker_pb2.ExecuteRequest(cancel=worker_pb2.CancelItems(ids=[ticket.id])))
+            self._outbox.put_nowait(worker_pb2.ExecuteRequest(cancel=worker_pb2.CancelItems(ids=items)))
 
     async def run(self) -> None:
         """Keep the link up until cancelled."""
@@ -134,6 +155,7 @@ class WorkerLink:
         was_up, self.up = self.up, False
         lost, self.open = list(self.open.values()), {}
         self.credits, self.variants, self.described = 0, {}, {}
+        self.conduct.reconnected()
         first, self.tried = not self.tried, True
         if was_up or first:
             self._owner.link_changed(self)
@@ -142,6 +164,7 @@ class WorkerLink:
         return was_up
 
     def _accept(self, response: worker_pb2.ExecuteResponse) -> None:
+        self.heard_at = self._clock()
         if response.HasField("welcome"):
             self._welcome(response.welcome)
         elif not self.up:
@@ -168,6 +191,8 @@ class WorkerLink:
         self.variants = {variant.id: variant for variant in variants if variant.state is VariantState.READY}
         # A batch may be answered after its variant has left the list.
         self.described |= {variant.id: variant for variant in variants}
+        self.times.describe(variants)
+        self.pool = pool_of(variants, before=self.pool)
         self._owner.link_changed(self)
 
     def _settle(self, result: worker_pb2.BatchResult) -> None:
@@ -177,9 +202,25 @@ class WorkerLink:
         answered = [item.id for item in result.results]
         if len(answered) != len(batch.tickets) or batch.tickets.keys() != set(answered):
             raise _BrokenPromise(f"the worker's answer to batch {batch.id} does not name its items")
+        begun_at, self._answered_at = max(batch.sent_at, self._answered_at), self.heard_at
         del self.open[batch.id]
         self.compute_s = seconds_of(result.compute)
+        self.conduct.answered(self.heard_at)
+        self._learn(batch, result, self.heard_at - begun_at)
         self._owner.link_answered(self, batch, result, self.compute_s)
+
+    def _learn(self, batch: OpenBatch, result: worker_pb2.BatchResult, elapsed_s: float) -> None:
+        # What had expired or was cancelled was not computed.
+        left_out = sum(batch.tickets[item.id].tokens for item in result.results if item.HasField("status"))
+        if left_out < batch.tokens:
+            self.times.learn(
+                batch.variant_id,
+                tokens=batch.tokens - left_out,
+                # A worker that does not say how long it took took no longer than we have waited.
+                compute_s=self.compute_s or elapsed_s,
+                elapsed_s=elapsed_s,
+                now=self.heard_at,
+            )
 
 
 async def _until_none(outbox: Outbox) -> AsyncIterator[worker_pb2.ExecuteRequest]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from services.router.pools import Pool
 from services.router.worker_link import LinkOwner, WorkerLink
 
 
@@ -32,8 +33,8 @@ class WorkerPool:
         self._static = frozenset(addresses)
         self.set_fleet(())
 
-    def set_fleet(self, addresses: Iterable[str]) -> None:
-        """Use these workers beside the static ones."""
+    def set_fleet(self, addresses: Iterable[str], *, accelerators: Iterable[str] = ()) -> None:
+        """Use these workers beside the static ones; those at `accelerators` are accelerator workers."""
         wanted = self._static | frozenset(addresses)
         for address in wanted - self._links.keys():
             link = WorkerLink(address, self._owner, clock=self._clock)
@@ -43,6 +44,8 @@ class WorkerPool:
             if not self._links[address].up:
                 del self._links[address]
                 self._tasks.pop(address).cancel()
+        for address in self._links.keys() & set(accelerators):
+            self._links[address].pool = Pool.ACCELERATOR
 
     async def close(self) -> None:
         """End all links."""

@@ -14,6 +14,22 @@ def seconds(text: str) -> float:
     return value
 
 
+def pause(text: str) -> float:
+    """A duration that may be nothing."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds from 0 on")
+    return value
+
+
+def milliseconds(text: str) -> float:
+    """A duration in milliseconds, more than nothing, as seconds."""
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of milliseconds above 0")
+    return value / 1000
+
+
 def share(text: str) -> float:
     """A number from 0 to 1."""
     value = _number(text)

@@ -10,7 +10,7 @@ import grpc
 
 from sluice.cli import arguments
 from sluice.cli.addresses import configured
-from sluice.fleet_wire import directive_from_proto
+from sluice.directive_wire import directive_from_proto
 from sluice.status import duration
 from sluice.tier import Level
 from sluice.v1 import degradation_pb2

@@ -16,6 +16,9 @@ COMMANDS = {
     "up": "run a whole mesh on this machine until Ctrl-C",
     "infer": "ask a running mesh",
     "top": "show the fleet live in the terminal",
+    "load": "offer a mesh a load, open loop, and see what becomes of it",
+    "plot": "make a picture of what a load came to",
+    "levels": "show how the degradation level has changed, and why",
     "degrade": "put a degradation level in force for a while, or end that",
     "quantize": "make a model smaller: 8 or 4 bits, with or without pruning, and measure what that costs",
     "demo": "start a mesh, send it the example requests, report, and stop it",
@@ -25,6 +28,9 @@ EXAMPLES = """examples:
   sluice infer "where is my parcel?"             ask them
   sluice infer - --json < texts.txt              one text a line, one JSON object a line
   sluice top                                     see workers, tiers, queues and the level
+  sluice load --rate 500 --json run.json         offer them a load, open loop
+  sluice plot run.json -o run.png                see what became of it
+  sluice levels --follow                         see the level change, and why
   sluice degrade --level offload --seconds 30    rehearse a level
   sluice demo                                    all of it, unattended
 """

@@ -25,10 +25,13 @@ class ServiceFailed(Exception):
 
 
 class ServiceProcess:
-    """`python -m services.NAME`. Its log goes to `log`, a file."""
+    """`python -m services.NAME`, or another `module` in its place. Its log goes to `log`, a file."""
 
-    def __init__(self, name: str, *, address: str, environ: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, *, address: str, environ: Mapping[str, str], log: Path, module: str | None = None
+    ) -> None:
         self.name = name
+        self._module = module or f"services.{name}"
         self.address = address
         self.log = log
         self._environ = {**environ, PARENT_VARIABLE: str(os.getpid())}
@@ -49,7 +52,7 @@ class ServiceProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
-                [sys.executable, "-m", f"services.{self.name}"],
+                [sys.executable, "-m", self._module],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

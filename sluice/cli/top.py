@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sluice.cli.addresses import configured
+from sluice.cli.top_trends import Trends
 from sluice.fleet import Fleet, Member, Report
 from sluice.fleet_wire import fleet_from_proto
 from sluice.status import duration
@@ -36,16 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace) -> int:
     """Show the fleet until Ctrl-C. Returns 1 when the governor cannot be reached or goes away."""
     governor = options.governor or configured("governor", os.environ)  # noqa: TID251  a composition root
+    trends = Trends()
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     try:
         if options.once:
             fleets = watch(governor)
-            console.print(picture(await asyncio.wait_for(anext(fleets), FIRST_PICTURE_S)))
+            fleet = await asyncio.wait_for(anext(fleets), FIRST_PICTURE_S)
+            trends.add(fleet)
+            console.print(picture(fleet, trends))
             await fleets.aclose()
             return 0
         with Live(Text("waiting for the governor …"), console=console, auto_refresh=False, screen=True) as live:
             async for fleet in watch(governor):
-                live.update(picture(fleet), refresh=True)
+                trends.add(fleet)
+                live.update(picture(fleet, trends), refresh=True)
         why = "it ended the stream"
     except grpc.aio.AioRpcError as error:
         why = error.details() or error.code().name
@@ -66,8 +71,11 @@ async def watch(governor: str) -> AsyncGenerator[Fleet, None]:
             yield fleet_from_proto(response.fleet)
 
 
-def picture(fleet: Fleet) -> Group:
-    """One frame: the level in force, and a row for each member. `hot` and `cold` are what waits in a router."""
+def picture(fleet: Fleet, trends: Trends) -> Group:
+    """One frame: the level in force, the signals, and a row for each member.
+
+    `hot` and `cold` are what waits in a router.
+    """
     directive = fleet.directive
     levels = ", ".join(f"{level.value} {level.name.lower()}" for level in directive.levels) or "0 full service"
     head = Text.assemble(("level ", "dim"), (levels, "bold red" if directive.levels else "bold green"))
@@ -78,11 +86,11 @@ def picture(fleet: Fleet) -> Group:
         table.add_column(column, justify="left" if place < 3 else "right", no_wrap=place != 1)
     for member in fleet.members:
         table.add_row(*map(Text, _row(member, fleet)))
-    return Group(head, Text(), table)
+    return Group(head, Text(), trends.table(), Text(), table)
 
 
 def _row(member: Member, fleet: Fleet) -> tuple[str, ...]:
-    obeys = "yes" if member.applied == fleet.directive.version else "not yet"
+    obeys = "no" if member.disobeys else "yes" if member.applied == fleet.directive.version else "not yet"
     report = member.report
     if report is None:
         return (member.id, "", "joining", *[""] * 6, obeys)

@@ -42,6 +42,7 @@ def _from_details(data: bytes) -> SluiceError:
     for detail in status.details:
         if detail.Unpack(info):
             item.reason = info.reason
+            item.metadata.update(info.metadata)
         elif detail.Unpack(bad) and bad.field_violations:
             item.field = bad.field_violations[0].field
         elif detail.Unpack(retry):

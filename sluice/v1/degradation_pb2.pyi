@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -54,3 +55,43 @@ class DirectiveAck(_message.Message):
     epoch: int
     revision: int
     def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class Signals(_message.Message):
+    __slots__ = ("utilization", "utilization_max", "cpu_utilization", "memory", "cpu_memory", "full_reload_ratio", "queue_delay", "standing_queue_delay", "median_timeout", "deadline_miss_ratio", "refused_ratio", "offloaded_utilization")
+    UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    UTILIZATION_MAX_FIELD_NUMBER: _ClassVar[int]
+    CPU_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    CPU_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    FULL_RELOAD_RATIO_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_DELAY_FIELD_NUMBER: _ClassVar[int]
+    STANDING_QUEUE_DELAY_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MISS_RATIO_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_RATIO_FIELD_NUMBER: _ClassVar[int]
+    OFFLOADED_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    utilization: float
+    utilization_max: float
+    cpu_utilization: float
+    memory: float
+    cpu_memory: float
+    full_reload_ratio: float
+    queue_delay: _duration_pb2.Duration
+    standing_queue_delay: _duration_pb2.Duration
+    median_timeout: _duration_pb2.Duration
+    deadline_miss_ratio: float
+    refused_ratio: float
+    offloaded_utilization: float
+    def __init__(self, utilization: _Optional[float] = ..., utilization_max: _Optional[float] = ..., cpu_utilization: _Optional[float] = ..., memory: _Optional[float] = ..., cpu_memory: _Optional[float] = ..., full_reload_ratio: _Optional[float] = ..., queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., standing_queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., median_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline_miss_ratio: _Optional[float] = ..., refused_ratio: _Optional[float] = ..., offloaded_utilization: _Optional[float] = ...) -> None: ...
+
+class Transition(_message.Message):
+    __slots__ = ("at", "before", "directive", "signals")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    DIRECTIVE_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    at: _timestamp_pb2.Timestamp
+    before: _containers.RepeatedScalarFieldContainer[DegradationLevel]
+    directive: Directive
+    signals: Signals
+    def __init__(self, at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., before: _Optional[_Iterable[_Union[DegradationLevel, str]]] = ..., directive: _Optional[_Union[Directive, _Mapping]] = ..., signals: _Optional[_Union[Signals, _Mapping]] = ...) -> None: ...

@@ -3,9 +3,10 @@ import datetime
 from google.protobuf import duration_pb2 as _duration_pb2
 from sluice.v1 import degradation_pb2 as _degradation_pb2
 from sluice.v1 import health_pb2 as _health_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -21,16 +22,18 @@ class JoinRequest(_message.Message):
     def __init__(self, registration: _Optional[_Union[Registration, _Mapping]] = ..., report: _Optional[_Union[_health_pb2.HealthReport, _Mapping]] = ..., ack: _Optional[_Union[_degradation_pb2.DirectiveAck, _Mapping]] = ...) -> None: ...
 
 class Registration(_message.Message):
-    __slots__ = ("id", "kind", "address", "obeyed")
+    __slots__ = ("id", "kind", "address", "obeyed", "directed")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     OBEYED_FIELD_NUMBER: _ClassVar[int]
+    DIRECTED_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: _health_pb2.MemberKind
     address: str
     obeyed: _degradation_pb2.Directive
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[_health_pb2.MemberKind, str]] = ..., address: _Optional[str] = ..., obeyed: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ...) -> None: ...
+    directed: bool
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[_health_pb2.MemberKind, str]] = ..., address: _Optional[str] = ..., obeyed: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., directed: bool = ...) -> None: ...
 
 class JoinResponse(_message.Message):
     __slots__ = ("directive", "fleet", "report_interval")
@@ -43,16 +46,20 @@ class JoinResponse(_message.Message):
     def __init__(self, directive: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., fleet: _Optional[_Union[_health_pb2.Fleet, _Mapping]] = ..., report_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WatchFleetRequest(_message.Message):
-    __slots__ = ("interval",)
+    __slots__ = ("interval", "history")
     INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
     interval: _duration_pb2.Duration
-    def __init__(self, interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    history: int
+    def __init__(self, interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., history: _Optional[int] = ...) -> None: ...
 
 class WatchFleetResponse(_message.Message):
-    __slots__ = ("fleet",)
+    __slots__ = ("fleet", "transitions")
     FLEET_FIELD_NUMBER: _ClassVar[int]
+    TRANSITIONS_FIELD_NUMBER: _ClassVar[int]
     fleet: _health_pb2.Fleet
-    def __init__(self, fleet: _Optional[_Union[_health_pb2.Fleet, _Mapping]] = ...) -> None: ...
+    transitions: _containers.RepeatedCompositeFieldContainer[_degradation_pb2.Transition]
+    def __init__(self, fleet: _Optional[_Union[_health_pb2.Fleet, _Mapping]] = ..., transitions: _Optional[_Iterable[_Union[_degradation_pb2.Transition, _Mapping]]] = ...) -> None: ...
 
 class SetDegradationRequest(_message.Message):
     __slots__ = ("degradation", "duration", "reason")

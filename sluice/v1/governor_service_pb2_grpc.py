@@ -58,20 +58,22 @@ class GovernorServiceServicer(object):
 
     def Join(self, request_iterator, context):
         """Join is the life of a member, one stream each. The stream is the lease: when it ends, or stays silent for longer
-        than three report intervals, the member is no longer part of the fleet.
+        than three report intervals and 1.5 s, the member is no longer part of the fleet.
 
         The first request MUST be a Registration. A HealthReport follows at once, then one per report interval (by default
-        500 ms) and one at every change of the member's variants; and a DirectiveAck whenever a directive was applied. The
-        first response is always the complete directive now in force; it comes again every renewal interval (by default
-        500 ms), so that a member can tell silence from agreement. Routers are also sent the fleet, at once and at every
-        rise of its revision, because they learn of workers by it. Both are whole states: a member that was slow gets the
-        newest only.
+        100 ms) and one at every change of the member's variants; and a DirectiveAck whenever a directive was applied. Of
+        reports that come sooner than a tenth of the interval after another only the newest is read. The first response is
+        always the complete directive now in force; it comes again every renewal interval (by default 500 ms), so that a
+        member can tell silence from agreement, and sooner while the member has not acknowledged it. Routers are also sent
+        the fleet, at once and at every rise of its revision, because they learn of workers by it. Both are whole states: a
+        member that was slow gets the newest only.
 
         A member that half-closes leaves the fleet, and the stream ends with OK. A member whose stream breaks dials again
         and registers anew, and obeys its last directive meanwhile. Returns INVALID_ARGUMENT if the first message is no
         valid registration, or a later one is another registration or cannot be understood; ALREADY_EXISTS if a live member
         has the same id and another address (one with the same address replaces the older stream); ABORTED on a stream that
-        was replaced or silent for too long; and UNAVAILABLE when the governor shuts down.
+        was replaced or silent for too long; RESOURCE_EXHAUSTED if the fleet is full; and UNAVAILABLE when the governor
+        shuts down, or while another governor with a greater epoch directs members: dial again, and reach that one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,7 +82,9 @@ class GovernorServiceServicer(object):
     def WatchFleet(self, request, context):
         """WatchFleet sends the fleet at once, then at every change of its members, of what they hold or obey, or of the
         directive, and at least every interval, with the newest reports, until the caller cancels. Changes in quick
-        succession are sent as one. Returns UNAVAILABLE when the governor shuts down.
+        succession are sent as one. With `history`, the changes of levels come along: past ones with the first message,
+        and each new one with the next. Returns RESOURCE_EXHAUSTED if too many watch already, and UNAVAILABLE when the
+        governor shuts down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,9 +92,9 @@ class GovernorServiceServicer(object):
 
     def SetDegradation(self, request, context):
         """SetDegradation is the operator's hand: it overrides the governor's own decision until it expires, is cleared, or is
-        replaced by another. Returns when the new directive is on its way, with the directive; members' acks are seen by
+        replaced by another; the governor's laws go on beneath it, and hold when it ends. Returns when the new directive is on its way, with the directive; members' acks are seen by
         WatchFleet. Returns INVALID_ARGUMENT if a level is not one of the three, a share or scale lies outside its range,
-        or the duration is absent, not positive or longer than a day.
+        or the duration is absent, not positive or longer than a day; and UNAVAILABLE while another governor directs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,7 +25,7 @@ MEMBER_KIND_GPU_WORKER: MemberKind
 MEMBER_KIND_CPU_WORKER: MemberKind
 
 class HealthReport(_message.Message):
-    __slots__ = ("measured_at", "utilization", "memory", "queue_delay", "hot_queued", "cold_queued", "inflight", "deadline_miss_ratio", "variants", "draining", "requests_per_second")
+    __slots__ = ("measured_at", "utilization", "memory", "queue_delay", "hot_queued", "cold_queued", "inflight", "deadline_miss_ratio", "variants", "draining", "requests_per_second", "standing_queue_delay", "median_timeout", "refused_ratio", "offloaded_utilization", "full_reload_ratio", "in_force", "applied", "decides_alone")
     MEASURED_AT_FIELD_NUMBER: _ClassVar[int]
     UTILIZATION_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,14 @@ class HealthReport(_message.Message):
     VARIANTS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    STANDING_QUEUE_DELAY_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_RATIO_FIELD_NUMBER: _ClassVar[int]
+    OFFLOADED_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    FULL_RELOAD_RATIO_FIELD_NUMBER: _ClassVar[int]
+    IN_FORCE_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    DECIDES_ALONE_FIELD_NUMBER: _ClassVar[int]
     measured_at: _timestamp_pb2.Timestamp
     utilization: float
     memory: float
@@ -48,32 +56,48 @@ class HealthReport(_message.Message):
     variants: _containers.RepeatedCompositeFieldContainer[_model_pb2.Variant]
     draining: bool
     requests_per_second: float
-    def __init__(self, measured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., utilization: _Optional[float] = ..., memory: _Optional[float] = ..., queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hot_queued: _Optional[int] = ..., cold_queued: _Optional[int] = ..., inflight: _Optional[int] = ..., deadline_miss_ratio: _Optional[float] = ..., variants: _Optional[_Iterable[_Union[_model_pb2.Variant, _Mapping]]] = ..., draining: bool = ..., requests_per_second: _Optional[float] = ...) -> None: ...
+    standing_queue_delay: _duration_pb2.Duration
+    median_timeout: _duration_pb2.Duration
+    refused_ratio: float
+    offloaded_utilization: float
+    full_reload_ratio: float
+    in_force: _degradation_pb2.Degradation
+    applied: _degradation_pb2.DirectiveAck
+    decides_alone: bool
+    def __init__(self, measured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., utilization: _Optional[float] = ..., memory: _Optional[float] = ..., queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hot_queued: _Optional[int] = ..., cold_queued: _Optional[int] = ..., inflight: _Optional[int] = ..., deadline_miss_ratio: _Optional[float] = ..., variants: _Optional[_Iterable[_Union[_model_pb2.Variant, _Mapping]]] = ..., draining: bool = ..., requests_per_second: _Optional[float] = ..., standing_queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., median_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., refused_ratio: _Optional[float] = ..., offloaded_utilization: _Optional[float] = ..., full_reload_ratio: _Optional[float] = ..., in_force: _Optional[_Union[_degradation_pb2.Degradation, _Mapping]] = ..., applied: _Optional[_Union[_degradation_pb2.DirectiveAck, _Mapping]] = ..., decides_alone: bool = ...) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("id", "kind", "address", "report", "last_heard_at", "applied")
+    __slots__ = ("id", "kind", "address", "report", "last_heard_at", "applied", "unacknowledged", "disobeys", "doubted")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     LAST_HEARD_AT_FIELD_NUMBER: _ClassVar[int]
     APPLIED_FIELD_NUMBER: _ClassVar[int]
+    UNACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    DISOBEYS_FIELD_NUMBER: _ClassVar[int]
+    DOUBTED_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: MemberKind
     address: str
     report: HealthReport
     last_heard_at: _timestamp_pb2.Timestamp
     applied: _degradation_pb2.DirectiveAck
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[MemberKind, str]] = ..., address: _Optional[str] = ..., report: _Optional[_Union[HealthReport, _Mapping]] = ..., last_heard_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., applied: _Optional[_Union[_degradation_pb2.DirectiveAck, _Mapping]] = ...) -> None: ...
+    unacknowledged: _duration_pb2.Duration
+    disobeys: bool
+    doubted: int
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[MemberKind, str]] = ..., address: _Optional[str] = ..., report: _Optional[_Union[HealthReport, _Mapping]] = ..., last_heard_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., applied: _Optional[_Union[_degradation_pb2.DirectiveAck, _Mapping]] = ..., unacknowledged: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disobeys: bool = ..., doubted: _Optional[int] = ...) -> None: ...
 
 class Fleet(_message.Message):
-    __slots__ = ("epoch", "revision", "members", "directive")
+    __slots__ = ("epoch", "revision", "members", "directive", "signals")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     DIRECTIVE_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     revision: int
     members: _containers.RepeatedCompositeFieldContainer[Member]
     directive: _degradation_pb2.Directive
-    def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., directive: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ...) -> None: ...
+    signals: _degradation_pb2.Signals
+    def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., directive: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., signals: _Optional[_Union[_degradation_pb2.Signals, _Mapping]] = ...) -> None: ...

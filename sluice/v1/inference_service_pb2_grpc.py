@@ -33,7 +33,12 @@ class InferenceServiceStub(object):
     programs:
     RESOURCE_EXHAUSTED  rejected-saturated: capacity exists and is contended. rejected-priority: and it goes to more
     important requests. google.rpc.RetryInfo and the trailer grpc-retry-pushback-ms say when to
-    come back; a pushback of -1, and no RetryInfo, say: do not.
+    come back; a pushback of -1, and no RetryInfo, say: do not. The trailer x-sluice-level names
+    the degradation levels in force by their numbers ("1,3"; "0": none), x-sluice-theta the
+    priority below which requests are refused just now ("0.000": only for lack of room). A caller
+    does well to hold back by itself what lies below it. While the router is overloaded a request
+    is refused by its priority before anything else about it is looked at, so that a mistake in
+    it is told only later.
     DEADLINE_EXCEEDED   rejected-ttl-expired: the deadline passed before an answer, or cannot be met.
     UNAVAILABLE         rejected-no-endpoints: nobody serves this model in an acceptable tier just now, or no worker
     has come yet. rejected-shutting-down: this router takes nothing new. Both are safe to retry.
@@ -77,7 +82,12 @@ class InferenceServiceServicer(object):
     programs:
     RESOURCE_EXHAUSTED  rejected-saturated: capacity exists and is contended. rejected-priority: and it goes to more
     important requests. google.rpc.RetryInfo and the trailer grpc-retry-pushback-ms say when to
-    come back; a pushback of -1, and no RetryInfo, say: do not.
+    come back; a pushback of -1, and no RetryInfo, say: do not. The trailer x-sluice-level names
+    the degradation levels in force by their numbers ("1,3"; "0": none), x-sluice-theta the
+    priority below which requests are refused just now ("0.000": only for lack of room). A caller
+    does well to hold back by itself what lies below it. While the router is overloaded a request
+    is refused by its priority before anything else about it is looked at, so that a mistake in
+    it is told only later.
     DEADLINE_EXCEEDED   rejected-ttl-expired: the deadline passed before an answer, or cannot be met.
     UNAVAILABLE         rejected-no-endpoints: nobody serves this model in an acceptable tier just now, or no worker
     has come yet. rejected-shutting-down: this router takes nothing new. Both are safe to retry.
@@ -109,8 +119,9 @@ class InferenceServiceServicer(object):
         INVALID_ARGUMENT when a message cannot be read or an open id is used again; or with UNAVAILABLE when the router
         shuts down, after what is open has been answered and what comes meanwhile has been refused with
         rejected-shutting-down. When a stream ends otherwise than with OK, or its client goes away, all its open texts are
-        cancelled. The router stops reading a stream that has too many texts open (by default 4,096), so a client that
-        sends faster than it is answered waits in its own flow control and loses nothing.
+        cancelled. The router stops reading a stream that has too many texts open, or ended and not yet read by its
+        client (by default 4,096), so a client that sends faster than it is answered waits in its own flow control and loses
+        nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +171,12 @@ class InferenceService(object):
     programs:
     RESOURCE_EXHAUSTED  rejected-saturated: capacity exists and is contended. rejected-priority: and it goes to more
     important requests. google.rpc.RetryInfo and the trailer grpc-retry-pushback-ms say when to
-    come back; a pushback of -1, and no RetryInfo, say: do not.
+    come back; a pushback of -1, and no RetryInfo, say: do not. The trailer x-sluice-level names
+    the degradation levels in force by their numbers ("1,3"; "0": none), x-sluice-theta the
+    priority below which requests are refused just now ("0.000": only for lack of room). A caller
+    does well to hold back by itself what lies below it. While the router is overloaded a request
+    is refused by its priority before anything else about it is looked at, so that a mistake in
+    it is told only later.
     DEADLINE_EXCEEDED   rejected-ttl-expired: the deadline passed before an answer, or cannot be met.
     UNAVAILABLE         rejected-no-endpoints: nobody serves this model in an acceptable tier just now, or no worker
     has come yet. rejected-shutting-down: this router takes nothing new. Both are safe to retry.

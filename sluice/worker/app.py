@@ -6,33 +6,51 @@ import asyncio
 import contextlib
 import gc
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sluice.config import ConfigError
+from sluice.degradation.autonomy import Autonomy
 from sluice.directive import DirectiveState
 from sluice.errors import SluiceError
 from sluice.fleet import Registration
 from sluice.membership import Membership
 from sluice.server import Server, drain, until_signalled
 from sluice.telemetry import Tracing
-from sluice.tier import MemberKind
+from sluice.tier import MemberKind, Tier
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
+from sluice.worker.accelerator_monitor import Accelerator, AcceleratorMonitor
 from sluice.worker.backend import BackendLoader
+from sluice.worker.background_monitor import BackgroundMonitor
 from sluice.worker.catalog import Catalog
-from sluice.worker.config import WorkerConfig
+from sluice.worker.cgroup_memory import CgroupMemory
+from sluice.worker.config import ModelEntry, WorkerConfig
 from sluice.worker.device import Device
+from sluice.worker.engine_load import EngineLoad
+from sluice.worker.host_memory import HostMemory
 from sluice.worker.monitor import Monitor
+from sluice.worker.resources import Resources
 from sluice.worker.servicer import SERVICE, WorkerServicer
 from sluice.worker.spans import BatchSpans
+from sluice.worker.swap_step import wish_of
+from sluice.worker.swapper import Swapper
 
 logger = logging.getLogger(__name__)
 
 
-async def serve(config: WorkerConfig, tracing: Tracing, *, kind: MemberKind, load: BackendLoader) -> None:
+async def serve(
+    config: WorkerConfig,
+    tracing: Tracing,
+    *,
+    kind: MemberKind,
+    load: BackendLoader,
+    accelerator: Callable[[], Accelerator] | None = None,
+) -> None:
     """Load the configured models, serve until SIGTERM, then drain.
 
-    Raises ConfigError naming the key when the address cannot be bound or a configured model cannot be loaded.
+    `accelerator` is asked for once a variant computes on one. Raises ConfigError naming the key when the address cannot
+    be bound or a configured model cannot be loaded.
     """
     address = config.advertise or config.listen
     worker = config.id or f"{kind.name.lower()}@{address}"
@@ -58,23 +76,44 @@ async def serve(config: WorkerConfig, tracing: Tracing, *, kind: MemberKind, loa
             credits_=config.credits,
             max_items=config.max_batch_size,
         )
+        directives = DirectiveState()
+        accelerator_monitor = _accelerator_monitor(catalog, accelerator)
+        resources = Resources(
+            (EngineLoad(lambda: device.busy_s), HostMemory(), CgroupMemory()), device=accelerator_monitor
+        )
+        swapper = Swapper(
+            catalog,
+            wish=lambda: wish_of(directives.levels, directives.lighten_share),
+            memory=resources.model_memory,
+            ceiling=config.memory_ceiling,
+            light_budget=config.distilled_budget,
+        )
         worker_grpc.add_WorkerServiceServicer_to_server(servicer, server.grpc_server)
         await server.start()
         try:
-            await _load_configured(config, catalog)
+            await _load_configured(config, catalog, swapper)
         except BaseException:
             await server.stop(0)
             raise
         monitor = Monitor(
-            device=device, catalog=catalog, inflight=servicer.open_items, draining=lambda: servicer.draining
+            device=device,
+            catalog=catalog,
+            resources=resources,
+            swapper=swapper,
+            inflight=servicer.open_items,
+            draining=lambda: servicer.draining,
         )
-        tasks = []
+        swapping = asyncio.create_task(swapper.run())
+        tasks = [swapping]
+        autonomy = Autonomy(kind, directives, measure=monitor.report, thresholds=config.thresholds)
+        if config.autonomous:
+            tasks.append(asyncio.create_task(autonomy.run()))
         if config.governor:
             membership = Membership(
                 config.governor,
                 Registration(id=worker, kind=kind, address=address),
-                report=monitor.report,
-                directives=DirectiveState(),
+                report=autonomy.report,
+                directives=directives,
             )
             catalog.watch(membership.kick)
             tasks.append(asyncio.create_task(membership.run()))
@@ -83,19 +122,43 @@ async def serve(config: WorkerConfig, tracing: Tracing, *, kind: MemberKind, loa
         await server.set_ready(ready=True)
         logger.info("ready", extra={"port": server.port, "variants": [one.id for one in catalog.variants()]})
         await until_signalled()
+        swapping.cancel()
         await drain(server, servicer.drain, grace_s=config.drain_timeout_s)
         for task in tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
+        accelerator_monitor.close()
 
 
-async def _load_configured(config: WorkerConfig, catalog: Catalog) -> None:
+def _accelerator_monitor(catalog: Catalog, accelerator: Callable[[], Accelerator] | None) -> BackgroundMonitor:
+    def source() -> AcceleratorMonitor | None:
+        # Asking for an accelerator imports torch, which a worker without models need not do.
+        if accelerator is None or catalog.devices <= {"cpu"}:
+            return None
+        return AcceleratorMonitor(accelerator())
+
+    return BackgroundMonitor(source)
+
+
+async def _load_configured(config: WorkerConfig, catalog: Catalog, swapper: Swapper) -> None:
     for number, entry in enumerate(config.models):
         try:
-            await catalog.load(
-                model=entry.model, tier=entry.tier, checkpoint=entry.checkpoint, precision=entry.precision
-            )
+            await _load_entry(entry, catalog, swapper)
         except SluiceError as error:
             key = f"models.{number}.{error.field or 'checkpoint'}"
             raise ConfigError(f"{key}: {error.message}") from error
+
+
+async def _load_entry(entry: ModelEntry, catalog: Catalog, swapper: Swapper) -> None:
+    model, precision = entry.model, entry.precision
+    if not entry.distilled:
+        await catalog.load(model=model, tier=entry.tier, checkpoint=entry.checkpoint, precision=precision)
+        return
+    full = catalog.spec(model=model, tier=entry.tier, checkpoint=entry.checkpoint, precision=precision)
+    try:
+        light = catalog.spec(model=model, tier=Tier.LIGHT, checkpoint=entry.distilled, precision=precision)
+    except SluiceError as error:
+        error.field = "distilled"
+        raise
+    await swapper.add(full=full, light=light)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sluice.config import Address, OptionalAddress, Section
+from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.tier import Tier
 
 
@@ -40,6 +41,15 @@ class ModelEntry(Section):
     tests and benchmarks."""
     precision: str = ""
     """As in the contract's Variant.precision. Empty: the worker's own choice."""
+    distilled: str = ""
+    """The checkpoint of a distilled copy that takes over at level 2, in tier light and the same precision. Empty: none.
+    It must have the same labels. Where CPU workers serve tier light of this model, it must be the same checkpoint."""
+
+    @model_validator(mode="after")
+    def _distilled_is_of_full(self) -> Self:
+        if self.distilled and self.tier is not Tier.FULL:
+            raise ValueError("distilled: only a model of tier full has a distilled copy")
+        return self
 
 
 class WorkerConfig(Section):
@@ -53,6 +63,10 @@ class WorkerConfig(Section):
     """The worker's name in the fleet. Empty: made of its kind and address."""
     governor: OptionalAddress = ""
     """The governor. Empty: none."""
+    autonomous: bool = True
+    """Whether it changes levels by the laws while no governor is heard, from what it sees itself."""
+    thresholds: Thresholds = DEFAULT_THRESHOLDS
+    """Where levels come and go then: the same as the governor's."""
     models_root: str = "models"
     """The directory under which all checkpoints lie; nothing outside it is ever read."""
     models: tuple[ModelEntry, ...] = ()
@@ -67,5 +81,19 @@ class WorkerConfig(Section):
     """Where a worker keeps what it made for itself: int8 graphs of checkpoints that ship none, batch-time profiles."""
     profile_seconds: float = Field(default=2.0, ge=0, le=600)
     """About how long a model's batch times are measured before it first serves on this machine. 0: never."""
+    distilled_budget: float = Field(default=0.05, ge=0, le=1)
+    """Share of memory that distilled copies may take, all together, while their full models serve. A copy within it is
+    kept in memory and takes over at once; others are loaded when they are needed."""
+    memory_ceiling: float = Field(default=0.92, gt=0, le=1)
+    """Share of memory up to which a full model and its copy may be held together. What would exceed it is loaded only
+    when the other one is gone."""
     drain_timeout_s: float = Field(default=10, ge=0, le=600)
     """How long batches may take after SIGTERM."""
+
+    @model_validator(mode="after")
+    def _copies_stand_alone(self) -> Self:
+        light = {entry.model for entry in self.models if entry.tier is Tier.LIGHT}
+        twice = sorted(light & {entry.model for entry in self.models if entry.distilled})
+        if twice:
+            raise ValueError(f"models: '{twice[0]}' has a copy in `distilled` and an entry of tier light; drop one")
+        return self

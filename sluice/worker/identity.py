@@ -9,7 +9,7 @@ from pathlib import Path
 from sluice.tier import Task
 from sluice.variant import Variant, variant_id
 from sluice.worker.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
-from sluice.worker.catalog import IDENTITY
+from sluice.worker.model_root import IDENTITY
 
 _OUTPUT = Classified(label=IDENTITY, score=1.0)
 

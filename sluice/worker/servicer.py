@@ -15,8 +15,9 @@ from sluice.tier import Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
 from sluice.variant import to_proto
-from sluice.worker.catalog import AlreadyHeld, Catalog, UnknownCheckpoint
+from sluice.worker.catalog import AlreadyHeld, Catalog
 from sluice.worker.device import Device
+from sluice.worker.model_root import UnknownCheckpoint
 from sluice.worker.outbox import Outbox
 from sluice.worker.session import Session
 from sluice.worker.spans import BatchSpans

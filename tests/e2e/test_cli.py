@@ -42,7 +42,7 @@ def infer(env: Environ, *arguments: str, stdin: bytes = b"") -> tuple[int, list[
 def test_help_lists_every_command_with_examples_and_imports_nothing_heavy() -> None:
     ended = run("--help", env=environ(PYTHONPROFILEIMPORTTIME="1"))
     assert ended.returncode == 0
-    for name in ("up", "infer", "top", "degrade", "demo"):
+    for name in ("up", "infer", "top", "load", "plot", "degrade", "demo"):
         assert re.search(rf"^    {name} +\S", ended.stdout, re.M)
         assert re.search(rf"^  sluice {name}\b.* {{2,}}\S", ended.stdout, re.M)
     imported = set(re.findall(r"\| +([\w.]+)$", ended.stderr, re.M))
@@ -50,7 +50,7 @@ def test_help_lists_every_command_with_examples_and_imports_nothing_heavy() -> N
     assert not imported & {"torch", "transformers", "numpy", "grpc", "rich", "opentelemetry"}
 
 
-@pytest.mark.parametrize("command", ["up", "infer", "top", "degrade", "demo"])
+@pytest.mark.parametrize("command", ["up", "infer", "top", "load", "plot", "degrade", "demo"])
 def test_every_command_explains_its_arguments(command: str) -> None:
     ended = run(command, "--help")
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -95,16 +95,21 @@ async def serving(worker: FakeWorker) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def router_to(*addresses: str, **settings: Any) -> AsyncIterator[Router]:
-    """A router whose workers are at `addresses`, and are connected."""
+async def router_to(
+    *addresses: str, directives: DirectiveState | None = None, **settings: Any
+) -> AsyncIterator[Router]:
+    """A router whose workers are at `addresses`, and are connected. It obeys `directives`, if they are given."""
     tracing = Tracing(service="test", config=TelemetryConfig())
-    router = Router(RouterConfig(**settings), tracing=tracing, directives=DirectiveState())
+    router = Router(RouterConfig(**settings), tracing=tracing, directives=directives or DirectiveState())
     router.pool.set_static(addresses)
+    watch = asyncio.create_task(router.run())
     try:
         while sum(link.up for link in router.pool.links()) < len(addresses):
             router.changed.clear()
             await asyncio.wait_for(router.changed.wait(), 10)
         yield router
     finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
         await router.pool.close()
         tracing.close()

@@ -27,7 +27,7 @@ async def governing(epoch: int = 100, port: int = 0, **settings: Any) -> AsyncIt
     """A governor in this process, and its address."""
     governor = Governor(GovernorConfig(**settings), epoch=epoch)
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    governor_grpc.add_GovernorServiceServicer_to_server(GovernorServicer(governor), server)
+    server.add_generic_rpc_handlers((GovernorServicer(governor).handler(),))
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     ticking = asyncio.create_task(governor.run())

@@ -147,11 +147,12 @@ async def test_an_override_reaches_every_member_and_expires_by_itself() -> None:
 async def test_a_restarted_governor_begins_with_the_union_of_what_its_members_obey() -> None:
     port = free_port()
     async with member(f"127.0.0.1:{port}", "a") as a, member(f"127.0.0.1:{port}", "r", ROUTER) as r:
-        async with governing(500, port) as (governor, _):
+        async with governing(500, port, lease_s=1) as (governor, _):
             governor.override(OVERRIDE, duration_s=60)
             await until(lambda: a.levels == r.levels == (Level.LIGHTEN,))
-        # Its clock was set back meanwhile, so its own epoch would be older than what the members obey.
-        async with governing(100, port) as (governor, _):
+        # Its clock was set back meanwhile, so its own epoch would be older than what the members obey: it waits until
+        # it is sure that nobody else directs them.
+        async with governing(100, port, lease_s=1) as (governor, _):
             await until(lambda: all_obey(governor, 2))
             assert governor.controller.current.epoch > 500
             assert a.levels == r.levels == governor.controller.current.levels == (Level.LIGHTEN,)

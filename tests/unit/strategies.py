@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
+from sluice.degradation.signals import Signals
 from sluice.directive import Directive
-from sluice.fleet import Fleet, Member, Registration, Report
+from sluice.fleet import Fleet, Member, Registration, Report, Transition
 from sluice.tier import Level, MemberKind, Task, Tier
 from sluice.variant import BatchTime, Variant, VariantState
 
@@ -48,6 +49,26 @@ directives = st.builds(
     lease_s=seconds,
     reason=texts,
 )
+degradations = directives.map(lambda directive: directive.degradation)
+versions = st.tuples(uint64, uint64)
+# What the laws read may be any number in its range; what comes over the wire is rounded to nanoseconds.
+signals = st.builds(
+    Signals,
+    utilization=st.none() | ratios,
+    utilization_max=st.none() | ratios,
+    cpu_utilization=st.none() | ratios,
+    memory=st.none() | ratios,
+    cpu_memory=st.none() | ratios,
+    full_reload_ratio=ratios,
+    queue_delay_s=st.none() | seconds,
+    standing_queue_delay_s=st.none() | seconds,
+    median_timeout_s=st.none() | seconds,
+    deadline_miss_ratio=st.none() | ratios,
+    refused_ratio=st.none() | ratios,
+    offloaded_utilization=st.none() | ratios,
+)
+levels = st.sets(st.sampled_from(Level)).map(lambda levels: tuple(sorted(levels)))
+transitions = st.builds(Transition, at=instants, before=levels, directive=directives, signals=signals)
 reports = st.builds(
     Report,
     measured_at=instants,
@@ -61,9 +82,22 @@ reports = st.builds(
     variants=st.lists(variants, max_size=2).map(tuple),
     draining=st.booleans(),
     requests_per_second=st.floats(min_value=0, max_value=1e9),
+    standing_queue_delay_s=st.none() | seconds,
+    median_timeout_s=st.none() | seconds,
+    refused_ratio=st.none() | ratios,
+    offloaded_utilization=st.none() | ratios,
+    full_reload_ratio=st.none() | ratios,
+    in_force=st.none() | degradations,
+    applied=st.none() | versions,
+    decides_alone=st.booleans(),
 )
 registrations = st.builds(
-    Registration, id=texts, kind=st.sampled_from(MemberKind), address=texts, obeyed=st.none() | directives
+    Registration,
+    id=texts,
+    kind=st.sampled_from(MemberKind),
+    address=texts,
+    obeyed=st.none() | directives,
+    is_directed=st.booleans(),
 )
 members = st.builds(
     Member,
@@ -72,7 +106,10 @@ members = st.builds(
     address=texts,
     report=st.none() | reports,
     last_heard_at=st.none() | instants,
-    applied=st.none() | st.tuples(uint64, uint64),
+    applied=st.none() | versions,
+    unacknowledged_s=st.none() | seconds,
+    disobeys=st.booleans(),
+    doubted=uint64,
 )
 fleets = st.builds(
     Fleet,
@@ -80,4 +117,5 @@ fleets = st.builds(
     revision=uint64,
     members=st.lists(members, max_size=2).map(tuple),
     directive=directives,
+    signals=signals,
 )

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from sluice.directive import Directive, DirectiveState
+from sluice.degradation.degradation import Degradation
+from sluice.directive import HAND_BACK_S, Directive, DirectiveState
 from sluice.tier import Level
 
 
@@ -85,3 +86,61 @@ def test_whatever_the_order_of_arrival_the_newest_directive_is_obeyed_in_the_end
         assert state.current is not None
         assert state.current.version == newest
         assert state.levels == state.current.levels
+
+
+def held(*levels: Level, **numbers: float) -> Degradation:
+    return Degradation(levels=levels, **numbers)  # type: ignore[arg-type]
+
+
+def test_numbers_mean_nothing_while_their_level_is_not_in_force() -> None:
+    state = DirectiveState()
+    assert (state.offload_share, state.lighten_share, state.admit_scale) == (0.0, 0.0, 1.0)
+    state.apply(Directive(epoch=1, revision=1, levels=(Level.OFFLOAD,), offload_share=0.4, admit_scale=0.0), 0.0)
+    assert (state.offload_share, state.lighten_share, state.admit_scale) == (0.4, 0.0, 1.0)
+
+
+def test_stale_directives_are_counted() -> None:
+    state = obeying(OFFLOAD)
+    for version in ((5, 1), (4, 9), (0, 0)):
+        assert not state.apply(directive(*version), 101.0)
+    assert state.stale == 3
+    assert state.levels == (Level.OFFLOAD,)
+
+
+def test_a_member_on_its_own_acts_by_its_own_decision_and_says_so() -> None:
+    state = obeying(OFFLOAD, now=0.0)
+    state.decide_alone(held(Level.OFFLOAD, Level.ADMIT, offload_share=0.5, admit_scale=0.7))
+    assert state.levels == (Level.OFFLOAD, Level.ADMIT)
+    assert (state.offload_share, state.admit_scale, state.decides_alone) == (0.5, 0.7, True)
+    assert state.obeyed is not None
+    assert state.obeyed.version == OFFLOAD.version
+    assert state.obeyed.degradation == state.in_force
+    assert state.current == OFFLOAD
+
+
+def test_a_member_that_was_never_told_anything_tells_what_it_decided() -> None:
+    state = DirectiveState()
+    assert state.obeyed is None
+    state.decide_alone(held(Level.ADMIT, admit_scale=0.5))
+    assert state.obeyed == Directive(epoch=0, revision=0, levels=(Level.ADMIT,), admit_scale=0.5)
+
+
+@pytest.mark.parametrize("version", [(5, 2), (5, 3), (6, 1)], ids=["renewal", "newer revision", "newer epoch"])
+def test_a_returned_governors_word_holds_after_it_had_time_to_hear_of_the_members(version: tuple[int, int]) -> None:
+    state = obeying(OFFLOAD, now=0.0)
+    state.decide_alone(held(Level.ADMIT, admit_scale=0.5))
+    state.apply(directive(*version, Level.LIGHTEN), 10.0)
+    said = Level.OFFLOAD if version == (5, 2) else Level.LIGHTEN
+    assert state.levels == tuple(sorted((said, Level.ADMIT)))
+    assert not state.hand_back(10.0 + HAND_BACK_S - 0.1)
+    assert state.hand_back(10.0 + HAND_BACK_S)
+    assert (state.levels, state.admit_scale, state.decides_alone) == ((said,), 1.0, False)
+    assert not state.hand_back(20.0)
+
+
+def test_a_governor_that_is_lost_again_at_once_gets_nothing_back() -> None:
+    state = obeying(directive(5, 2, Level.OFFLOAD, lease_s=0.5), now=0.0)
+    state.decide_alone(held(Level.ADMIT, admit_scale=0.5))
+    state.apply(directive(5, 2, Level.OFFLOAD, lease_s=0.5), 10.0)
+    assert not state.hand_back(10.0 + HAND_BACK_S)
+    assert Level.ADMIT in state.levels

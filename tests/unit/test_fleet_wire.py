@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from sluice import fleet_wire, variant
+from sluice import directive_wire, fleet_wire, variant
 from sluice.directive import DEFAULT_LEASE_S, Directive
-from sluice.fleet import Fleet, Registration, Report
+from sluice.fleet import Fleet, Registration, Report, Transition
 from sluice.tier import Level, Tier
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2, model_pb2
 from sluice.variant import Variant
@@ -22,8 +22,14 @@ def test_a_variant_comes_back_as_it_went(sent: Variant) -> None:
 
 @given(some.directives)
 def test_a_directive_comes_back_as_it_went(sent: Directive) -> None:
-    data = fleet_wire.directive_to_proto(sent).SerializeToString()
-    assert fleet_wire.directive_from_proto(degradation_pb2.Directive.FromString(data)) == sent
+    data = directive_wire.directive_to_proto(sent).SerializeToString()
+    assert directive_wire.directive_from_proto(degradation_pb2.Directive.FromString(data)) == sent
+
+
+@given(some.transitions)
+def test_a_transition_comes_back_as_it_went_and_unknown_signals_stay_so(sent: Transition) -> None:
+    data = directive_wire.transition_to_proto(sent).SerializeToString()
+    assert directive_wire.transition_from_proto(degradation_pb2.Transition.FromString(data)) == sent
 
 
 @given(some.reports)
@@ -46,18 +52,18 @@ def test_a_fleet_comes_back_as_it_went(sent: Fleet) -> None:
 
 def test_levels_come_in_order_and_once_however_they_were_sent() -> None:
     message = degradation_pb2.Directive(degradation=degradation_pb2.Degradation(levels=[3, 1, 3, 1]))  # type: ignore[list-item]
-    assert fleet_wire.directive_from_proto(message).levels == (Level.OFFLOAD, Level.ADMIT)
+    assert directive_wire.directive_from_proto(message).levels == (Level.OFFLOAD, Level.ADMIT)
 
 
 def test_a_directive_without_a_lease_has_the_contracts() -> None:
-    assert fleet_wire.directive_from_proto(degradation_pb2.Directive(epoch=1)).lease_s == DEFAULT_LEASE_S
+    assert directive_wire.directive_from_proto(degradation_pb2.Directive(epoch=1)).lease_s == DEFAULT_LEASE_S
 
 
 @pytest.mark.parametrize("number", [0, 4, 99])
 def test_an_unknown_level_is_not_guessed(number: int) -> None:
     message = degradation_pb2.Directive(degradation=degradation_pb2.Degradation(levels=[number]))  # type: ignore[list-item]
     with pytest.raises(ValueError, match=str(number)):
-        fleet_wire.directive_from_proto(message)
+        directive_wire.directive_from_proto(message)
 
 
 @pytest.mark.parametrize("kind", [0, 4, 99])

@@ -14,6 +14,7 @@ from sluice.errors import (
     Expired,
     InvalidRequest,
     NoEndpoint,
+    Outranked,
     Reason,
     Saturated,
     ShuttingDown,
@@ -24,16 +25,9 @@ from sluice.errors import (
 from sluice.status import DETAILS_KEY, PUSHBACK_KEY, duration, from_item_status, seconds_of, to_item_status, trailers
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
-
-def by_priority(message: str, *, field: str = "", retry_after_s: float | None = None) -> Saturated:
-    error = Saturated(message, field=field, retry_after_s=retry_after_s)
-    error.reason = Reason.PRIORITY
-    return error
-
-
 MAKERS = {
     Reason.SATURATED: Saturated,
-    Reason.PRIORITY: by_priority,
+    Reason.PRIORITY: Outranked,
     Reason.EXPIRED: Expired,
     Reason.NO_ENDPOINTS: NoEndpoint,
     Reason.SHUTTING_DOWN: ShuttingDown,
@@ -97,6 +91,17 @@ def test_what_is_shed_says_when_to_come_back_or_not_to(
 @pytest.mark.parametrize("reason", [one for one in Reason if one not in {Reason.SATURATED, Reason.PRIORITY}])
 def test_only_what_is_shed_pushes_back(reason: Reason) -> None:
     assert PUSHBACK_KEY not in dict(trailers(MAKERS[reason]("why", retry_after_s=1.0)))
+
+
+@pytest.mark.parametrize("kind", [Saturated, Outranked])
+def test_what_is_shed_says_how_matters_stand(kind: type[Saturated]) -> None:
+    error = kind("full", retry_after_s=0.2)
+    error.metadata = {"level": "1,3", "theta": "0.531"}
+    sent = dict(trailers(error))
+    assert (sent["x-sluice-level"], sent["x-sluice-theta"]) == ("1,3", "0.531")
+    assert dict(from_rpc_error(failed_call(error)).metadata) == error.metadata
+    assert dict(from_item_status(to_item_status(error)).metadata) == error.metadata
+    assert dict(kind("full").metadata) == {}
 
 
 def test_an_item_with_a_reason_of_a_later_release_is_a_workers_failure() -> None:

@@ -38,7 +38,7 @@ def member(name: str, kind: MemberKind = WORKER) -> Member:
 def joins(governor: Governor, peer: Member) -> asyncio.Task[None]:
     async def run() -> None:
         try:
-            await GovernorServicer(governor).Join(peer.requests(), peer)  # type: ignore[arg-type]
+            await GovernorServicer(governor).join(peer.requests(), peer)  # type: ignore[arg-type]
         except Aborted:
             return
 
@@ -129,9 +129,9 @@ async def test_a_watcher_misses_no_change_however_soon_it_follows_another(govern
 
     async def watch() -> None:
         context: Member = SlowPeer()
-        responses = GovernorServicer(governor).WatchFleet(request, context)  # type: ignore[arg-type]
-        async for response in responses:
-            seen.append([(one.id, one.applied.revision) for one in response.fleet.members])  # noqa: PERF401
+        async for data in GovernorServicer(governor).watch_fleet(request, context):  # type: ignore[arg-type]
+            fleet = governor_pb2.WatchFleetResponse.FromString(data).fleet
+            seen.append([(one.id, one.applied.revision) for one in fleet.members])
 
     watching = asyncio.create_task(watch())
     await until(lambda: seen == [[]])

@@ -14,6 +14,7 @@ from sluice.tier import MemberKind, Task, Tier
 from sluice.variant import Variant, VariantState
 
 VARIANT = Variant(id="m/light-fp32", model="m", tier=Tier.LIGHT, task=Task.TEXT_CLASSIFICATION)
+SAID = Directive(epoch=4, revision=2)
 REPORT = Report(measured_at=datetime(2026, 1, 1, tzinfo=UTC), variants=(VARIANT,))
 
 
@@ -61,7 +62,7 @@ def test_the_same_address_replaces_its_older_stream_whose_end_is_then_no_departu
 def test_who_was_silent_for_three_intervals_is_dropped_and_who_spoke_is_not(table: MembershipTable) -> None:
     for name in ("silent", "reports", "acknowledges"):
         table.join(card(name), now=0)
-    table.report("reports", REPORT, now=1.0)
+    table.report("reports", REPORT, SAID, now=1.0)
     table.acknowledge("acknowledges", (1, 1), now=1.0)
     assert table.drop_silent(now=1.5) == []
     assert table.drop_silent(now=1.6) == ["silent"]
@@ -78,7 +79,7 @@ def test_a_dropped_member_may_join_again(table: MembershipTable) -> None:
 def test_reports_and_acks_are_kept_beside_each_other(table: MembershipTable) -> None:
     table.join(card(), now=0)
     table.acknowledge("w", (4, 2), now=0.1)
-    table.report("w", REPORT, now=0.2)
+    table.report("w", REPORT, SAID, now=0.2)
     (member,) = table.members()
     assert (member.report, member.applied) == (REPORT, (4, 2))
 
@@ -104,9 +105,9 @@ def test_the_revision_rises_with_what_routers_assign_by(
     table: MembershipTable, changed: Report, *, rises: bool
 ) -> None:
     table.join(card(), now=0)
-    table.report("w", REPORT, now=0.1)
+    table.report("w", REPORT, SAID, now=0.1)
     before = table.revision
-    table.report("w", changed, now=0.2)
+    table.report("w", changed, SAID, now=0.2)
     assert (table.revision > before) is rises
 
 

@@ -1,73 +1,113 @@
-"""Whether there is room."""
+"""Whether a request is let in: the hard caps, the adaptive limit, and what both promise whatever comes."""
 
 from __future__ import annotations
 
+import math
 import random
+from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.router.admission import Admission
-from sluice.errors import Saturated
+from sluice.errors import NoEndpoint, Outranked, Saturated
+from sluice.tier import Level
+
+TICK_S = 0.1
 
 
-def admitted(admission: Admission, size: int, *, hot: bool) -> bool:
-    try:
-        admission.admit(size, hot=hot)
-    except Saturated:
-        return False
-    return True
+@dataclass
+class Desk:
+    """An admission with a clock, and short ways of asking it."""
+
+    admission: Admission = field(default_factory=lambda: Admission(max_requests=10**6, max_bytes=10**9))
+    now: float = 1_000.0
+
+    def admitted(self, size: int = 1, *, hot: bool = False, priority: float | None = None, client: str = "") -> bool:
+        """Whether one request of 1 ms is let in."""
+        if priority is None:
+            priority = 0.9 if hot else 0.5
+        try:
+            self.admission.admit(size, priority=priority, hot=hot, client=client, cost=1e-3, now=self.now)
+        except Saturated:
+            return False
+        return True
+
+    def tick(self, *, offered: int = 0, served: int = 0, waiting: float = 0.0, scale: float = 1.0) -> None:
+        """A tenth of a second in which requests of uniform priorities come and some are answered."""
+        for number in range(offered):
+            priority = (number + 0.5) / offered
+            self.admitted(priority=priority, hot=priority >= 0.7)
+        for _ in range(served):
+            self.admission.served(1e-3, 0.0, self.now)
+        self.now += TICK_S
+        self.admission.tick(self.now, admit_scale=scale, backlog_cost=waiting)
+
+    def overload(self) -> None:
+        """Three times what one device can do, for a second."""
+        for _ in range(10):
+            self.tick(offered=300, served=100, waiting=0.5)
+
+
+def capped(requests: int = 10**6, size: int = 10**9) -> Desk:
+    return Desk(Admission(max_requests=requests, max_bytes=size))
 
 
 def test_the_last_tenth_of_the_places_is_for_hot_requests() -> None:
-    admission = Admission(max_requests=20, max_bytes=10**9)
-    assert [admitted(admission, 1, hot=False) for _ in range(20)] == [True] * 18 + [False] * 2
-    assert [admitted(admission, 1, hot=True) for _ in range(3)] == [True, True, False]
+    desk = capped(requests=20)
+    assert [desk.admitted() for _ in range(20)] == [True] * 18 + [False] * 2
+    assert [desk.admitted(hot=True) for _ in range(3)] == [True, True, False]
 
 
 def test_the_last_tenth_of_the_text_is_for_hot_requests() -> None:
-    admission = Admission(max_requests=1_000, max_bytes=1_000)
-    assert admitted(admission, 900, hot=False)
-    assert not admitted(admission, 1, hot=False)
-    assert admitted(admission, 100, hot=True)
-    assert not admitted(admission, 1, hot=True)
+    desk = capped(size=1_000)
+    assert desk.admitted(900)
+    assert not desk.admitted(1)
+    assert desk.admitted(100, hot=True)
+    assert not desk.admitted(1, hot=True)
 
 
-def test_a_refusal_says_when_to_come_back_and_takes_no_room() -> None:
-    admission = Admission(max_requests=1, max_bytes=1_000)
-    admission.admit(10, hot=True)
+def test_a_refusal_for_want_of_room_says_when_to_come_back_and_takes_no_room() -> None:
+    desk = capped(requests=1)
+    assert desk.admitted(10, hot=True)
     with pytest.raises(Saturated) as caught:
-        admission.admit(10, hot=True)
+        desk.admission.admit(10, priority=0.9, hot=True, client="", cost=1e-3, now=desk.now)
+    assert type(caught.value) is Saturated
     assert caught.value.retry_after_s is not None
     assert caught.value.retry_after_s > 0
-    assert (admission.requests, admission.size) == (1, 10)
+    assert (desk.admission.requests, desk.admission.size) == (1, 10)
 
 
 def test_a_single_place_serves_cold_requests_too() -> None:
-    assert admitted(Admission(max_requests=1, max_bytes=100), 1, hot=False)
+    assert capped(requests=1).admitted()
 
 
 def test_what_ends_makes_room() -> None:
-    admission = Admission(max_requests=1, max_bytes=100)
+    desk = capped(requests=1, size=100)
     for _ in range(3):
-        assert admitted(admission, 80, hot=True)
-        assert not admitted(admission, 1, hot=True)
-        admission.release(80)
-    assert (admission.requests, admission.size) == (0, 0)
+        assert desk.admitted(80, hot=True)
+        assert not desk.admitted(1, hot=True)
+        desk.admission.release(80)
+    assert (desk.admission.requests, desk.admission.size) == (0, 0)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_no_mix_of_requests_ever_exceeds_the_limits(seed: int) -> None:
     dice = random.Random(seed)
-    admission = Admission(max_requests=30, max_bytes=3_000)
+    desk = capped(requests=30, size=3_000)
+    admission = desk.admission
     held: list[int] = []
     refusals = 0
-    for _ in range(2_000):
+    for step in range(2_000):
         if held and dice.random() < 0.45:
             admission.release(held.pop(dice.randrange(len(held))))
             continue
+        if step % 50 == 0:
+            desk.tick(waiting=dice.random() * 0.01)
         size, hot = dice.randint(1, 400), dice.random() < 0.3
         cold_room = (admission.requests + 1 <= 27) and (admission.size + size <= 2_700)
-        if admitted(admission, size, hot=hot):
+        if desk.admitted(size, hot=hot):
             held.append(size)
             assert hot or cold_room
         else:
@@ -76,3 +116,186 @@ def test_no_mix_of_requests_ever_exceeds_the_limits(seed: int) -> None:
         assert len(held) <= 30
         assert sum(held) <= 3_000
     assert refusals > 0
+
+
+def test_without_an_overload_nothing_is_refused() -> None:
+    desk = Desk()
+    for _ in range(50):
+        desk.tick(offered=50, served=50, waiting=0.005)
+    assert desk.admission.signals.refused_ratio == 0.0
+    assert (desk.admission.theta, desk.admission.is_shedding) == (0.0, False)
+
+
+def test_under_overload_the_least_important_are_refused_and_hot_requests_never() -> None:
+    desk = Desk()
+    desk.overload()
+    assert desk.admission.is_shedding
+    theta = desk.admission.theta
+    assert 0.5 < theta < 1.0
+    assert [desk.admitted(priority=priority) for priority in (0.0, theta - 0.05)] == [False, False]
+    assert all(desk.admitted(priority=priority, hot=True) for priority in (0.7, 0.71, 1.0))
+
+
+def test_a_refusal_by_priority_says_so_and_how_matters_stand() -> None:
+    desk = Desk(Admission(max_requests=10**6, max_bytes=10**9, levels=lambda: (Level.OFFLOAD, Level.ADMIT)))
+    desk.overload()
+    with pytest.raises(Outranked) as caught:
+        desk.admission.admit(1, priority=0.1, hot=False, client="", cost=1e-3, now=desk.now)
+    assert caught.value.retry_after_s is None
+    assert caught.value.metadata == {"level": "1,3", "theta": f"{desk.admission.theta:.3f}"}
+
+
+def test_who_is_worth_it_is_asked_back_later_the_longer_the_queue() -> None:
+    desk = Desk()
+    desk.overload()
+    refused = desk.admission.turn_away(priority=0.5, hot=False, client="", now=desk.now)
+    assert refused is not None
+    after_s = refused.error().retry_after_s
+    assert after_s is not None
+    assert after_s > 0.1 * (1 + desk.admission.queue_s / desk.admission.target_s)
+
+
+def test_what_the_door_lets_pass_admission_lets_in() -> None:
+    desk = Desk()
+    desk.overload()
+    outcomes = {True: 0, False: 0}
+    for number in range(2_000):
+        priority, client = number % 100 / 100, f"c{number % 37}"
+        hot = priority >= 0.7
+        before = desk.admission.requests
+        at_the_door = desk.admission.turn_away(priority=priority, hot=hot, client=client, now=desk.now)
+        assert desk.admission.requests == before
+        if at_the_door is None:
+            assert desk.admitted(priority=priority, hot=hot, client=client)
+        outcomes[at_the_door is None] += 1
+    assert min(outcomes.values()) > 100
+
+
+def test_caps_alone_never_look_at_the_queue() -> None:
+    desk = Desk(Admission(max_requests=10**6, max_bytes=10**9, adaptive=False))
+    desk.overload()
+    assert not desk.admission.is_shedding
+    assert desk.admitted(priority=0.0)
+    # The governor reads the queue all the same.
+    assert (desk.admission.signals.standing_queue_delay_s or 0.0) > 0.3
+
+
+def test_work_that_waits_is_bounded_and_part_of_the_bound_is_for_hot_requests() -> None:
+    desk = Desk()
+    desk.admission.signals.came_with(2.0)
+    desk.overload()
+    cold = sum(desk.admitted(priority=0.699) for _ in range(3_000))
+    hot = sum(desk.admitted(hot=True) for _ in range(3_000))
+    # At a capacity of one device-second a second, no more waits than 1 ms requests for half of the time limit.
+    assert cold < 700
+    assert 300 < hot <= 700
+
+
+def test_level_3_lowers_the_set_point() -> None:
+    usual, lowered = Desk(), Desk()
+    for desk, scale in ((usual, 1.0), (lowered, 0.5)):
+        for _ in range(10):
+            desk.tick(offered=150, served=100, waiting=0.015, scale=scale)
+    assert lowered.admission.target_s == usual.admission.target_s / 2
+    assert not usual.admission.is_shedding
+    assert lowered.admission.theta > 0.0
+
+
+def test_the_set_point_is_one_batch_unless_that_would_eat_up_the_callers_time() -> None:
+    desk = Desk()
+
+    def target_s(batch_s: float, timeout_s: float) -> float:
+        for _ in range(11):
+            desk.admission.signals.came_with(timeout_s)
+            desk.now += TICK_S
+            desk.admission.tick(desk.now, admit_scale=1.0, backlog_cost=0.0, batch_s=batch_s)
+        return desk.admission.target_s
+
+    assert target_s(0.001, 10.0) == 0.02
+    assert target_s(0.2, 10.0) == 0.2
+    assert target_s(0.2, 0.4) == pytest.approx(0.1)
+    desk.admission = Admission(max_requests=10, max_bytes=10, queue_target_s=0.3)
+    assert target_s(0.001, 0.4) == 0.3
+
+
+@pytest.mark.parametrize("timeout_s", [0.5, 1.0, 10.0, 3_600.0])
+def test_the_law_acts_before_the_caps_do_whatever_time_callers_have(timeout_s: float) -> None:
+    desk = Desk()
+    waiting = 0.0
+    for _ in range(40):
+        desk.admission.signals.came_with(timeout_s)
+        desk.tick(offered=101, served=100, waiting=waiting)
+        if desk.admission.theta:
+            break
+        assert not desk.admission.signals.refused_ratio
+        waiting += min(0.06, 0.02 * timeout_s)
+    assert desk.admission.theta > 0.0
+
+
+def test_what_never_came_to_wait_is_taken_back() -> None:
+    desk = Desk()
+    desk.overload()
+    open_before = desk.admission.requests
+    for _ in range(2_000):
+        assert desk.admitted(hot=True)
+        desk.admission.withdraw(1, 1e-3, NoEndpoint("nobody"))
+    assert desk.admission.requests == open_before
+
+
+def test_a_request_that_was_let_in_and_found_no_time_was_refused_all_the_same() -> None:
+    desk = Desk()
+    desk.tick()
+    assert desk.admitted()
+    error = Saturated("no time")
+    desk.admission.withdraw(1, 1e-3, error)
+    desk.tick()
+    assert desk.admission.signals.refused_ratio == 1.0
+    assert error.metadata == {"level": "0", "theta": "0.000"}
+
+
+lies = st.sampled_from([math.nan, math.inf, -math.inf, -1.0, 0.0, 1e-3, 0.5, 1e9])
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("admit"), st.floats(0, 1), lies, st.sampled_from(["", "a", "b"])),
+            st.tuples(st.just("door"), st.floats(0, 1), st.integers(1, 5), st.sampled_from(["", "a", "b"])),
+            st.tuples(st.just("served"), lies),
+            st.tuples(st.just("end")),
+            st.tuples(st.just("tick"), st.floats(-5, 5), lies, lies, lies),
+        ),
+        max_size=200,
+    )
+)
+def test_whatever_comes_releases_balance_admissions_and_all_values_stay_in_range(
+    events: list[tuple[object, ...]],
+) -> None:
+    admission = Admission(max_requests=10, max_bytes=10_000)
+    now, held = 0.0, 0
+    for name, *values in events:
+        if name == "admit":
+            priority, cost, client = values
+            try:
+                admission.admit(7, priority=priority, hot=priority >= 0.7, client=client, cost=cost, now=now)  # type: ignore[arg-type, operator]
+                held += 1
+            except Saturated:
+                pass
+        elif name == "door":
+            priority, texts, client = values
+            admission.turn_away(priority=priority, hot=priority >= 0.7, client=client, now=now, texts=texts)  # type: ignore[arg-type, operator]
+        elif name == "served":
+            admission.served(values[0], values[0], now)  # type: ignore[arg-type]
+        elif name == "end" and held:
+            admission.release(7)
+            held -= 1
+        elif name == "tick":
+            passed, scale, backlog, batch = values
+            now += passed  # type: ignore[operator]
+            admission.tick(now, admit_scale=scale, backlog_cost=backlog, batch_s=batch)  # type: ignore[arg-type]
+        assert (admission.requests, admission.size) == (held, 7 * held)
+        assert held <= 10
+        assert 0.0 <= admission.theta <= 1.0
+        assert 0.0 <= admission.queue_s < math.inf
+        assert 0.0 < admission.target_s < math.inf
+        assert admission.capacity_per_s is None or 0.0 <= admission.capacity_per_s < math.inf

@@ -6,19 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.batch import OpenBatch, form
+from services.router.batch import BatchLimits, OpenBatch, form
 from services.router.batch_wire import to_proto
 from services.router.request import Request, Ticket, TicketState
 from services.router.variant_queue import VariantQueue
 from sluice.status import seconds_of
 
 
-def ticket(number: int, text: str = "text", *, deadline: float = 50.0, attempts: int = 0, hot: bool = False) -> Ticket:
+def ticket(
+    number: int, text: str = "text", *, deadline: float = 50.0, suspect: bool = False, hot: bool = False
+) -> Ticket:
     request = Request(
         model="m", text=text, deadline=deadline, top_k=number, truncate=True, traceparent=f"trace {number}"
     )
     made = Ticket(number, request, lambda outcome: None, hot=hot, now=0.0)
-    made.attempts = attempts
+    made.suspect = suspect
     return made
 
 
@@ -29,8 +31,11 @@ def queue_of(*tickets: Ticket) -> VariantQueue:
     return queue
 
 
-def formed(queue: VariantQueue, *, max_items: int = 8, max_tokens: int = 0, now: float = 5.0) -> OpenBatch:
-    batch = form(queue, number=7, max_items=max_items, max_tokens=max_tokens, now=now)
+def formed(
+    queue: VariantQueue, *, max_items: int = 8, max_tokens: int = 0, worth_tokens: float = 0, now: float = 5.0
+) -> OpenBatch:
+    limits = BatchLimits(max_items=max_items, max_tokens=max_tokens, worth_tokens=worth_tokens)
+    batch = form(queue, limits, number=7, ages=False, now=now)
     assert batch is not None
     return batch
 
@@ -49,7 +54,7 @@ def test_a_batch_takes_no_more_than_it_may_and_marks_what_it_took() -> None:
 
 
 def test_a_suspect_travels_alone_and_before_the_others() -> None:
-    queue = queue_of(ticket(1), ticket(2, attempts=1), ticket(3, attempts=1), ticket(4))
+    queue = queue_of(ticket(1), ticket(2, suspect=True), ticket(3, suspect=True), ticket(4))
     for expected, alone in (([2], True), ([3], True), ([1, 4], False)):
         batch = formed(queue)
         assert (list(batch.tickets), batch.alone) == (expected, alone)
@@ -61,7 +66,7 @@ def test_a_queue_of_the_departed_makes_no_batch() -> None:
     queue = queue_of(gone)
     queue.discard(gone)
     gone.state = TicketState.DONE
-    assert form(queue, number=1, max_items=8, max_tokens=0, now=0) is None
+    assert form(queue, BatchLimits(max_items=8), number=1, ages=False, now=0) is None
 
 
 def test_a_text_longer_than_the_bound_is_taken_alone_rather_than_never() -> None:
@@ -73,6 +78,13 @@ def test_a_text_longer_than_the_bound_is_taken_alone_rather_than_never() -> None
 def test_length_is_measured_in_bytes() -> None:
     queue = queue_of(ticket(1, "水" * 4), ticket(2, "水" * 4))
     assert list(formed(queue, max_tokens=23).tickets) == [1]
+
+
+def test_a_batch_ends_where_more_would_only_make_it_longer() -> None:
+    # Two tokens for the ends of each text, and one for every four bytes.
+    queue = queue_of(*(ticket(number, "x" * 32) for number in range(5)))
+    assert [len(formed(queue, worth_tokens=25).tickets) for _ in range(2)] == [2, 2]
+    assert formed(queue, worth_tokens=1).tokens == 10
 
 
 @given(
@@ -89,7 +101,8 @@ def test_batches_take_everything_once_in_order_and_within_their_bounds(
     ]
     queue = queue_of(*tickets)
     taken: list[int] = []
-    while (batch := form(queue, number=1, max_items=max_items, max_tokens=max_tokens, now=0)) is not None:
+    limits = BatchLimits(max_items=max_items, max_tokens=max_tokens)
+    while (batch := form(queue, limits, number=1, ages=False, now=0)) is not None:
         longest = max(len(one.request.text) for one in batch.tickets.values())
         assert 1 <= len(batch.tickets) <= max_items
         assert not max_tokens or len(batch.tickets) == 1 or longest * len(batch.tickets) <= max_tokens

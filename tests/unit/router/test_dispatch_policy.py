@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.dispatch_policy import choose, is_worth_gathering, may_dispatch_at
+from services.router.dispatch_policy import choose, count_passes, is_worth_gathering, may_dispatch_at
 from services.router.request import Request, Ticket
 from services.router.variant_queue import VariantQueue
 
@@ -17,8 +17,10 @@ def queue_of(name: str, *tickets: tuple[float, bool, float]) -> VariantQueue:
     return queue
 
 
-def pick(*queues: VariantQueue, idle: bool, now: float = 0.0, max_items: int = 8) -> tuple[str | None, float]:
-    choice = choose(queues, idle=idle, max_items=max_items, batch_timeout_s=0.05, now=now)
+def pick(
+    *queues: VariantQueue, idle: bool, now: float = 0.0, max_items: int = 8, ages: bool = False
+) -> tuple[str | None, float]:
+    choice = choose(queues, idle=idle, max_items=max_items, batch_timeout_s=0.05, ages=ages, now=now)
     return (choice.queue.variant_id if choice.queue else None), choice.look_again_at
 
 
@@ -49,10 +51,30 @@ def test_the_earliest_deadline_decides_between_variants() -> None:
     assert pick(queue_of("a", (5, False, 0.0)), queue_of("b", (3, False, 0.0)), idle=True)[0] == "b"
 
 
+def test_cold_work_of_another_variant_has_every_sixteenth_batch_and_only_while_it_ages() -> None:
+    hot, cold = queue_of("hot", (9, True, 0.0)), queue_of("cold", (9, False, 0.0))
+    taken = []
+    for _ in range(32):
+        choice = choose([hot, cold], idle=True, max_items=8, batch_timeout_s=0.05, ages=True, now=1.0)
+        assert choice.queue is not None
+        count_passes([hot, cold], choice.queue)
+        taken.append(choice.queue.variant_id)
+    assert taken == (["hot"] * 15 + ["cold"]) * 2
+    cold.passed_over = 1_000
+    assert pick(hot, cold, idle=True, now=1.0)[0] == "hot"
+
+
+def test_who_has_nothing_to_send_or_hot_work_of_its_own_is_not_passed_over() -> None:
+    chosen, empty, hot = queue_of("a", (1, True, 0.0)), queue_of("b"), queue_of("c", (9, True, 0.0))
+    empty.passed_over = 7
+    count_passes([chosen, empty, hot], chosen)
+    assert [one.passed_over for one in (chosen, empty, hot)] == [0, 0, 0]
+
+
 def test_a_suspect_waits_for_a_worker_that_has_nothing_else() -> None:
     queue = VariantQueue("a")
     suspect = Ticket(1, Request(model="m", text="t", deadline=9), lambda outcome: None, hot=True, now=0.0)
-    suspect.attempts = 1
+    suspect.suspect = True
     queue.push(suspect)
     assert pick(queue, idle=False) == (None, float("inf"))
     assert pick(queue, idle=True)[0] == "a"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.router.ledger import Ledger, Window
+from services.router.ledger import MOST_OUTCOMES, Ledger, Window
 from sluice.errors import Reason
 
 
@@ -76,3 +76,26 @@ def test_nothing_is_counted_in_two_windows_nor_lost_between_them() -> None:
             total += before.ended
     assert total == 40
     assert sum(ledger.outcomes.values()) == 40
+
+
+def test_refusals_by_admission_are_told_from_other_ends() -> None:
+    clock = Clock()
+    ledger = Ledger(clock=clock)
+    ledger.count("", "", Reason.PRIORITY, "cold", times=3)
+    ledger.count("m", "", Reason.SATURATED, "hot")
+    ledger.count("m", "", Reason.EXPIRED, "cold")
+    ledger.count("m", "light", "ok", "cold")
+    clock.now += 1.0
+    window = ledger.last_window()
+    assert (window.ended, window.refused, window.expired) == (6, 4, 1)
+
+
+def test_names_that_nobody_serves_do_not_fill_the_memory() -> None:
+    ledger = Ledger(clock=Clock())
+    ledger.count("m", "light", "ok", "cold")
+    for number in range(2 * MOST_OUTCOMES):
+        ledger.count(f"made up {number}", "", Reason.UNKNOWN_MODEL, "cold")
+    ledger.count("m", "light", "ok", "cold")
+    assert len(ledger.outcomes) == MOST_OUTCOMES + 1
+    assert sum(ledger.outcomes.values()) == 2 * MOST_OUTCOMES + 2
+    assert ledger.outcomes["m", "light", "ok", "cold"] == 2

@@ -32,6 +32,7 @@ class Desk:
     def __init__(self) -> None:
         self.finished: dict[int, tuple[Outcome, str]] = {}
         self.retried: dict[int, str] = {}
+        self.suspects: set[int] = set()
         self.tickets = {number: self._ticket(number) for number in (1, 2, 3)}
         self.batch = OpenBatch(id=7, variant_id=VARIANT.id, tickets=self.tickets, sent_at=10.0)
         self.ledger = Ledger(clock=lambda: 12.0)
@@ -47,8 +48,10 @@ class Desk:
         assert ticket.id not in self.finished
         self.finished[ticket.id] = outcome, tier
 
-    def _retry(self, ticket: Ticket, why: str) -> None:
+    def _retry(self, ticket: Ticket, why: str, may_be_the_cause: bool) -> None:
         self.retried[ticket.id] = why
+        if may_be_the_cause:
+            self.suspects.add(ticket.id)
 
     def settle(self, **failures: SluiceError | None) -> None:
         """Answer all three, but for `failures` by name (None: no outcome at all)."""
@@ -117,3 +120,24 @@ def test_a_lost_batch_gives_every_request_another_try_and_says_whose_fault_it_wa
     assert sorted(desk.retried) == [1, 2, 3]
     assert set(desk.retried.values()) == {"w1: the stream broke"}
     assert not desk.finished
+
+
+def test_only_the_batch_that_was_begun_can_have_killed_its_worker() -> None:
+    desk = Desk()
+    waiting = {number: desk._ticket(number) for number in (4, 5)}
+    second = OpenBatch(id=8, variant_id=VARIANT.id, tickets=waiting, sent_at=10.0)
+    desk.settlement.void([desk.batch, second], worker="w1", why="the stream broke")
+    assert sorted(desk.retried) == [1, 2, 3, 4, 5]
+    assert desk.suspects == {1, 2, 3}
+
+
+def test_what_was_taken_to_another_worker_meanwhile_has_nothing_to_do_with_this_one() -> None:
+    for end in ("answered", "lost"):
+        desk = Desk()
+        desk.tickets[2].id = 99
+        if end == "answered":
+            desk.settle()
+            assert sorted(desk.finished) == [1, 3]
+        else:
+            desk.settlement.void([desk.batch], worker="w1", why="the stream broke")
+            assert sorted(desk.retried) == [1, 3]

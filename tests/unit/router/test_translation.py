@@ -19,7 +19,7 @@ VARIANT = Variant(
 
 
 def request_of(message: inference_pb2.InferRequest) -> Request:
-    return to_request(message, deadline=7.0, traceparent="trace")
+    return to_request(message, deadline=7.0, traceparent="trace", client="peer")
 
 
 def answer(
@@ -68,6 +68,7 @@ def test_every_field_of_a_request_arrives() -> None:
         conversation_id="c",
         request_id="r",
         traceparent="trace",
+        client="peer",
     )
 
 

@@ -71,7 +71,7 @@ def test_steady_service_under_backlog_does_not_leave_arrivals_behind() -> None:
 
 def test_a_ticket_that_has_been_on_a_worker_is_a_suspect_and_is_popped_as_one() -> None:
     suspect = ticket(1)
-    suspect.attempts = 1
+    suspect.suspect = True
     queue = queue_of(suspect, ticket(2))
     assert len(queue) == 2
     assert drain(queue) == [2]
@@ -82,7 +82,7 @@ def test_a_ticket_that_has_been_on_a_worker_is_a_suspect_and_is_popped_as_one() 
 
 def test_take_all_empties_the_queue_of_everything_that_still_waits() -> None:
     gone, suspect = ticket(3), ticket(4)
-    suspect.attempts = 1
+    suspect.suspect = True
     queue = queue_of(ticket(1), ticket(2, hot=True), gone, suspect)
     queue.discard(gone)
     gone.state = TicketState.DONE
@@ -109,6 +109,64 @@ def test_the_oldest_cold_arrival_is_known_although_the_order_is_by_deadline() ->
     assert queue.oldest_cold_at() == 2.0
 
 
+def test_cold_work_that_ages_has_every_sixteenth_place_and_the_oldest_has_it_first() -> None:
+    cold = [ticket(number, deadline=100.0 - number, now=float(number)) for number in range(3)]
+    queue = queue_of(*cold, *(ticket(number, hot=True) for number in range(100, 200)))
+    order = [one.id for one in iter(lambda: queue.pop(ages=True), None)]
+    assert [order.index(number) for number in range(3)] == [15, 31, 47]
+    assert len(order) == 103
+
+
+def test_without_ageing_cold_work_waits_for_as_long_as_anything_hot_does() -> None:
+    queue = queue_of(ticket(1), *(ticket(number, hot=True) for number in range(100, 200)))
+    assert drain(queue)[-1] == 1
+
+
+def test_hot_work_that_nobody_cold_waited_for_does_not_count() -> None:
+    queue = queue_of(*(ticket(number, hot=True) for number in range(30)))
+    for _ in range(20):
+        queue.pop(ages=True)
+    queue.push(ticket(100))
+    assert queue.pop(ages=True).hot  # type: ignore[union-attr]
+
+
+def test_a_ticket_that_did_not_fit_waits_on_as_old_as_it_was() -> None:
+    oldest, other = ticket(1, deadline=1, now=1.0), ticket(2, deadline=9, now=2.0)
+    queue = queue_of(oldest, other)
+    popped = queue.pop()
+    assert popped is oldest
+    queue.put_back(popped)
+    assert (len(queue), queue.oldest_cold_at()) == (2, 1.0)
+    assert drain(queue) == [1, 2]
+
+
+def test_a_ticket_that_left_and_came_again_is_there_once() -> None:
+    one = ticket(1)
+    queue = queue_of(one)
+    queue.discard(one)
+    queue.push(one)
+    assert queue.some(10) == [one]
+    assert queue.take_all() == [one]
+    assert (len(queue), queue.cold.tokens) == (0, 0)
+
+
+def test_a_look_at_some_leaves_them_waiting() -> None:
+    queue = queue_of(ticket(1), ticket(2), ticket(3, hot=True))
+    assert [one.id for one in queue.some(2)] == [3, 1]
+    assert len(queue) == 3
+
+
+def test_cost_and_length_of_what_waits_are_known_and_nothing_of_them_is_left_behind() -> None:
+    tickets = [ticket(number, hot=number % 2 == 0) for number in range(6)]
+    for one in tickets:
+        one.cost_s = 0.1
+    queue = queue_of(*tickets)
+    assert queue.cost_s == pytest.approx(0.6)
+    assert queue.tokens_each == tickets[0].tokens
+    drain(queue)
+    assert (queue.cost_s, queue.hot.tokens, queue.cold.tokens, queue.tokens_each) == (0.0, 0, 0, 0.0)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_any_interleaving_keeps_counts_and_order(seed: int) -> None:
     dice = random.Random(seed)
@@ -130,4 +188,4 @@ def test_any_interleaving_keeps_counts_and_order(seed: int) -> None:
             assert popped is best
             del waiting[best.id]
         assert len(queue) == len(waiting)
-        assert queue.hot_count == sum(one.hot for one in waiting.values())
+        assert queue.hot.items == sum(one.hot for one in waiting.values())

@@ -13,8 +13,9 @@ from pathlib import Path
 from sluice.tier import Task, Tier
 from sluice.variant import Variant, variant_id
 from sluice.worker.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
-from sluice.worker.catalog import IDENTITY, Catalog
+from sluice.worker.catalog import Catalog
 from sluice.worker.device import Device
+from sluice.worker.model_root import IDENTITY
 from sluice.worker.work import Work, WorkItem
 
 WAIT_S = 20.0

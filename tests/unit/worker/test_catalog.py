@@ -11,7 +11,8 @@ from sluice.errors import InvalidRequest, NoEndpoint, Saturated
 from sluice.tier import Tier
 from sluice.variant import VariantState
 from sluice.worker.backend import Backend, ModelSpec
-from sluice.worker.catalog import IDENTITY, AlreadyHeld, UnknownCheckpoint
+from sluice.worker.catalog import AlreadyHeld
+from sluice.worker.model_root import IDENTITY, UnknownCheckpoint
 from tests.unit.polling import until
 from tests.unit.worker.bench import HELD, Bench, ScriptedBackend, bench, work
 

@@ -3,64 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import namedtuple
 from pathlib import Path
 
-import psutil
-import pytest
-
-from sluice.worker.monitor import Monitor, cgroup_memory_ratio, memory_ratio
-from tests.unit.worker.bench import HELD, bench, work
-
-Memory = namedtuple("Memory", ["total", "available"])
-
-
-def cgroup(directory: Path, **files: str) -> Path:
-    for name, content in files.items():
-        (directory / f"memory.{name}").write_text(content, encoding="ascii")
-    return directory
-
-
-@pytest.mark.parametrize(
-    ("files", "ratio"),
-    [
-        ({"max": "1000\n", "current": "900\n", "stat": "anon 500\ninactive_file 400\n"}, 0.5),
-        ({"max": "1000\n", "current": "900\n", "stat": "anon 900\n"}, 0.9),
-        ({"max": "1000\n", "current": "1200\n", "stat": "inactive_file 0\n"}, 1.0),
-        ({"max": "1000\n", "current": "100\n", "stat": "inactive_file 400\n"}, 0.0),
-        ({"max": "max\n", "current": "900\n", "stat": "inactive_file 0\n"}, 0.0),
-        ({"max": "0\n", "current": "900\n", "stat": "inactive_file 0\n"}, 1.0),
-        ({"max": "1000\n", "current": "900\n"}, 0.0),
-        ({"max": "what?\n", "current": "900\n", "stat": "inactive_file 0\n"}, 0.0),
-        ({"max": "1000\n", "current": "what?\n", "stat": "inactive_file 0\n"}, 0.0),
-        ({}, 0.0),
-    ],
-    ids=[
-        "reclaimable",
-        "no-file-pages",
-        "over",
-        "all-reclaimable",
-        "no-limit",
-        "limit-zero",
-        "no-stat",
-        "odd-limit",
-        "garbage",
-        "no-cgroup",
-    ],
-)
-def test_a_control_groups_memory_counts_without_what_can_be_reclaimed(
-    tmp_path: Path, files: dict[str, str], ratio: float
-) -> None:
-    assert cgroup_memory_ratio(cgroup(tmp_path, **files)) == pytest.approx(ratio)
-
-
-@pytest.mark.parametrize(("host_available", "larger"), [(90, 0.5), (20, 0.8)])
-def test_the_larger_of_control_group_and_host_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_available: int, larger: float
-) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(100, host_available))
-    group = cgroup(tmp_path, max="1000", current="500", stat="inactive_file 0")
-    assert memory_ratio(group) == pytest.approx(larger)
+from sluice.worker.engine_load import EngineLoad
+from sluice.worker.monitor import Monitor
+from sluice.worker.reading import Memory, Reading, Unreadable
+from sluice.worker.resources import Resources
+from sluice.worker.swap_step import Wish
+from sluice.worker.swapper import Swapper
+from tests.unit.worker.bench import HELD, Bench, bench, work
+from tests.unit.worker.ram import FULL, FULL_BYTES, LIGHT, LIMIT, stage
 
 
 class Clock:
@@ -73,12 +25,38 @@ class Clock:
         return self.now
 
 
-async def test_utilization_is_the_busy_share_since_the_report_before() -> None:
+class Half:
+    """A memory that is half full, or cannot be read."""
+
+    broken = False
+
+    def read(self) -> Reading:
+        if self.broken:
+            raise Unreadable("broken")
+        return Reading(memory=Memory(used_bytes=5, limit_bytes=10))
+
+
+def monitor_of(made: Bench, clock: Clock, swapper: Swapper, memory: Half | None = None) -> Monitor:
+    load = EngineLoad(lambda: made.device.busy_s, clock=clock)
+    return Monitor(
+        device=made.device,
+        catalog=made.catalog,
+        resources=Resources([load, memory or Half()]),
+        swapper=swapper,
+        inflight=lambda: 5,
+        draining=lambda: True,
+        clock=clock,
+    )
+
+
+def no_pairs(made: Bench) -> Swapper:
+    return Swapper(made.catalog, wish=lambda: Wish.FULL, memory=lambda: None, ceiling=0.92, light_budget=0.05)
+
+
+async def test_a_report_tells_how_busy_the_device_was_since_the_one_before() -> None:
     clock = Clock()
     async with bench(clock=clock) as made:
-        monitor = Monitor(
-            device=made.device, catalog=made.catalog, inflight=lambda: 5, draining=lambda: True, clock=clock
-        )
+        monitor = monitor_of(made, clock, no_pairs(made))
         assert monitor.report().utilization is None
         clock.now += 2.0
         assert monitor.report().utilization == 0.0
@@ -94,8 +72,7 @@ async def test_utilization_is_the_busy_share_since_the_report_before() -> None:
         assert (report.utilization, report.requests_per_second) == (0.25, 0.75)
         assert (report.inflight, report.draining) == (5, True)
         assert [variant.id for variant in report.variants] == [HELD]
-        assert report.memory is not None
-        assert 0 < report.memory <= 1
+        assert (report.memory, report.full_reload_ratio) == (0.5, None)
         clock.now += 1.0
         assert (monitor.report().utilization, monitor.report().requests_per_second) == (0.0, 0.0)
 
@@ -103,9 +80,7 @@ async def test_utilization_is_the_busy_share_since_the_report_before() -> None:
 async def test_a_report_right_after_another_repeats_its_reading() -> None:
     clock = Clock()
     async with bench(clock=clock) as made:
-        monitor = Monitor(
-            device=made.device, catalog=made.catalog, inflight=lambda: 0, draining=lambda: False, clock=clock
-        )
+        monitor = monitor_of(made, clock, no_pairs(made))
         made.backend.go_on.clear()
         one = work("a")
         made.device.submit(one)
@@ -117,3 +92,25 @@ async def test_a_report_right_after_another_repeats_its_reading() -> None:
         assert monitor.report().utilization == 1.0
         made.backend.go_on.set()
         await asyncio.wait_for(one.done, 20)
+
+
+async def test_memory_that_cannot_be_read_is_unknown() -> None:
+    clock, memory = Clock(), Half()
+    async with bench(clock=clock) as made:
+        monitor = monitor_of(made, clock, no_pairs(made), memory)
+        memory.broken = True
+        clock.now += 1.0
+        report = monitor.report()
+        assert (report.memory, report.utilization) == (None, 0.0)
+
+
+async def test_a_lightened_worker_reports_what_its_full_model_would_take(tmp_path: Path) -> None:
+    async with stage(tmp_path) as made:
+        monitor = monitor_of(made.bench, Clock(), made.swapper)
+        assert monitor.report().full_reload_ratio is None
+        await made.settle(Wish.LIGHT)
+        report = monitor.report()
+        assert report.full_reload_ratio == FULL_BYTES / LIMIT
+        assert [variant.id for variant in report.variants] == [LIGHT]
+        await made.settle(Wish.FULL)
+        assert [variant.id for variant in monitor.report().variants] == [FULL]

@@ -1,0 +1,50 @@
+"""The door: where a face asks about a request that it has only just read, before it does anything more for it.
+
+Under overload most requests end here, so what happens here is what a refusal costs the router.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.router.admission import Admission
+from services.router.ledger import Ledger
+from services.router.refusal import Refusal
+
+
+class Door:
+    """Refuses, and counts, what admission would refuse anyway. `hot_from` is the least priority of a hot request."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        ledger: Ledger,
+        hot_from: float,
+        draining: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._draining = draining
+        self._admission = admission
+        self._ledger = ledger
+        self._hot_from = hot_from
+        self._clock = clock
+
+    def refusal(self, *, priority: float, client: str, texts: int = 1) -> Refusal | None:
+        """The refusal of `texts` that come together; None if they may go on.
+
+        What may go on is not let in yet, and not counted. A draining router refuses by other means, and so does
+        validation a priority that is none.
+        """
+        if not self._admission.is_shedding or self._draining() or not 0.0 <= priority <= 1.0:
+            return None
+        hot = priority >= self._hot_from
+        now = self._clock()
+        found = self._admission.turn_away(priority=priority, hot=hot, client=client, now=now, texts=texts)
+        if found is not None:
+            self._ledger.count("", "", found.reason, "hot" if hot else "cold", times=texts)
+        return found
+
+    def unreadable(self, reason: str) -> None:
+        """A request ended because nobody can read it; that is an outcome too."""
+        self._ledger.count("", "", reason, "cold")

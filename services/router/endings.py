@@ -1,0 +1,73 @@
+"""The ends of requests: whatever becomes of a ticket, it becomes of it once, and everything that held it lets go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from services.router.admission import Admission
+from services.router.deadline_watch import DeadlineWatch
+from services.router.dispatcher import Dispatcher
+from services.router.ledger import Ledger
+from services.router.request import Answer, Outcome, Ticket, TicketState
+from services.router.waiting_room import WaitingRoom
+from sluice.errors import Expired, NoEndpoint, SluiceError, WorkerFailed
+from sluice.telemetry import trace_id_of
+
+logger = logging.getLogger(__name__)
+
+
+class Endings:
+    """Holds every open ticket to its deadline. `waiting_room` is for those that have no worker just now."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        dispatcher: Dispatcher,
+        ledger: Ledger,
+        endpoint_grace_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.waiting_room = WaitingRoom(self._give_up, grace_s=endpoint_grace_s)
+        self.all_done = asyncio.Event()
+        self.all_done.set()
+        self._admission = admission
+        self._dispatcher = dispatcher
+        self._ledger = ledger
+        self._clock = clock
+        self._deadlines = DeadlineWatch(self._expire, clock=clock)
+
+    def open(self, ticket: Ticket) -> None:
+        """The ticket has been admitted; `finish` is called for it, by its deadline at the latest."""
+        self.all_done.clear()
+        self._deadlines.add(ticket)
+
+    def finish(self, ticket: Ticket, outcome: Outcome, tier: str = "") -> None:
+        """The ticket ends so, answered by `tier` if that is not empty. Nothing happens if it has ended before."""
+        if ticket.state is TicketState.DONE:
+            return
+        if ticket.state is TicketState.WAITING and ticket.variant_id:
+            self._dispatcher.leave(ticket)
+        ticket.state = TicketState.DONE
+        self.waiting_room.leave(ticket)
+        self._deadlines.discard(ticket)
+        self._admission.release(ticket.size)
+        if not self._admission.requests:
+            self.all_done.set()
+        if isinstance(outcome, Answer):
+            self._admission.served(ticket.cost_s, outcome.queue_s, self._clock())
+        elif isinstance(outcome, WorkerFailed):
+            trace_id = trace_id_of(ticket.request.traceparent)
+            logger.error("request failed", extra={"trace_id": trace_id, "why": outcome.message})
+        name = outcome.reason.value if isinstance(outcome, SluiceError) else "ok"
+        self._ledger.count(ticket.request.model, tier, name, ticket.pool)
+        ticket.tell(outcome)
+
+    def _expire(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            self.finish(ticket, Expired("the deadline passed before an answer came"))
+
+    def _give_up(self, ticket: Ticket) -> None:
+        self.finish(ticket, NoEndpoint(f"the workers that served '{ticket.request.model}' have gone"))

@@ -1,0 +1,91 @@
+"""Intake: a request's way from the face that took it to the queue of the variant that shall answer it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from services.router.admission import Admission
+from services.router.assignment import Assignment
+from services.router.dispatcher import Dispatcher
+from services.router.endings import Endings
+from services.router.ledger import Ledger
+from services.router.placement import Placement
+from services.router.request import OnDone, Request, Ticket
+from services.router.validation import validate
+from sluice.directive import DirectiveState
+from sluice.errors import NoEndpoint, SluiceError
+
+
+class Intake:
+    """Makes tickets, and finds them a queue: a first one, or another when they have lost theirs."""
+
+    def __init__(
+        self,
+        *,
+        placement: Placement,
+        admission: Admission,
+        dispatcher: Dispatcher,
+        endings: Endings,
+        ledger: Ledger,
+        directives: DirectiveState,
+        max_text_bytes: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._placement = placement
+        self._admission = admission
+        self._dispatcher = dispatcher
+        self._endings = endings
+        self._ledger = ledger
+        self._directives = directives
+        self._max_text_bytes = max_text_bytes
+        self._clock = clock
+        self._numbers = itertools.count(1)
+
+    def number(self) -> int:
+        """An id that no ticket has had."""
+        return next(self._numbers)
+
+    def take(self, request: Request, on_done: OnDone, *, hot: bool) -> Ticket:
+        """Admit and assign `request`. Raises the SluiceError that refuses it; nothing is then held."""
+        now = self._clock()
+        validate(request, max_text_bytes=self._max_text_bytes, now=now)
+        self._placement.identify(request)
+        ticket = Ticket(self.number(), request, on_done, hot=hot, now=now)
+        ticket.cost_s = self._placement.least_cost_s(request, ticket.tokens)
+        self._admission.signals.came_with(request.deadline - now)
+        self._admission.admit(
+            ticket.size,
+            priority=request.priority,
+            hot=hot,
+            client=request.client,
+            cost=ticket.cost_s,
+            now=now,
+        )
+        try:
+            assignment = self._placement.place(request, tokens=ticket.tokens, hot=hot)
+        except SluiceError as error:
+            self._admission.withdraw(ticket.size, ticket.cost_s, error)
+            raise
+        self._endings.open(ticket)
+        self.enqueue(ticket, assignment)
+        return ticket
+
+    def enqueue(self, ticket: Ticket, assignment: Assignment) -> None:
+        """Let the ticket wait where `assignment` says."""
+        ticket.degraded_from = assignment.degraded_from
+        ticket.levels = self._directives.levels
+        if assignment.diverted_token_s:
+            self._ledger.diverted(assignment.diverted_token_s * ticket.tokens)
+        self._dispatcher.enqueue(ticket, assignment.variant_id)
+
+    def reassign(self, ticket: Ticket) -> None:
+        """Find the ticket, which waits nowhere, a new place. It was admitted, so it may hope for one to the end."""
+        try:
+            assignment = self._placement.place(ticket.request, tokens=ticket.tokens, hot=ticket.hot, hope=0.0)
+        except NoEndpoint:
+            self._endings.waiting_room.enter(ticket)
+        except SluiceError as error:
+            self._endings.finish(ticket, error)
+        else:
+            self.enqueue(ticket, assignment)

@@ -1,0 +1,78 @@
+"""The admission law: how much of what is offered is let in, so that the queue keeps the delay it should have.
+
+A proportional-integral law on queue delay around the measured capacity (as in Uber's Cinnamon; queue delay as the
+signal as in DAGOR, arXiv 1806.04075, and Breakwater, OSDI 2020). It acts only after a queue has stood, so that a wrong
+capacity alone, or batches that come in lumps, never refuse anybody; while the queue is short it looks for more room.
+"""
+
+from __future__ import annotations
+
+# In this time the room is such that the queue's error would be worked off.
+WORK_OFF_S = 0.5
+INTEGRAL_GAIN_PER_S2 = 1.0
+# While the queue is short, the room grows by this share of the capacity in each second, to find what has come back.
+PROBE_PER_S = 2.0
+# So much of it stays when the queue is there again.
+KEPT = 0.1
+CORRECTION = (-0.5, 0.5)
+ROOM = (0.3, 1.5)
+# A queue this many times too long needs no second look.
+GLARING = 2.0
+STANDING_TICKS = 2
+QUIET_S = 0.3
+
+
+class Limiter:
+    """`share` of what is offered, in [0, 1], is to be let in; 1.0 unless `acting`. Times are seconds, rates cost/s."""
+
+    __slots__ = ("_correction", "_long_ticks", "_probe", "_quiet_s", "acting", "share")
+
+    def __init__(self) -> None:
+        self.acting = False
+        self.share = 1.0
+        self._correction = 0.0
+        self._probe = 0.0
+        self._long_ticks = 0
+        self._quiet_s = 0.0
+
+    def tick(
+        self,
+        *,
+        elapsed_s: float,
+        queue_s: float,
+        target_s: float,
+        patience_s: float,
+        capacity_per_s: float,
+        offered_per_s: float,
+    ) -> None:
+        """Look at the queue once more, `elapsed_s` after the last look.
+
+        A queue that stands longer than `patience_s` is an overload, and is brought back to `target_s`.
+        """
+        self._long_ticks = self._long_ticks + 1 if queue_s > patience_s else 0
+        if not self.acting:
+            if self._long_ticks < STANDING_TICKS and queue_s <= GLARING * patience_s:
+                return
+            self.acting = True
+            self._correction = self._probe = self._quiet_s = 0.0
+        room_per_s = self._room(elapsed_s, queue_s, target_s) * capacity_per_s
+        is_quiet = queue_s < target_s / 2 and offered_per_s < room_per_s
+        self._quiet_s = self._quiet_s + elapsed_s if is_quiet else 0.0
+        if self._quiet_s >= QUIET_S:
+            self.acting = False
+            self.share = 1.0
+            return
+        self.share = min(1.0, room_per_s / offered_per_s) if offered_per_s > 0 else 1.0
+
+    def _room(self, elapsed_s: float, queue_s: float, target_s: float) -> float:
+        error_s = target_s - queue_s
+        correction = self._correction + INTEGRAL_GAIN_PER_S2 * error_s * elapsed_s
+        if queue_s < target_s / 2:
+            # Nobody waits long enough to justify refusing more than the capacity says.
+            self._probe += PROBE_PER_S * elapsed_s
+            correction = max(correction, correction / 2) + KEPT * PROBE_PER_S * elapsed_s
+        else:
+            # What was found is capacity by now; what was only guessed must not stay.
+            self._probe = 0.0
+        self._correction = min(CORRECTION[1], max(CORRECTION[0], correction))
+        return min(ROOM[1], max(ROOM[0], 1.0 + error_s / WORK_OFF_S + self._correction + self._probe))

@@ -1,0 +1,37 @@
+"""Which model a request means, and what is wrong with what it asks of it. Pure, over a view of who serves what."""
+
+from __future__ import annotations
+
+from services.router.fleet_view import FleetView
+from sluice.errors import InvalidRequest, NoEndpoint, UnknownModel
+from sluice.tier import Task
+
+
+def resolve(model: str, view: FleetView, *, default: str) -> str:
+    """The name of the model that is meant by `model`; empty means `default`, or the only one.
+
+    Raises UnknownModel, NoEndpoint when no worker has come yet, or InvalidRequest when no model is named.
+    """
+    if not view.offered:
+        raise NoEndpoint("no worker is connected yet")
+    name = model or default or _only_model(view)
+    if name not in view.offered:
+        raise UnknownModel(f"no worker has offered a model named '{name}'", field="model")
+    return name
+
+
+def why_not_generate(model: str, view: FleetView, *, default: str) -> InvalidRequest:
+    """What is wrong with asking `model` for text. Raises as `resolve`, and NoEndpoint when nobody serves it now."""
+    name = resolve(model, view, default=default)
+    tasks = {Task(variant.task) for variant in view.models().get(name, ())}
+    if not tasks:
+        raise NoEndpoint(f"nobody serves model '{name}' just now")
+    done = ", ".join(sorted(task.name.lower().replace("_", "-") for task in tasks))
+    return InvalidRequest(f"model '{name}' does {done} and does not generate text", field="model")
+
+
+def _only_model(view: FleetView) -> str:
+    names = sorted(view.offered)
+    if len(names) > 1:
+        raise InvalidRequest(f"several models are served, so name one of: {', '.join(names)}", field="model")
+    return names[0]

@@ -1,0 +1,56 @@
+"""How a worker's times for a variant compare with its profile just now: a ratio and its spread, learnt from results."""
+
+from __future__ import annotations
+
+import math
+
+HALF_LIFE_S = 5.0
+# One batch, however odd, moves the ratio no further than this many times.
+WILDEST = 8.0
+RATIOS = (1e-4, 1e4)
+
+
+class Pace:
+    """Actual over predicted time, as an exponentially weighted mean with its mean absolute deviation.
+
+    The deviation stands in for the standard one, as in TCP's retransmission timer (Jacobson, 1988). What was learnt is
+    forgotten towards the profile when no result comes, so that a worker that was slow once is given another chance.
+    Clocks are arguments, in seconds.
+    """
+
+    __slots__ = ("_at", "_deviation", "_has_profile", "_ratio", "samples")
+
+    def __init__(self, *, spread: float, has_profile: bool) -> None:
+        self.samples = 0
+        self._has_profile = has_profile
+        self._ratio = 1.0
+        self._deviation = spread
+        self._at = float("-inf")
+
+    def observe(self, predicted_s: float, actual_s: float, now: float) -> None:
+        """A batch took `actual_s` where the profile said `predicted_s`."""
+        if predicted_s <= 0.0 or not 0.0 <= actual_s < float("inf"):
+            return
+        before = self.ratio(now)
+        seen = min(RATIOS[1], max(RATIOS[0], actual_s / predicted_s))
+        known = self.samples + (1 if self._has_profile else 0)
+        if known:
+            seen = min(before * WILDEST, max(before / WILDEST, seen))
+        weight = 1.0 / (known + 1)
+        if self.samples:
+            weight = max(weight, 1.0 - math.exp2(-max(0.0, (now - self._at) / HALF_LIFE_S)))
+        self._deviation += weight * (abs(seen - before) / max(before, seen) - self._deviation)
+        self._ratio = before + weight * (seen - before)
+        self._at = now
+        self.samples += 1
+
+    def ratio(self, now: float) -> float:
+        """What to multiply the profile's times with."""
+        if not self.samples or not self._has_profile:
+            return self._ratio
+        return 1.0 + (self._ratio - 1.0) * math.exp2(-max(0.0, (now - self._at) / HALF_LIFE_S - 1.0))
+
+    @property
+    def spread(self) -> float:
+        """The mean absolute deviation, as a share of the expected time."""
+        return self._deviation

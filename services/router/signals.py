@@ -1,0 +1,54 @@
+"""What the router's last second says about load: what its report and its own limiter read."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from services.router.timeouts import Timeouts
+
+WINDOWS = 10
+
+
+class RouterSignals:
+    """Sums over the last ten ticks of a tenth of a second. Every value is None while there is nothing to measure."""
+
+    __slots__ = ("_offered", "_past", "_queue_delays_s", "_refused", "_timeouts", "median_timeout_s")
+
+    def __init__(self) -> None:
+        self._offered = 0
+        self._refused = 0
+        self._past: deque[tuple[int, int]] = deque(maxlen=WINDOWS)
+        self._queue_delays_s: deque[float] = deque(maxlen=WINDOWS)
+        self._timeouts = Timeouts(windows=WINDOWS)
+        self.median_timeout_s: float | None = None
+
+    def offered(self, count: int = 1) -> None:
+        """Requests were offered, whatever became of them."""
+        self._offered += count
+
+    def refused(self, count: int = 1) -> None:
+        """Requests that were offered were refused by admission."""
+        self._refused += count
+
+    def came_with(self, timeout_s: float) -> None:
+        """A request came with so much time until its deadline."""
+        self._timeouts.add(timeout_s)
+
+    def roll(self, queue_s: float) -> None:
+        """A tick ends; what waits now would take `queue_s` to serve."""
+        self._past.append((self._offered, self._refused))
+        self._offered = self._refused = 0
+        self._queue_delays_s.append(queue_s)
+        self._timeouts.roll()
+        self.median_timeout_s = self._timeouts.median_s()
+
+    @property
+    def refused_ratio(self) -> float | None:
+        """The share of what was offered that admission refused, in [0, 1]."""
+        offered = sum(count for count, _ in self._past)
+        return sum(refused for _, refused in self._past) / offered if offered else None
+
+    @property
+    def standing_queue_delay_s(self) -> float | None:
+        """The shortest that the queue was, in seconds of work: a burst that was worked off leaves none."""
+        return min(self._queue_delays_s, default=None)

@@ -1,0 +1,88 @@
+"""What the router knows about one worker's times: how long its batches take, and what the way there costs on top."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import exp2
+
+from services.router.batch import OpenBatch
+from services.router.batch_time import BatchCurve
+from services.router.pace import HALF_LIFE_S, Pace
+from sluice.variant import BatchTime, Variant
+
+# Not even a first guess is nothing: the way there and back, on one machine.
+FIRST_OVERHEAD_S = 0.001
+
+
+class WorkerTimes:
+    """Curves and paces by variant. Clocks are arguments, in seconds."""
+
+    def __init__(self) -> None:
+        self.overhead_s = FIRST_OVERHEAD_S
+        self._curves: dict[str, BatchCurve] = {}
+        self._paces: dict[str, Pace] = {}
+        self._profiles: dict[str, tuple[BatchTime, ...]] = {}
+        self._learnt_at = float("-inf")
+
+    def describe(self, variants: Iterable[Variant]) -> None:
+        """The worker's card has come: read the profiles that are new."""
+        for variant in variants:
+            if self._profiles.get(variant.id) != variant.profile:
+                self._profiles[variant.id] = variant.profile
+                curve = BatchCurve(variant.profile)
+                self._curves[variant.id] = curve
+                self._paces[variant.id] = Pace(spread=curve.spread, has_profile=curve.measured)
+
+    def curve(self, variant_id: str) -> BatchCurve:
+        """The profile of a variant that was described."""
+        return self._curves[variant_id]
+
+    def pace(self, variant_id: str) -> Pace:
+        """How the times of a variant that was described compare with its curve."""
+        return self._paces[variant_id]
+
+    def batch_s(self, variant_id: str, tokens: float, now: float) -> float:
+        """Expected device time of a batch of `tokens`."""
+        return self._curves[variant_id].time_s(tokens) * self._paces[variant_id].ratio(now)
+
+    def worth_tokens(self, variant_id: str, each: float, most_items: int, now: float) -> float:
+        """The tokens beyond which a batch of texts of `each` tokens only takes longer; 0 when nothing is known."""
+        curve = self._curves[variant_id]
+        return curve.worth_tokens(each, most_items, self._paces[variant_id].ratio(now)) if curve.measured else 0.0
+
+    def has_evidence(self, variant_id: str) -> bool:
+        """Whether the worker has ever answered a batch of the variant, or measured it."""
+        pace = self._paces.get(variant_id)
+        return pace is not None and pace.samples > 0
+
+    def is_known(self, variant_id: str) -> bool:
+        """Whether times of the variant are more than a guess."""
+        return self._curves[variant_id].measured or self._paces[variant_id].samples > 0
+
+    def learn(self, variant_id: str, *, tokens: int, compute_s: float, elapsed_s: float, now: float) -> None:
+        """A batch came back: the device took `compute_s` of the `elapsed_s` for which it had nothing before it."""
+        pace = self._paces.get(variant_id)
+        if pace is None:
+            return
+        pace.observe(self._curves[variant_id].time_s(tokens), compute_s, now)
+        weight = max(0.05, 1.0 - exp2(-max(0.0, (now - self._learnt_at) / HALF_LIFE_S)))
+        self.overhead_s += weight * (max(0.0, elapsed_s - compute_s) - self.overhead_s)
+        self._learnt_at = now
+
+
+def remaining_s(times: WorkerTimes, batches: Iterable[OpenBatch], *, begun_at: float, stuck: bool, now: float) -> float:
+    """How long until a worker has done its open `batches`, which come in the order of sending.
+
+    The first was begun at `begun_at`. What takes longer than expected takes, by experience, in proportion to how long
+    it has taken already; what is `stuck` as long again, and no less than a second.
+    """
+    total_s = 0.0
+    for place, batch in enumerate(batches):
+        expected_s = times.batch_s(batch.variant_id, batch.tokens, now)
+        if not place:
+            elapsed_s = max(0.0, now - begun_at)
+            expected_s = max(expected_s - elapsed_s, 0.25 * elapsed_s)
+            if stuck:
+                expected_s = max(expected_s, elapsed_s, 1.0)
+        total_s += expected_s
+    return total_s

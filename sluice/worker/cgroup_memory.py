@@ -1,0 +1,57 @@
+"""The control group's memory (cgroup v2) as a resource. Limits are read anew each time: they change under a process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from sluice.engine.cores import CGROUP, MEMBERSHIP, cgroup_of
+from sluice.worker.reading import Memory, Reading, Unreadable
+
+_NO_LIMIT = "max"
+
+
+class CgroupMemory:
+    """The fullest of the process's group and all above it. `root` is the mount, `membership` names the group in it."""
+
+    def __init__(self, root: Path = CGROUP, membership: Path = MEMBERSHIP) -> None:
+        self._root = root
+        self._membership = membership
+
+    def read(self) -> Reading:
+        """Memory only, and none where no group has a limit. Raises Unreadable when a group's files make no sense."""
+        limited = [memory for group in self._groups() if (memory := memory_of(group)) is not None]
+        return Reading(memory=max(limited, key=lambda memory: memory.ratio, default=None))
+
+    def _groups(self) -> Iterable[Path]:
+        group = cgroup_of(self._membership)
+        path = self._root / group
+        # Seen from within a container's own namespace, its group may be named by a way out of the mount.
+        groups = [self._root] if ".." in Path(group).parts else [path, *path.parents]
+        return (one for one in groups if one.is_relative_to(self._root))
+
+
+def memory_of(group: Path) -> Memory | None:
+    """What `group` uses of its limit; None without a limit.
+
+    File pages that no process has mapped are not in use: the kernel drops them when it needs room. Mapped ones are,
+    and among them are the weights of a model that is read from its file. Raises Unreadable.
+    """
+    limit, current = group / "memory.max", group / "memory.current"
+    # The root of all groups, and a group without the controller, have neither file.
+    if not limit.exists() and not current.exists():
+        return None
+    try:
+        allowed = limit.read_text(encoding="ascii").strip()
+        if allowed == _NO_LIMIT:
+            return None
+        stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+        pages = [int(stat.get(name, 0)) for name in ("inactive_file", "active_file", "file_mapped")]
+        used = int(current.read_text(encoding="ascii"))
+        limit_bytes = int(allowed)
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"{group}: {error}") from error
+    if used < 0 or min(pages) < 0:
+        raise Unreadable(f"{group}: a negative number of bytes")
+    reclaimable = max(0, pages[0] + pages[1] - pages[2])
+    return Memory(used_bytes=max(0, used - reclaimable), limit_bytes=limit_bytes)

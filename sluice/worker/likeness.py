@@ -1,0 +1,52 @@
+"""What a distilled copy must have in common with its full model, so that one may answer in place of the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sluice.errors import InvalidRequest, SluiceError
+from sluice.tier import Task
+from sluice.worker.backend import Backend, Embedded, Item
+
+# One text that is short, and one that fills the model: half precision overflows on long ones first.
+_PROBES = ("where is my order?", "where is my order? " * 400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeness:
+    """What a caller sees of a model. `width` is that of its vectors, 0 if it gives none."""
+
+    task: Task
+    labels: frozenset[str]
+    max_tokens: int
+    width: int
+
+
+def likeness_of(backend: Backend) -> Likeness:
+    """Look at `backend`, which must be warm and serve nobody. Raises InvalidRequest when it cannot answer."""
+    outputs = backend.execute([Item(text, truncate=True) for text in _PROBES])
+    for output in outputs:
+        if isinstance(output, SluiceError):
+            raise InvalidRequest(f"the model cannot answer a plain text: {output.message}", field="checkpoint")
+    variant = backend.variant
+    width = max((len(output.values) for output in outputs if isinstance(output, Embedded)), default=0)
+    return Likeness(task=variant.task, labels=frozenset(variant.labels), max_tokens=variant.max_tokens, width=width)
+
+
+def check_alike(copy: Likeness, full: Likeness) -> None:
+    """Raises InvalidRequest, field `distilled`, saying in what `copy` cannot stand for `full`."""
+    problem = _difference(copy, full)
+    if problem:
+        raise InvalidRequest(f"the distilled copy cannot stand for the full model: {problem}", field="distilled")
+
+
+def _difference(copy: Likeness, full: Likeness) -> str:
+    if copy.task is not full.task:
+        return f"it does {copy.task.name.lower()}, and the full model {full.task.name.lower()}"
+    if copy.labels != full.labels:
+        return f"their labels differ in {', '.join(sorted(copy.labels ^ full.labels)[:5])}"
+    if copy.width != full.width:
+        return f"its vectors have {copy.width} numbers, and the full model's {full.width}"
+    if copy.max_tokens < full.max_tokens:
+        return f"it takes {copy.max_tokens} tokens, and the full model {full.max_tokens}"
+    return ""

@@ -1,0 +1,198 @@
+"""The durable log: what was written is read again, in order and bounded, whatever became of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.governor import journal as journal_module
+from services.governor.journal import Journal
+from sluice.config import ConfigError
+from sluice.degradation.signals import Signals
+from sluice.directive import Directive
+from sluice.fleet import Transition
+from sluice.tier import Level
+from tests.unit import strategies as some
+
+ROOT = Path(__file__).parents[3]
+MOST = 100
+
+
+def transition(revision: int) -> Transition:
+    directive = Directive(epoch=2**64 - 2, revision=revision, levels=(Level.LIGHTEN,), reason="memory 0.87 >= 0.85")
+    return Transition(at=datetime(2026, 1, 1, tzinfo=UTC), before=(), directive=directive, signals=Signals(memory=0.87))
+
+
+def opened(path: Path, *, at_least: int = 1, most: int = MOST) -> Journal:
+    return Journal(path, epoch_at_least=at_least, most=most)
+
+
+def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "deeper" / "journal.db"
+    first = opened(path)
+    assert first.past == []
+    written = [transition(revision) for revision in range(1, 6)]
+    for one in written:
+        first.write(one)
+    first.close()
+    again = opened(path)
+    assert again.past == written
+    again.close()
+
+
+@settings(max_examples=20)
+@given(st.lists(some.transitions, max_size=4))
+def test_every_transition_comes_back_as_it_went(written: list[Transition]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.db"
+        first = opened(path)
+        for one in written:
+            first.write(one)
+        first.close()
+        again = opened(path)
+        assert again.past == written
+        again.close()
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    first = opened(tmp_path / "journal.db", most=10)
+    for revision in range(1, 36):
+        first.write(transition(revision))
+    first.close()
+    with sqlite3.connect(tmp_path / "journal.db") as connection:
+        assert connection.execute("SELECT count(*) FROM transitions").fetchone() == (10,)
+    connection.close()
+    again = opened(tmp_path / "journal.db", most=10)
+    assert [one.directive.revision for one in again.past] == list(range(26, 36))
+    again.close()
+
+
+def test_every_opening_takes_an_epoch_of_its_own_even_if_the_clock_was_set_back(tmp_path: Path) -> None:
+    path, epochs = tmp_path / "journal.db", []
+    for at_least in (1_000, 1_000, 5, 2_000):
+        journal = opened(path, at_least=at_least)
+        epochs.append(journal.epoch)
+        journal.close()
+    assert epochs == [1_000, 1_001, 1_002, 2_000]
+
+
+def test_an_epoch_that_was_taken_from_another_governor_is_passed_too(tmp_path: Path) -> None:
+    first = opened(tmp_path / "journal.db")
+    first.write(2**63 + 5)
+    first.close()
+    again = opened(tmp_path / "journal.db")
+    assert again.epoch == 2**63 + 6
+    again.close()
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but long enough to be looked at" * 30, b"\0" * 4096])
+def test_a_file_that_is_something_else_is_refused_and_left_as_it_was(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"governor\.journal: .*journal\.db cannot be used"):
+        opened(path)
+    assert path.read_bytes() == content
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"governor\.journal"):
+        opened(tmp_path / "file" / "journal.db")
+
+
+def test_a_disk_that_fails_costs_records_and_not_the_governor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = opened(tmp_path / "journal.db")
+    blocker = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    blocker.execute("DROP TABLE transitions")
+    blocker.close()
+    for revision in range(3):
+        journal.write(transition(revision))
+    journal.close()
+    assert [record.message for record in caplog.records] == ["the journal cannot be written"]
+
+
+def test_a_writer_that_is_stuck_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(journal_module, "MOST_WAITING", 5)
+    journal = opened(tmp_path / "journal.db")
+    blocker = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    for revision in range(20):
+        journal.write(transition(revision))
+    assert "a record was not written" in {record.message for record in caplog.records}
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    journal.close()
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from services.governor.journal import Journal
+from tests.unit.governor.test_journal import transition
+journal = Journal(Path({path!r}), epoch_at_least=1, most=1000)
+for revision in range(1, 100000):
+    journal.write(transition(revision))
+    while journal._waiting.qsize():
+        time.sleep(0.0001)
+    print(revision, flush=True)
+"""
+
+
+def test_a_process_that_is_killed_in_the_middle_of_writing_loses_nothing_that_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    script = WRITER.format(root=str(ROOT), path=str(path))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        written = 0
+        while written < 20:
+            written = int(process.stdout.readline())
+        process.kill()
+        rest = process.stdout.read().split()
+        process.wait()
+    written = int(rest[-1]) if rest and rest[-1].isdigit() else written
+    journal = opened(path, most=1000)
+    revisions = [one.directive.revision for one in journal.past]
+    # The last one that was announced may still have been on its way to the disk.
+    assert len(revisions) >= written - 1
+    assert revisions == list(range(1, len(revisions) + 1))
+    assert journal.past[-1] == transition(len(revisions))
+    assert journal.epoch == 2
+    journal.close()
+
+
+async def test_writing_does_not_hold_up_the_loop(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "journal.db")
+    blocker = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    for revision in range(50):
+        journal.write(transition(revision))
+        await asyncio.sleep(0)
+    assert ticks >= 49
+    ticking.cancel()
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    await asyncio.to_thread(journal.close)
+    again = opened(tmp_path / "journal.db")
+    assert len(again.past) == 50
+    again.close()

@@ -1,0 +1,88 @@
+"""What may be tried a second time, and how often."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.router.request import Outcome, Request, Ticket, TicketState
+from services.router.retry_budget import SHARE, RetryBudget
+from services.router.second_try import SecondTries
+from sluice.errors import Saturated, WorkerFailed
+
+
+def ticket(number: int = 1, *, attempts: int = 1) -> Ticket:
+    made = Ticket(number, Request(model="m", text="t", deadline=9.0), lambda outcome: None, hot=False, now=0.0)
+    made.state, made.attempts = TicketState.DISPATCHED, attempts
+    return made
+
+
+class Desk:
+    """Second tries within a budget, and what became of them."""
+
+    def __init__(self, burst: float = 10) -> None:
+        self.finished: list[tuple[Ticket, Outcome]] = []
+        self.again: list[Ticket] = []
+        self.budget = RetryBudget(burst=burst)
+        self.tries = SecondTries(
+            budget=self.budget,
+            finish=lambda one, outcome: self.finished.append((one, outcome)),
+            reassign=self.again.append,
+        )
+
+
+def test_the_first_failure_earns_another_try_and_only_what_may_be_its_cause_travels_alone() -> None:
+    desk, cause, innocent = Desk(), ticket(1), ticket(2)
+    desk.tries.after_failure(cause, "it died", True)
+    desk.tries.after_failure(innocent, "it died", False)
+    assert desk.again == [cause, innocent]
+    assert [one.suspect for one in desk.again] == [True, False]
+    assert {one.state for one in desk.again} == {TicketState.WAITING}
+
+
+def test_the_second_failure_is_the_last() -> None:
+    desk = Desk()
+    desk.tries.after_failure(ticket(attempts=2), "it died", True)
+    assert isinstance(desk.finished[0][1], WorkerFailed)
+    assert not desk.again
+
+
+def test_beyond_the_budget_a_request_is_told_to_come_back_and_costs_no_worker_anything() -> None:
+    desk = Desk(burst=3)
+    for number in range(5):
+        desk.tries.after_failure(ticket(number), "it died", True)
+    assert len(desk.again) == 3
+    assert all(isinstance(one, Saturated) and one.retry_after_s for _, one in desk.finished)
+    assert len(desk.finished) == 2
+
+
+def test_who_has_ended_wants_no_other_try() -> None:
+    desk, done = Desk(), ticket()
+    done.state = TicketState.DONE
+    desk.tries.after_failure(done, "it died", True)
+    assert not desk.tries.may_move(done)
+    assert not desk.again
+    assert not desk.finished
+
+
+def test_what_hangs_may_move_once_within_the_budget() -> None:
+    desk = Desk(burst=1)
+    assert not desk.tries.may_move(ticket(attempts=2))
+    assert desk.tries.may_move(ticket())
+    assert not desk.tries.may_move(ticket())
+
+
+@given(st.lists(st.integers(0, 300)), st.integers(1, 50))
+def test_tries_never_exceed_the_burst_and_a_share_of_what_was_sent(sends: list[int], burst: int) -> None:
+    budget, sent, taken = RetryBudget(burst=burst), 0, 0
+    for count in sends:
+        budget.sent(count)
+        sent += count
+        while budget.take():
+            taken += 1
+        assert taken <= burst + SHARE * sent + 1e-6
+
+
+def test_a_budget_without_bounds_is_never_spent() -> None:
+    budget = RetryBudget(burst=float("inf"))
+    assert all(budget.take() for _ in range(10_000))

@@ -1,0 +1,137 @@
+"""Memory that is counted, models that take some of it, and a worker whose swapper lives on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sluice.tier import Tier
+from sluice.worker.backend import Backend, ModelSpec
+from sluice.worker.reading import Memory
+from sluice.worker.swap_step import Wish
+from sluice.worker.swapper import Swapper
+from sluice.worker.weight_size import weight_bytes
+from tests.unit.worker.bench import Bench, ScriptedBackend, bench
+
+LIMIT, FULL_BYTES, LIGHT_BYTES = 1_000, 400, 40
+FULL, LIGHT = "m/full-fp32", "m/light-fp32"
+
+
+class Ram:
+    """What is used of LIMIT, and the most that ever was. `known` is False while nobody can tell."""
+
+    def __init__(self, used: int = 100) -> None:
+        self.used = self.peak = used
+        self.known = True
+
+    def take(self, size: int) -> None:
+        self.used += size
+        self.peak = max(self.peak, self.used)
+
+    def reading(self) -> Memory | None:
+        return Memory(used_bytes=self.used, limit_bytes=LIMIT) if self.known else None
+
+
+class Weighty(ScriptedBackend):
+    """Takes as much of `ram` as its checkpoint's weights, until it is closed."""
+
+    def __init__(self, spec: ModelSpec, ram: Ram) -> None:
+        super().__init__(spec)
+        self._ram = ram
+        self._size = weight_bytes(spec.checkpoint, "fp32")
+        ram.take(self._size)
+
+    def close(self) -> None:
+        super().close()
+        self._ram.used -= self._size
+
+
+def checkpoint(directory: Path, size: int) -> None:
+    """A directory with `size` bytes of fp32 weights, as far as a file's header tells."""
+    directory.mkdir(parents=True)
+    header = json.dumps({"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+
+
+class Stage:
+    """A bench with one pair, `wish` that the test changes, and faults by checkpoint that it sets."""
+
+    def __init__(self, ram: Ram) -> None:
+        self.ram = ram
+        self.wish = Wish.FULL
+        self.now = 0.0
+        self.faults: dict[str, Exception] = {}
+        self.backends: dict[str, list[Weighty]] = {"full": [], "light": []}
+        self.bench: Bench
+        self.swapper: Swapper
+        self.tries: list[str] = []
+        self.history: list[dict[str, str]] = []
+
+    def load(self, spec: ModelSpec) -> Backend:
+        self.tries.append(spec.checkpoint.name)
+        fault = self.faults.get(spec.checkpoint.name)
+        if fault is not None:
+            raise fault
+        backend = Weighty(spec, self.ram)
+        self.backends[spec.checkpoint.name].append(backend)
+        return backend
+
+    def states(self) -> dict[str, str]:
+        return {variant.id: variant.state.name for variant in self.bench.catalog.variants()}
+
+    async def add(self) -> None:
+        """Let the swapper look after the pair, as at a worker's start."""
+        spec = self.bench.catalog.spec
+        await self.swapper.add(
+            full=spec(model="m", tier=Tier.FULL, checkpoint="full"),
+            light=spec(model="m", tier=Tier.LIGHT, checkpoint="light"),
+        )
+
+    async def settle(self, wish: Wish) -> None:
+        """Wish for `wish`, and take every step that there is to take."""
+        self.wish = wish
+        idle = 0
+        while idle < 2:
+            # Beyond every dwell, and short of every bar.
+            self.now += 1.5
+            moved = [await self.swapper._advance(pair) for pair in tuple(self.swapper._pairs)]
+            idle = 0 if any(moved) else idle + 1
+
+
+@asynccontextmanager
+async def stage(
+    root: Path, *, ram: Ram | None = None, ceiling: float = 0.92, light_budget: float = 0.05, add: bool = True
+) -> AsyncIterator[Stage]:
+    """A worker that serves `m/full-fp32` and has its copy in memory."""
+    checkpoint(root / "full", FULL_BYTES)
+    checkpoint(root / "light", LIGHT_BYTES)
+    made = Stage(ram or Ram())
+    async with bench(load=made.load, root=root) as made.bench:
+        made.swapper = Swapper(
+            made.bench.catalog,
+            wish=lambda: made.wish,
+            memory=made.ram.reading,
+            ceiling=ceiling,
+            light_budget=light_budget,
+            clock=lambda: made.now,
+        )
+        made.bench.catalog.watch(lambda: made.history.append(made.states()))
+        if add:
+            await made.add()
+        made.history.clear()
+        try:
+            yield made
+        finally:
+            for backends in made.backends.values():
+                for backend in backends:
+                    backend.go_on.set()
+
+
+async def turns(count: int = 20) -> None:
+    """Let other tasks run."""
+    for _ in range(count):
+        await asyncio.sleep(0.005)
