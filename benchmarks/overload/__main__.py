@@ -51,9 +51,10 @@ def main() -> int:
             stage = Stage(logs=logs, quick=options.quick, scale=options.scale, say=console.print)
             experiment = importlib.import_module(f"benchmarks.overload.{name}")
             outcome: Outcome = asyncio.run(experiment.run(stage))
+        outcome.problems = stage.problems
         outcome.write(options.output, f"{number}-{name}", quick=options.quick, keep_runs=options.keep_runs)
         console.print(table(outcome, quick=options.quick))
-        for note in outcome.notes:
+        for note in (*outcome.notes, *outcome.problems):
             console.print(f"note: {note}", style="yellow", markup=False)
         decisive = [check for check in outcome.checks if check.direction or not options.quick]
         failed = failed or not all(check.passed for check in decisive)

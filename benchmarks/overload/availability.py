@@ -40,5 +40,4 @@ async def run(stage: Stage) -> Outcome:
             name: one["totals"] | {"generator": one["generator"]} for name, one in runs.items()
         }
         outcome.pictures[arrivals.replace(":", "-")] = list(runs.items())
-        outcome.notes += [f"{arrivals}, {name}: {problem}" for name, one in runs.items() for problem in one["problems"]]
     return outcome

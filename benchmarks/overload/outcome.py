@@ -16,7 +16,10 @@ from sluice.plot.series import Results
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """`cast` says who played. `pictures` are runs by name, those of one picture together; `notes` are sentences."""
+    """`cast` says who played. `pictures` are runs by name, those of one picture together; `notes` are sentences.
+
+    `problems` are those of the generator: a claim that rests on a run in which it was late is to be doubted.
+    """
 
     title: str
     cast: dict[str, Any]
@@ -24,6 +27,7 @@ class Outcome:
     figures: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, list[tuple[str, Results]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -38,6 +42,7 @@ class Outcome:
             "quick": quick,
             "machine": {"cores": os.cpu_count(), "processor": _processor(), "python": platform.python_version()},
             "passed": self.passed,
+            "problems": self.problems,
             "checks": [asdict(check) for check in self.checks],
             "figures": self.figures,
             "notes": self.notes,

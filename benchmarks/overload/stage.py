@@ -27,13 +27,15 @@ PATIENCE_S = 10.0
 class Stage:
     """Where experiments are played. `quick` asks for the short variant, which shows a direction and no figure.
 
-    `scale` makes the full one's runs that much longer, or shorter.
+    `scale` makes the full one's runs that much longer, or shorter. `problems` are those of the generator in runs that
+    say little about the mesh.
     """
 
     logs: Path
     quick: bool = False
     scale: float = 1.0
     say: Callable[[str], object] = print
+    problems: list[str] = field(default_factory=list, init=False)
     _scenes: int = field(default=0, init=False)
 
     def scene(self, cast: Cast, *, control: tuple[str, str] | None = None, only: Sequence[str] = ()) -> Scene:
@@ -85,6 +87,7 @@ class Stage:
                 task.cancel()
         results = result(recording)
         self.say(_line(results))
+        self.problems += results["problems"]
         return results
 
     async def capacity(self, cast: Cast, expected: float) -> float:

@@ -37,7 +37,7 @@ async def run(stage: Stage) -> Outcome:
 
 
 def _checks(points: Points) -> list[Check]:
-    peak = max(point["goodput"] for point in points.values())
+    peak = max(point["goodput"] for point in points.values()) or float("inf")
     found = []
     for multiple, point in points.items():
         if multiple >= 2:

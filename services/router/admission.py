@@ -26,11 +26,11 @@ LEAST_TARGET_S = 0.02
 TARGET_OF_TIMEOUT = 0.25
 # And a burst that costs it no more than this is no overload, unless it is this long.
 PATIENCE_OF_TIMEOUT = 0.15
-LONGEST_PATIENCE_S = 2.0
+LONGEST_PATIENCE_S = 10.0
 LEAST_SCALE = 0.1
 # More work than that of half the median time limit never waits, nor more than this.
 WAIT_OF_TIMEOUT = 0.5
-LONGEST_WAIT_S = 10.0
+LONGEST_WAIT_S = 60.0
 OFFERED_WINDOWS = 2
 # What is left after a tick of a batch's time when no batch waits to tell it.
 _FADING = 0.95
@@ -69,6 +69,7 @@ class Admission:
         self._patience_s = self.target_s
         self._boundary = -1
         self._batch_s = 0.0
+        self._nonempty_s = 0.0
         self._ticks = Ticks()
         self._costs = [0, 0.0]
         self._typical_cost = UNKNOWN_COST
@@ -199,11 +200,17 @@ class Admission:
     def _measure(self, elapsed_s: float, backlog_cost: float) -> None:
         capacity, before_s = self._capacity, self.queue_s
         capacity.roll(elapsed_s, batch_s=self._batch_s)
+        self._nonempty_s = self._nonempty_s + elapsed_s if backlog_cost > 0 else 0.0
+        is_acting, known_per_s = self._limiter.acting, capacity.per_s
         # Whether there is an overload at all is judged in the workers' favour; how large it is, by what is known.
-        known_per_s = capacity.per_s if self._limiter.acting else None
-        reference = known_per_s or capacity.at_least_per_s
-        self.queue_s = (backlog_cost / reference if reference > 0 else 0.0) + self._ticks.lag_s
-        capacity.learn(elapsed_s, stood=min(before_s, self.queue_s) >= self.target_s / 2)
+        reference = known_per_s if known_per_s is not None and is_acting else capacity.at_least_per_s
+        queue_s = backlog_cost / reference if reference > 0 else 0.0
+        if known_per_s is None:
+            # A few requests after a quiet time say nothing about speed, but nobody has waited for longer than this.
+            queue_s = min(queue_s, self._nonempty_s)
+        self.queue_s = queue_s + self._ticks.lag_s
+        stood = min(before_s, self.queue_s) >= self.target_s / 2
+        capacity.learn(elapsed_s, stood=stood and (is_acting or known_per_s is not None))
         self._histogram.roll(elapsed_s)
         self.signals.roll(self.queue_s)
 

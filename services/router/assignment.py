@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from math import frexp
 
 from services.router.estimate import Option
 from services.router.offer import Offer
@@ -56,21 +55,6 @@ class Ask:
     kept: str = ""
     diverted: bool = False
     lightened: bool = False
-
-    def key(self, model: str) -> tuple[object, ...]:
-        """Equal for asks of `model` that are treated alike, but that their time left is only of the same order."""
-        return (
-            model,
-            self.query_class,
-            self.minimum_tier,
-            self.priority,
-            self.hot,
-            self.bucket,
-            self.hope,
-            self.diverted,
-            self.lightened,
-            frexp(self.slack_s)[1],
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ class Beat:
 
     def _tick(self, now: float) -> None:
         elapsed_s, self._ticked_at = now - self._ticked_at, now
-        outlook, queues = self._placement.outlook, self._dispatcher.queues
+        outlook, queues = self._placement.look(now), self._dispatcher.queues
         self._placement.prices.tick(elapsed_s, workers=outlook.workers, backlog_s=backlog_s(outlook, queues))
         self._admission.tick(
             now,

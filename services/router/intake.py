@@ -52,7 +52,7 @@ class Intake:
         validate(request, max_text_bytes=self._max_text_bytes, now=now)
         self._placement.identify(request)
         ticket = Ticket(self.number(), request, on_done, hot=hot, now=now)
-        ticket.cost_s = self._placement.least_cost_s(request, ticket.tokens)
+        ticket.cost_s = self._placement.least_cost_s(request, ticket.tokens, now)
         self._admission.signals.came_with(request.deadline - now)
         self._admission.admit(
             ticket.size,
@@ -63,7 +63,7 @@ class Intake:
             now=now,
         )
         try:
-            assignment = self._placement.place(request, tokens=ticket.tokens, hot=hot)
+            assignment = self._placement.place(request, tokens=ticket.tokens, hot=hot, now=now)
         except SluiceError as error:
             self._admission.withdraw(ticket.size, ticket.cost_s, error)
             raise
@@ -81,8 +81,9 @@ class Intake:
 
     def reassign(self, ticket: Ticket) -> None:
         """Find the ticket, which waits nowhere, a new place. It was admitted, so it may hope for one to the end."""
+        request, now = ticket.request, self._clock()
         try:
-            assignment = self._placement.place(ticket.request, tokens=ticket.tokens, hot=ticket.hot, hope=0.0)
+            assignment = self._placement.place(request, tokens=ticket.tokens, hot=ticket.hot, now=now, hope=0.0)
         except NoEndpoint:
             self._endings.waiting_room.enter(ticket)
         except SluiceError as error:

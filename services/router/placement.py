@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from math import frexp
 from random import random
 
 from services.router.affinity import Affinity
@@ -33,6 +35,8 @@ FIRST_ITEM_TOKENS = 32.0
 _LEARNING = 0.01
 NEVER = 2.0
 RETRY_AFTER_S = (0.05, 2.0)
+FULL_SERVICE = False, False
+_ASSUMED_BUCKET = {wanted: bucket_of(complexity) for wanted, complexity in ASSUMED.items()}
 
 
 class Placement:
@@ -48,12 +52,11 @@ class Placement:
         directives: DirectiveState,
         workers: Callable[[], Iterable[Worker]],
         queues: Mapping[str, VariantQueue],
-        clock: Callable[[], float],
         dice: Callable[[], float] = random,
     ) -> None:
         self.view = FleetView()
         self.prices = Prices()
-        self._outlook = Outlook()
+        self.outlook = Outlook()
         self._survey = Survey(max_batch_size=max_batch_size)
         self._flow = Flow()
         self._affinity = Affinity()
@@ -64,7 +67,6 @@ class Placement:
         self._directives = directives
         self._workers = workers
         self._queues = queues
-        self._clock = clock
         self._dice = dice
         self._item_tokens = FIRST_ITEM_TOKENS
 
@@ -75,18 +77,16 @@ class Placement:
 
     def refresh(self) -> None:
         """Something has changed that the next estimate must not miss."""
-        self._outlook = Outlook(best=self._outlook.best)
+        self.outlook = replace(self.outlook, at=float("-inf"))
         self._precedents.forget()
 
-    @property
-    def outlook(self) -> Outlook:
-        """What the crews offer, as of a moment ago."""
-        now = self._clock()
-        if now - self._outlook.at >= REFRESH_S:
+    def look(self, now: float) -> Outlook:
+        """What the crews offer at `now`, or did a moment ago."""
+        if now - self.outlook.at >= REFRESH_S:
             self._flow.roll(now)
-            self._outlook = self._survey.look(self._workers(), self._flow, item_tokens=self._item_tokens, now=now)
+            self.outlook = self._survey.look(self._workers(), self._flow, item_tokens=self._item_tokens, now=now)
             self._precedents.forget()
-        return self._outlook
+        return self.outlook
 
     def identify(self, request: Request) -> None:
         """Fill in the model's name. Raises as `resolve`."""
@@ -96,12 +96,12 @@ class Placement:
         """What is wrong with asking `model` for text. Raises as the function of this name."""
         return why_not_generate(model, self.view, default=self._default_model)
 
-    def least_cost_s(self, request: Request, tokens: int) -> float:
+    def least_cost_s(self, request: Request, tokens: int, now: float) -> float:
         """Device time that the cheapest acceptable variant takes for an identified request."""
-        token_s = self.outlook.least_token_s.get((request.model, request.minimum_tier))
+        token_s = self.look(now).least_token_s.get((request.model, request.minimum_tier))
         return token_s * tokens if token_s is not None else UNKNOWN_COST_S
 
-    def place(self, request: Request, *, tokens: int, hot: bool, hope: float | None = None) -> Assignment:
+    def place(self, request: Request, *, tokens: int, hot: bool, now: float, hope: float | None = None) -> Assignment:
         """The variant that shall answer an identified request of `tokens` (estimated).
 
         Raises NoEndpoint when nobody serves an acceptable tier, Expired when nobody could be in time, and Saturated
@@ -113,25 +113,45 @@ class Placement:
             request.query_class = infer_query_class(request.complexity)
         if not self._priced:
             return self._by_preference(request)
-        return self._by_price(request, tokens=tokens, hot=hot, hope=hope)
-
-    def _by_price(self, request: Request, *, tokens: int, hot: bool, hope: float | None) -> Assignment:
-        now = self._clock()
-        outlook = self.outlook
-        ask = self._ask(request, tokens=tokens, hot=hot, hope=hope, now=now)
-        key = ask.key(request.model)
-        found = None if request.conversation_id else self._precedents.find(key)
-        if found is None:
-            found = self._decide(request, ask, outlook, key, now)
+        found = self._by_price(request, tokens=tokens, hot=hot, now=now, hope=hope)
         self._item_tokens += _LEARNING * (tokens - self._item_tokens)
         self._flow.place(found.variant_id, tokens)
         self.prices.commit(found.pool, found.token_s * tokens)
         return found
 
-    def _decide(self, request: Request, ask: Ask, outlook: Outlook, key: Key, now: float) -> Assignment:
+    def _by_price(self, request: Request, *, tokens: int, hot: bool, now: float, hope: float | None) -> Assignment:
+        self.look(now)
+        wanted, guessed, slack_s = request.query_class, request.complexity, request.deadline - now
+        if guessed is None:
+            bucket = _ASSUMED_BUCKET[wanted]
+        else:
+            wanted, bucket = QueryClass.UNSPECIFIED, bucket_of(guessed)
+        if hope is None:
+            hope = LAST_HOPE if hot else NEVER
+        levels = self._levels_for(hot=hot) if self._directives.levels else FULL_SERVICE
+        # Alike are requests that are treated alike, with time left of the same order.
+        key = (request.model, wanted, request.minimum_tier, request.priority, bucket, hope, levels, frexp(slack_s)[1])
+        found = None if request.conversation_id else self._precedents.find(key)
+        if found is not None:
+            return found
+        ask = Ask(
+            query_class=wanted,
+            minimum_tier=request.minimum_tier,
+            priority=request.priority,
+            hot=hot,
+            slack_s=slack_s,
+            bucket=bucket,
+            tokens=tokens,
+            hope=hope,
+            diverted=levels[0],
+            lightened=levels[1],
+        )
+        return self._decide(request, ask, key, now)
+
+    def _decide(self, request: Request, ask: Ask, key: Key, now: float) -> Assignment:
         model, conversation = request.model, request.conversation_id
         found = options(
-            outlook.crews.get(model, ()),
+            self.outlook.crews.get(model, ()),
             self._queues.get,
             model=model,
             hot=ask.hot,
@@ -142,7 +162,7 @@ class Placement:
         if conversation:
             ask.kept = self._affinity.variant_of(conversation, now)
         prices = self.prices.usual if ask.query_class is QueryClass.UNSPECIFIED else self.prices.full
-        assigned = assign(ask, found, prices=prices, best=outlook.best.get(model, {}))
+        assigned = assign(ask, found, prices=prices, best=self.outlook.best.get(model, {}))
         if isinstance(assigned, Refused):
             raise _error(assigned, model)
         if conversation:
@@ -151,21 +171,10 @@ class Placement:
             self._precedents.note(key, assigned, ask, found)
         return assigned
 
-    def _ask(self, request: Request, *, tokens: int, hot: bool, hope: float | None, now: float) -> Ask:
-        guessed, directives = request.complexity, self._directives
-        is_reduced = bool(directives.levels)
-        return Ask(
-            query_class=request.query_class if guessed is None else QueryClass.UNSPECIFIED,
-            minimum_tier=request.minimum_tier,
-            priority=request.priority,
-            hot=hot,
-            slack_s=request.deadline - now,
-            bucket=bucket_of(ASSUMED[request.query_class] if guessed is None else guessed),
-            tokens=tokens,
-            hope=(LAST_HOPE if hot else NEVER) if hope is None else hope,
-            diverted=is_reduced and not hot and self._dice() < directives.offload_share,
-            lightened=is_reduced and self._dice() < directives.lighten_share,
-        )
+    def _levels_for(self, *, hot: bool) -> tuple[bool, bool]:
+        """Whether level 1 diverts the next request and level 2 lightens it: each its share, by dice."""
+        directives = self._directives
+        return not hot and self._dice() < directives.offload_share, self._dice() < directives.lighten_share
 
     def _by_preference(self, request: Request) -> Assignment:
         view = self.view

@@ -18,7 +18,7 @@ ROOM = 0.1
 MOST_USES = 64
 
 Key = tuple[object, ...]
-"""Equal for requests that `assign` would treat alike, with time left of the same order."""
+"""Equal for requests that are treated alike, with time left of the same order."""
 
 
 class _Precedent:

@@ -58,11 +58,11 @@ class Rescue:
         if not able:
             return
         for link in stuck:
-            self._take_back(link, able)
+            self._take_back(link, able, now)
         for name in {name for link in stuck for name in link.variants} - able:
             queue = self._dispatcher.queues.get(name)
             for ticket in queue.some(MOST_AT_ONCE) if queue is not None else ():
-                self._find_place(ticket, able, hope=0.0)
+                self._find_place(ticket, able, now, hope=0.0)
 
     def _condemn(self, link: WorkerLink, serving: list[WorkerLink], now: float) -> None:
         link.conduct.hang()
@@ -74,20 +74,20 @@ class Rescue:
         hung_s = round(now - link.begun_at, 3)
         logger.warning("worker hangs", extra={"worker": link.worker, "hung_s": hung_s, "ejected": goes})
 
-    def _take_back(self, link: WorkerLink, able: set[str]) -> None:
+    def _take_back(self, link: WorkerLink, able: set[str], now: float) -> None:
         """Give what the worker holds to others, the most urgent first; one by one, as far as the budget goes."""
         held = [(number, one) for batch in link.open.values() for number, one in batch.tickets.items()]
         held = [(number, one) for number, one in held if one.id == number and one.state is TicketState.DISPATCHED]
         held.sort(key=lambda pair: (not pair[1].hot, pair[1].request.deadline))
-        moved = [number for number, ticket in held if self._find_place(ticket, able, hope=LAST_HOPE)]
+        moved = [number for number, ticket in held if self._find_place(ticket, able, now, hope=LAST_HOPE)]
         if moved:
             link.cancel(moved)
             logger.warning("requests moved", extra={"worker": link.worker, "requests": len(moved)})
 
-    def _find_place(self, ticket: Ticket, able: set[str], *, hope: float) -> bool:
+    def _find_place(self, ticket: Ticket, able: set[str], now: float, *, hope: float) -> bool:
         """Whether the ticket waits for a worker that is able now."""
         try:
-            assignment = self._placement.place(ticket.request, tokens=ticket.tokens, hot=ticket.hot, hope=hope)
+            assignment = self._placement.place(ticket.request, tokens=ticket.tokens, hot=ticket.hot, now=now, hope=hope)
         except SluiceError:
             return False
         if assignment.variant_id not in able:

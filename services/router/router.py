@@ -74,7 +74,6 @@ class Router:
             directives=directives,
             workers=self.pool.links,
             queues=self.dispatcher.queues,
-            clock=clock,
         )
         self.admission = Admission(
             max_requests=config.max_open_requests,

@@ -67,7 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Play the run and show what it came to. Returns 1 when it could not be played, or the generator was at fault."""
+    """Play the run and show what it came to; Ctrl-C ends it, and shows what was counted by then.
+
+    Returns 1 when it could not be played, or the generator was at fault, and 130 when it was interrupted.
+    """
     router = options.router or configured("router", os.environ)  # noqa: TID251  the command is a composition root
     governor = options.governor or configured("governor", os.environ)  # noqa: TID251
     plan = plan_of(options, router)
@@ -78,16 +81,26 @@ async def run(options: argparse.Namespace) -> int:
     if options.record:
         write_trace(options.record, ((one.at_s, one.ask) for one in arrivals(plan)))
     console = Console(stderr=True)
+    begun: list[Recording] = []
+    interrupted = False
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             show = partial(_show, live) if console.is_terminal else id
-            played = await play(plan, governor="" if options.no_governor else governor, on_progress=show)
+            watched = "" if options.no_governor else governor
+            await play(plan, governor=watched, on_begin=begun.append, on_progress=show)
     except LoadFailed as error:
         print(f"sluice load: {error}", file=sys.stderr)
         return 1
     except asyncio.CancelledError:
-        return 130
-    results = result(played)
+        interrupted = True
+    return _tell(begun, options) or (130 if interrupted else 0)
+
+
+def _tell(begun: list[Recording], options: argparse.Namespace) -> int:
+    """Show and write what was counted; returns 1 if the generator was at fault."""
+    if not begun:
+        return 0
+    results = result(begun[0])
     if options.json:
         options.json.write_text(json.dumps(results) + "\n", encoding="utf-8")
     if options.plot:

@@ -1,4 +1,14 @@
-"""A run's results: one JSON object, from which tables and pictures are made."""
+"""A run's results: one JSON object, from which tables and pictures are made.
+
+`totals`, for each pool and `all`: what was `offered`, how that ended (the kinds of `sluice.load.kind`, which add up to
+it), `availability` (answered in time, of all offered) with its Wilson interval of 95 %, and latency percentiles.
+`statuses`, `tiers`, `levels` ("0", "1", "1+3") and `degraded_from` count answers. `windows` hold, for each stretch of
+`plan.window_s` seconds and each pool: `offered` by the scheduled instant, `kept` of these, ends by the instant of
+ending; and `sent` attempts, queue times as answers tell them, tiers and levels. `fleet` has a row for each picture of
+the fleet that the governor gave: levels and shares in force, signals, queues, members. `generator` says what the load
+itself cost and how late it was; where that says that the run means nothing, `problems` says so and `valid` is false.
+Times are seconds from the run's start, except those in `_ms`; `begun_at` is that start, in seconds of the epoch.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,6 @@ class Desk:
             directives=self.directives,
             workers=lambda: self.workers,
             queues=self.queues,
-            clock=lambda: self.now,
             dice=lambda: self.dice,
         )
         self.hold(*held)
@@ -56,11 +55,12 @@ class Desk:
         """These are connected now, and no others."""
         self.workers = [Bench(one) for one in held]
         self.placement.update([held])
+        self.placement.look(self.now)
 
     def place(self, request: Request, *, hot: bool = False, hope: float | None = None) -> Assignment:
         """As the router does."""
         self.placement.identify(request)
-        return self.placement.place(request, tokens=20, hot=hot, hope=hope)
+        return self.placement.place(request, tokens=20, hot=hot, now=self.now, hope=hope)
 
     def wait(self, variant: Variant, count: int, *, deadline: float = 100.1) -> None:
         """So many cold requests wait for `variant`."""
@@ -245,9 +245,11 @@ def test_what_is_assigned_is_committed_to_its_pool_and_paid_for_when_that_is_bus
 
 def test_a_cost_is_that_of_the_cheapest_acceptable_variant_and_a_guess_until_something_is_known() -> None:
     desk = Desk(FULL, LIGHT)
-    assert desk.placement.least_cost_s(asks(), 20) == UNKNOWN_COST_S
+    assert desk.placement.least_cost_s(asks(), 20, desk.now) == UNKNOWN_COST_S
     known = [offers.variant(tier) for tier in (Tier.FULL, Tier.LIGHT)]
     desk.hold(*known)
-    cheap, dear = (desk.placement.least_cost_s(asks(minimum_tier=tier), 20) for tier in (Tier.LIGHT, Tier.FULL))
+    cheap, dear = (
+        desk.placement.least_cost_s(asks(minimum_tier=tier), 20, desk.now) for tier in (Tier.LIGHT, Tier.FULL)
+    )
     assert 0 < cheap < dear
-    assert desk.placement.least_cost_s(asks(), 40) == pytest.approx(2 * cheap)
+    assert desk.placement.least_cost_s(asks(), 40, desk.now) == pytest.approx(2 * cheap)

@@ -20,19 +20,20 @@ ASK = Ask(
     tokens=20,
     hope=2.0,
 )
+KEY = ("m", 0.5)
 LIGHT = Assignment(variant_id="m/light", degraded_from=Tier.UNSPECIFIED, pool=Pool.CPU, token_s=1e-6)
 
 
 def noted(asked: Ask, *expected_s: float, assignment: Assignment = LIGHT, chance: float = 1.0) -> Precedents:
     precedents = Precedents()
     options = [option(Tier.LIGHT, chance, expected_s=one) for one in expected_s]
-    precedents.note(asked.key("m"), assignment, asked, options)
+    precedents.note(KEY, assignment, asked, options)
     return precedents
 
 
-def uses(precedents: Precedents, asked: Ask = ASK) -> int:
+def uses(precedents: Precedents) -> int:
     count = 0
-    while precedents.find(asked.key("m")) is not None:
+    while precedents.find(KEY) is not None:
         count += 1
     return count
 
@@ -52,22 +53,10 @@ def test_whoever_is_in_a_hurry_sets_no_precedent() -> None:
     assert uses(noted(ASK, 0.01, chance=0.99)) == 0
 
 
-def test_a_precedent_is_for_those_alike_in_everything_that_matters() -> None:
+def test_a_precedent_is_for_those_alike_and_no_others() -> None:
     precedents = noted(ASK, 0.01)
-    unlike = [
-        replace(ASK, query_class=QueryClass.COMPLEX),
-        replace(ASK, minimum_tier=Tier.FULL),
-        replace(ASK, priority=0.6),
-        replace(ASK, hot=True),
-        replace(ASK, bucket=4),
-        replace(ASK, slack_s=0.4),
-        replace(ASK, hope=0.0),
-        replace(ASK, diverted=True),
-        replace(ASK, lightened=True),
-    ]
-    assert all(precedents.find(one.key("m")) is None for one in unlike)
-    assert precedents.find(ASK.key("other")) is None
-    assert precedents.find(replace(ASK, slack_s=1.9, tokens=21).key("m")) == replace(LIGHT)
+    assert precedents.find(("other",)) is None
+    assert precedents.find(KEY) == LIGHT
 
 
 def test_with_another_outlook_nothing_stands() -> None:
