@@ -18,6 +18,7 @@ COMMANDS = {
     "top": "show the fleet live in the terminal",
     "degrade": "put a degradation level in force for a while, or end that",
     "quantize": "make a model smaller: 8 or 4 bits, with or without pruning, and measure what that costs",
+    "distill": "make a small model learn from a large one, and measure how like it becomes",
     "demo": "start a mesh, send it the example requests, report, and stop it",
 }
 EXAMPLES = """examples:

@@ -48,6 +48,7 @@ async def serve(config: WorkerConfig, tracing: Tracing, *, kind: MemberKind, loa
             device_thread=device_thread,
             max_batch_size=config.max_batch_size,
             threads=config.threads,
+            engine=config.engine,
         )
         device = Device(device_thread, catalog)
         servicer = WorkerServicer(

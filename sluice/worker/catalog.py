@@ -14,7 +14,7 @@ from sluice.compression.settings import PACKED_SUFFIX
 from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant, VariantState
-from sluice.worker.backend import Backend, BackendLoader, ModelSpec
+from sluice.worker.backend import Backend, BackendLoader, Engine, ModelSpec
 
 IDENTITY = "identity"
 
@@ -43,6 +43,7 @@ class Catalog:
         device_thread: Executor,
         max_batch_size: int,
         threads: int,
+        engine: Engine = Engine.AUTO,
     ) -> None:
         self._root = root
         self._load = load
@@ -50,6 +51,7 @@ class Catalog:
         self._device_thread = device_thread
         self._max_batch_size = max_batch_size
         self._threads = threads
+        self._engine = engine
         self._backends: dict[str, Backend] = {}
         self._states: dict[str, VariantState] = {}
         self._watchers: set[Callable[[], None]] = set()
@@ -87,6 +89,7 @@ class Catalog:
             precision=precision,
             max_batch_size=self._max_batch_size,
             threads=self._threads,
+            engine=self._engine,
         )
         return await self._to_the_end(self._load_spec(spec))
 
