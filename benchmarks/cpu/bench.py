@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -78,14 +78,18 @@ class Bench:
         finally:
             await self.compute(backend.close)
 
-    async def quantized(self, model: Path, *, bits: int) -> Path:
-        """The packed file that `sluice quantize` makes of a checkpoint, made once a run.
+    async def quantized(self, model: Path, *, bits: int, calibration: Sequence[str] = ()) -> Path:
+        """The packed file that `sluice quantize` makes of a checkpoint, calibrated with texts if there are any.
 
-        Raises RuntimeError with what the command said when it fails.
+        Made once a run. Raises RuntimeError with what the command said when it fails.
         """
-        output = self.scratch / f"{model.name}-int{bits}.pt"
+        output = self.scratch / f"{model.name}-int{bits}{'-calibrated' if calibration else ''}.pt"
         if not output.exists():
             command = ["quantize", "--input_model", str(model), "--output_model", str(output), "--bits", str(bits)]
+            if calibration:
+                texts = output.with_suffix(".txt")
+                texts.write_text("\n".join(calibration) + "\n", encoding="utf-8")
+                command += ["--calibration", str(texts)]
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "sluice.cli.main", *command),
                 cwd=ROOT,

@@ -22,6 +22,8 @@ from sluice.training.evaluation import Predict, torch_predictor
 from sluice.worker.backend import Item
 
 BATCH, TOKENS = 16, 64
+CALIBRATION = tuple(range(8, 129, 8))
+"""Lengths in tokens of the texts whose activations the calibrated graph gets its ranges from."""
 TARGET = Target(4.5)
 HOW = (
     f"texts per second in batches of {BATCH} texts of {TOKENS} tokens, tokenisation included; int8 is the CPU worker's "
@@ -32,27 +34,37 @@ WARM_UP_RUNS = 3
 
 
 async def measure(bench: Bench) -> list[Figure]:
-    """A figure for each shape."""
-    return [await _measure(bench, shape) for shape in (bench.scale.mobilebert, bench.scale.distilbert)]
+    """Two figures for each shape: calibrated by `sluice quantize`, and as a worker makes int8 of weights by itself."""
+    return [
+        figure for shape in (bench.scale.mobilebert, bench.scale.distilbert) for figure in await _pair(bench, shape)
+    ]
 
 
-async def _measure(bench: Bench, shape: Shape) -> Figure:
+async def _pair(bench: Bench, shape: Shape) -> list[Figure]:
     stage = f"speed of {shape.name}"
-    total = 2 * bench.scale.rounds
+    total = 3 * bench.scale.rounds
     bench.progress(stage, 0, total)
     checkpoint = await bench.checkpoint(shape)
-    texts = texts_of([TOKENS] * BATCH, random.Random(1))
-    async with bench.engine(checkpoint) as backend:
+    dice = random.Random(1)
+    texts = texts_of([TOKENS] * BATCH, dice)
+    packed = await bench.quantized(checkpoint, bits=8, calibration=texts_of(CALIBRATION, dice))
+    async with bench.engine(packed) as calibrated, bench.engine(checkpoint) as made:
         eager = await bench.compute(partial(eager_predictor, checkpoint))
         items = [Item(text) for text in texts]
         legs = {
-            "int8_per_s": await _leg(bench, partial(backend.execute, items)),
+            "calibrated_per_s": await _leg(bench, partial(calibrated.execute, items)),
+            "int8_per_s": await _leg(bench, partial(made.execute, items)),
             "fp32_per_s": await _leg(bench, partial(eager, texts)),
         }
         rounds = await interleave(legs, rounds=bench.scale.rounds, tick=lambda done: bench.progress(stage, done, total))
-    notes = {"threads": granted_cores(), "engine": type(backend).__name__, "precision": backend.variant.precision}
+    notes = {"threads": granted_cores(), "calibration_texts": len(CALIBRATION)}
     what = f"int8 / fp32 eager throughput, {shape.name}"
-    return ratio_figure(what, TARGET, rounds, of="int8_per_s", to="fp32_per_s", how=HOW, notes=notes)
+    return [
+        ratio_figure(
+            f"{what}, calibrated", TARGET, rounds, of="calibrated_per_s", to="fp32_per_s", how=HOW, notes=notes
+        ),
+        ratio_figure(f"{what}, by itself", TARGET, rounds, of="int8_per_s", to="fp32_per_s", how=HOW, notes=notes),
+    ]
 
 
 async def _leg(bench: Bench, run: Callable[[], object]) -> Leg:
