@@ -66,6 +66,10 @@ class TorchBackend:
         """Run small batches, so that the first request finds kernels and memory ready."""
         warm_up(self, self.checkpoint.path)
 
+    def prepare(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Read the texts into tokens."""
+        return self._pipeline.prepare(items)
+
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """Classify or embed, as the checkpoint's task is."""
         return self._pipeline.run(items, self.forward)

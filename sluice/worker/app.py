@@ -66,6 +66,7 @@ async def serve(
             device_thread=device_thread,
             max_batch_size=config.max_batch_size,
             threads=config.threads,
+            engine=config.engine,
         )
         device = Device(device_thread, catalog)
         servicer = WorkerServicer(

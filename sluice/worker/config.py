@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from sluice.config import Address, OptionalAddress, Section
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.tier import Tier
+from sluice.worker.backend import Engine
 
 
 def _tier(value: Any) -> Any:
@@ -77,6 +78,9 @@ class WorkerConfig(Section):
     """The most items in a batch."""
     threads: int = Field(default=0, ge=0, le=1024)
     """Cores that one forward pass may use. 0: all that the process may."""
+    engine: Engine = Engine.AUTO
+    """Who computes quantized models on a CPU: openvino, onnxruntime, or auto, which is the first where it was measured
+    to be faster (x86) and the second elsewhere."""
     cache: str = "~/.cache/sluice"
     """Where a worker keeps what it made for itself: int8 graphs of checkpoints that ship none, batch-time profiles."""
     profile_seconds: float = Field(default=2.0, ge=0, le=600)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
 from sluice.engine.torch_backend import TorchBackend
 from sluice.errors import InvalidRequest
 from sluice.tier import Tier
-from sluice.worker.backend import Classified, Item, ModelSpec
+from sluice.worker.backend import Classified, Item, ModelSpec, Output
 from tests.unit.engine.tiny import LABELS, TOO_LONG
 
 pytestmark = pytest.mark.torch
@@ -68,6 +70,36 @@ def test_a_batch_of_nothing_but_mistakes_never_reaches_the_model(
     outputs = pipeline.run([Item(TOO_LONG)] * 2, model)
     assert [type(output) for output in outputs] == [InvalidRequest] * 2
     assert model.shapes == []
+
+
+def test_what_was_prepared_is_run_without_reading_it_again(
+    tiny_checkpoints: dict[str, Path], model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(open_checkpoint(tiny_checkpoints["distilbert"]), overhead=CPU_OVERHEAD_TOKENS)
+    items = [Item(text) for text in TEXTS]
+    expected = pipeline.run(items, model)
+    prepared = pipeline.prepare(items)
+    assert [(item.text, item.top_k, item.truncate) for item in prepared] == [(text, 0, False) for text in TEXTS]
+    monkeypatch.setattr(pipeline, "prepare", None)
+    assert same(pipeline.run(prepared, model), expected)
+    # Whoever was cancelled meanwhile is left out.
+    assert same(pipeline.run(prepared[1::2], model), expected[1::2])
+
+
+def same(outputs: Sequence[Output], expected: Sequence[Output]) -> bool:
+    """Whether they are alike; errors are so by what they say."""
+    return [getattr(one, "message", one) for one in outputs] == [getattr(one, "message", one) for one in expected]
+
+
+def test_texts_that_are_cut_and_texts_that_are_not_can_be_prepared_by_several_threads(
+    tiny_checkpoints: dict[str, Path],
+) -> None:
+    pipeline = Pipeline(open_checkpoint(tiny_checkpoints["distilbert"]), overhead=None)
+    batches = [[Item(TEXTS[place], truncate=True) for place in (start, 2)] for start in range(6)]
+    expected = [[item.tokens for item in pipeline.prepare(batch)] for batch in batches]
+    with ThreadPoolExecutor(4) as threads:
+        prepared = list(threads.map(pipeline.prepare, batches * 40))
+    assert [[item.tokens for item in batch] for batch in prepared] == expected * 40
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(0, 3), (2, 2)])
