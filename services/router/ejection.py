@@ -57,6 +57,10 @@ class Conduct:
         self._until = now + min(LONGEST_S, FIRST_S * self._count)
         self.probing = True
 
+    def pardon(self, now: float) -> None:
+        """It may prove itself at once: it is needed."""
+        self._until = now
+
     def answered(self, now: float) -> None:
         """It has answered a batch. What it hung on has then come back, which pardons a first time at once."""
         if self.stuck:

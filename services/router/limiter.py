@@ -19,6 +19,8 @@ ROOM = (0.3, 1.5)
 # A queue this many times too long needs no second look.
 GLARING = 2.0
 STANDING_TICKS = 2
+# Offered this share of the capacity, the queue is worked off by itself.
+DRAINS = 0.9
 QUIET_S = 0.3
 
 
@@ -60,6 +62,10 @@ class Limiter:
         self._quiet_s = self._quiet_s + elapsed_s if is_quiet else 0.0
         if self._quiet_s >= QUIET_S:
             self.acting = False
+            self.share = 1.0
+            return
+        if offered_per_s <= DRAINS * capacity_per_s and queue_s <= patience_s:
+            # The queue grows shorter without anybody being refused, and is short enough for that.
             self.share = 1.0
             return
         self.share = min(1.0, room_per_s / offered_per_s) if offered_per_s > 0 else 1.0

@@ -120,7 +120,7 @@ class Survey:
             curve=curve,
             pace=ratio,
             spread=pace.spread,
-            overhead_s=times.overhead_s,
+            overhead_s=times.overhead_s(now),
             batch_tokens=batch_tokens,
             batch_s=batch_s,
             token_s=batch_s / batch_tokens,

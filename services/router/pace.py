@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 HALF_LIFE_S = 5.0
+# What is learnt in minutes is what a worker is used to.
+USUAL_HALF_LIFE_S = 60.0
 # One batch, however odd, moves the ratio no further than this many times.
 WILDEST = 8.0
 RATIOS = (1e-4, 1e4)
@@ -13,17 +15,18 @@ RATIOS = (1e-4, 1e4)
 class Pace:
     """Actual over predicted time, as an exponentially weighted mean with its mean absolute deviation.
 
-    The deviation stands in for the standard one, as in TCP's retransmission timer (Jacobson, 1988). What was learnt is
-    forgotten towards the profile when no result comes, so that a worker that was slow once is given another chance.
-    Clocks are arguments, in seconds.
+    The deviation stands in for the standard one, as in TCP's retransmission timer (Jacobson, 1988). While no result
+    comes, what was learnt lately is forgotten towards what is usual, so that a worker that was slow once is given
+    another chance. Clocks are arguments, in seconds.
     """
 
-    __slots__ = ("_at", "_deviation", "_has_profile", "_ratio", "samples")
+    __slots__ = ("_at", "_deviation", "_has_profile", "_ratio", "_usual", "samples")
 
     def __init__(self, *, spread: float, has_profile: bool) -> None:
         self.samples = 0
         self._has_profile = has_profile
         self._ratio = 1.0
+        self._usual = 1.0
         self._deviation = spread
         self._at = float("-inf")
 
@@ -41,14 +44,21 @@ class Pace:
             weight = max(weight, 1.0 - math.exp2(-max(0.0, (now - self._at) / HALF_LIFE_S)))
         self._deviation += weight * (abs(seen - before) / max(before, seen) - self._deviation)
         self._ratio = before + weight * (seen - before)
+        self._get_used(now, is_first=not known)
         self._at = now
         self.samples += 1
 
+    def _get_used(self, now: float, *, is_first: bool) -> None:
+        elapsed_s = min(HALF_LIFE_S, max(0.0, now - self._at)) if self.samples else 0.0
+        weight = 1.0 if is_first else 1.0 - math.exp2(-elapsed_s / USUAL_HALF_LIFE_S)
+        self._usual += weight * (self._ratio - self._usual)
+
     def ratio(self, now: float) -> float:
         """What to multiply the profile's times with."""
-        if not self.samples or not self._has_profile:
+        if not self.samples:
             return self._ratio
-        return 1.0 + (self._ratio - 1.0) * math.exp2(-max(0.0, (now - self._at) / HALF_LIFE_S - 1.0))
+        kept = math.exp2(-max(0.0, (now - self._at) / HALF_LIFE_S - 1.0))
+        return self._usual + (self._ratio - self._usual) * kept
 
     @property
     def spread(self) -> float:

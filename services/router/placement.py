@@ -69,6 +69,7 @@ class Placement:
         self._queues = queues
         self._dice = dice
         self._item_tokens = FIRST_ITEM_TOKENS
+        self._placed = 0
 
     def update(self, held: Iterable[Iterable[Variant]]) -> None:
         """Connected workers hold `held` now."""
@@ -114,7 +115,8 @@ class Placement:
         if not self._priced:
             return self._by_preference(request)
         found = self._by_price(request, tokens=tokens, hot=hot, now=now, hope=hope)
-        self._item_tokens += _LEARNING * (tokens - self._item_tokens)
+        self._placed += 1
+        self._item_tokens += max(_LEARNING, 1.0 / self._placed) * (tokens - self._item_tokens)
         self._flow.place(found.variant_id, tokens)
         self.prices.commit(found.pool, found.token_s * tokens)
         return found

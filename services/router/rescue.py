@@ -48,6 +48,7 @@ class Rescue:
     def look(self, now: float) -> None:
         """Judge every worker, and rescue what can be rescued. Nothing more than a glance while all is well."""
         serving = [link for link in self._links() if link.is_serving]
+        self._call_back(serving, now)
         for link in serving:
             if not link.conduct.stuck and is_hanging(link, now):
                 self._condemn(link, serving, now)
@@ -63,6 +64,18 @@ class Rescue:
             queue = self._dispatcher.queues.get(name)
             for ticket in queue.some(MOST_AT_ONCE) if queue is not None else ():
                 self._find_place(ticket, able, now, hope=0.0)
+
+    def _call_back(self, serving: list[WorkerLink], now: float) -> None:
+        """Who was sent away may prove itself when its time is over, or when nobody is left who could do its work."""
+        away = [link for link in serving if link.conduct.is_ejected and not link.conduct.stuck]
+        if not away:
+            return
+        able = {name for link in serving if not link.conduct.is_out(now) for name in link.variants}
+        for link in away:
+            if not able.issuperset(link.variants):
+                link.conduct.pardon(now)
+        # Nobody else tells the dispatcher that a time is over.
+        self._dispatcher.look(at_once=True)
 
     def _condemn(self, link: WorkerLink, serving: list[WorkerLink], now: float) -> None:
         link.conduct.hang()
@@ -108,6 +121,6 @@ def is_hanging(link: WorkerLink, now: float) -> bool:
     if oldest is None or not link.times.has_evidence(oldest.variant_id):
         return False
     times, name = link.times, oldest.variant_id
-    expected_s = times.batch_s(name, oldest.tokens, now) + times.overhead_s
+    expected_s = times.batch_s(name, oldest.tokens, now) + times.overhead_s(now)
     sigma_s = SIGMA_PER_DEVIATION * times.pace(name).spread * expected_s
     return now - link.begun_at > hangs_after_s(expected_s, sigma_s)

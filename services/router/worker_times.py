@@ -7,18 +7,20 @@ from math import exp2
 
 from services.router.batch import OpenBatch
 from services.router.batch_time import BatchCurve
-from services.router.pace import HALF_LIFE_S, Pace
+from services.router.pace import HALF_LIFE_S, WILDEST, Pace
 from sluice.variant import BatchTime, Variant
 
 # Not even a first guess is nothing: the way there and back, on one machine.
 FIRST_OVERHEAD_S = 0.001
+# As long as a busy loop may take; what is longer is believed only little by little.
+LONG_OVERHEAD_S = 0.02
 
 
 class WorkerTimes:
     """Curves and paces by variant. Clocks are arguments, in seconds."""
 
     def __init__(self) -> None:
-        self.overhead_s = FIRST_OVERHEAD_S
+        self._overhead_s = FIRST_OVERHEAD_S
         self._curves: dict[str, BatchCurve] = {}
         self._paces: dict[str, Pace] = {}
         self._profiles: dict[str, tuple[BatchTime, ...]] = {}
@@ -65,9 +67,16 @@ class WorkerTimes:
         if pace is None:
             return
         pace.observe(self._curves[variant_id].time_s(tokens), compute_s, now)
+        before_s = self.overhead_s(now)
+        seen_s = min(max(0.0, elapsed_s - compute_s), max(LONG_OVERHEAD_S, WILDEST * before_s))
         weight = max(0.05, 1.0 - exp2(-max(0.0, (now - self._learnt_at) / HALF_LIFE_S)))
-        self.overhead_s += weight * (max(0.0, elapsed_s - compute_s) - self.overhead_s)
+        self._overhead_s = before_s + weight * (seen_s - before_s)
         self._learnt_at = now
+
+    def overhead_s(self, now: float) -> float:
+        """What a batch takes beyond the device; forgotten, like a pace, when no result comes."""
+        kept = exp2(-max(0.0, (now - self._learnt_at) / HALF_LIFE_S - 1.0))
+        return FIRST_OVERHEAD_S + (self._overhead_s - FIRST_OVERHEAD_S) * kept
 
 
 def remaining_s(times: WorkerTimes, batches: Iterable[OpenBatch], *, begun_at: float, stuck: bool, now: float) -> float:

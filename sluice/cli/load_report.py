@@ -41,20 +41,16 @@ def progress(recording: Recording) -> Table:
 
 
 def report(results: Mapping[str, Any]) -> Group:
-    """The tables of a run that has ended."""
-    totals = results["totals"]
-    main = _table("", "offered", *Kind, "availability", "p50 ms", "p99 ms", "p99.9 ms")
-    for pool in (*POOLS, "all"):
-        row = totals[pool]
-        low, high = row["availability_95"]
-        latency = row["latency_ms"]
-        main.add_row(
-            pool,
-            f"{row['offered']:,}",
-            *(f"{row[kind]:,}" for kind in Kind),
-            f"{row['availability'] or 0:.4%} ({low:.4%} to {high:.4%})",
-            *(_ms(latency[name]) for name in ("p50", "p99", "p999")),
-        )
+    """The tables of a run that has ended. `at least` is the lower end of the Wilson interval of 95 %."""
+    columns = (*POOLS, "all")
+    rows = [results["totals"][pool] for pool in columns]
+    main = _table("", *columns)
+    for name in ("offered", *Kind):
+        main.add_row(name, *(f"{row[name]:,}" for row in rows))
+    main.add_row("in time", *(f"{row['availability'] or 0:.4%}" for row in rows), style="bold")
+    main.add_row("  at least", *(f"{row['availability_95'][0]:.4%}" for row in rows))
+    for name, label in (("p50", "p50 ms"), ("p99", "p99 ms"), ("p999", "p99.9 ms")):
+        main.add_row(label, *(_ms(row["latency_ms"][name]) for row in rows))
     parts: list[Table | Text] = [main, _facts(results)]
     parts += [Text(f"NOT VALID: {problem}", style="bold red") for problem in results["problems"]]
     return Group(*parts)

@@ -166,3 +166,25 @@ def test_every_offered_request_ends_once_whatever_becomes_of_the_workers(seed: i
 
 
 KINDS = {"gpu": (FULL,), "cpu": (LIGHT, QUANTIZED)}
+
+
+async def _last_one_left() -> tuple[Fates, SimMesh]:
+    async with sim_mesh() as mesh:
+        for number in range(2):
+            mesh.add(f"cpu{number}", LIGHT, seed=number)
+        asked = asyncio.create_task(offer(mesh, lambda at: 200.0, seconds=6.0, seed=1))
+        await asyncio.sleep(1.0)
+        first, second = mesh.workers.values()
+        for _ in range(3):
+            # Each time longer: it would be away for half a minute by the end.
+            first.conduct.eject(asyncio.get_running_loop().time())
+        await asyncio.sleep(1.0)
+        second.die()
+        return await asked, mesh
+
+
+def test_who_was_sent_away_is_called_back_when_nobody_else_is_left() -> None:
+    fates, mesh = run(_last_one_left())
+    assert in_time(after(fates, 6.0)) == 1.0
+    assert {one.worker for one in after(fates, 6.0)} == {"cpu0"}
+    assert not mesh.workers["cpu0"].conduct.is_ejected

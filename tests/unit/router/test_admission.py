@@ -174,6 +174,7 @@ def test_what_the_door_lets_pass_admission_lets_in() -> None:
 def test_caps_alone_never_look_at_the_queue() -> None:
     desk = Desk(Admission(max_requests=10**6, max_bytes=10**9, adaptive=False))
     desk.overload()
+    desk.overload()
     assert not desk.admission.is_shedding
     assert desk.admitted(priority=0.0)
     # The governor reads the queue all the same.
@@ -216,6 +217,18 @@ def test_the_set_point_is_one_batch_unless_that_would_eat_up_the_callers_time() 
     assert target_s(0.2, 0.4) == pytest.approx(0.1)
     desk.admission = Admission(max_requests=10, max_bytes=10, queue_target_s=0.3)
     assert target_s(0.001, 0.4) == 0.3
+
+
+def test_a_handful_after_a_quiet_time_is_no_overload_however_little_was_served_before() -> None:
+    desk = Desk()
+    for _ in range(20):
+        desk.admission.signals.came_with(1.0)
+        desk.tick(offered=1, served=1, waiting=0.0)
+        desk.tick()
+        desk.tick()
+        desk.tick(offered=100, served=0, waiting=0.1)
+        desk.tick(served=100, waiting=0.0)
+        assert not desk.admission.is_shedding
 
 
 @pytest.mark.parametrize("timeout_s", [0.5, 1.0, 10.0, 3_600.0])

@@ -73,6 +73,14 @@ def test_what_comes_back_the_first_time_is_pardoned_at_once_and_has_only_to_prov
     assert conduct.is_out(3.0)
 
 
+def test_who_is_needed_may_prove_itself_before_its_time() -> None:
+    conduct = Conduct()
+    conduct.eject(0.0)
+    conduct.pardon(1.0)
+    assert not conduct.is_out(1.0)
+    assert conduct.probing
+
+
 def test_a_new_connection_starts_afresh() -> None:
     conduct = Conduct()
     conduct.hang()

@@ -104,6 +104,14 @@ def test_it_does_not_open_while_more_is_offered_than_there_is_room_for() -> None
     assert limiter.acting
 
 
+def test_a_queue_that_grows_shorter_by_itself_costs_nobody_a_refusal() -> None:
+    limiter = acting()
+    tick(limiter, queue_s=0.09, offered_per_s=0.8)
+    assert limiter.share == 1.0
+    tick(limiter, queue_s=0.5, offered_per_s=0.8)
+    assert limiter.share < 1.0
+
+
 def test_when_nothing_is_offered_nothing_is_refused() -> None:
     limiter = acting()
     tick(limiter, queue_s=0.5, offered_per_s=0.0)

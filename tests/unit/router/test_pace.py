@@ -43,7 +43,23 @@ def test_a_worker_that_was_slow_once_is_given_another_chance() -> None:
     for step in range(100):
         learnt.observe(0.01, 0.1, step * 0.1)
     assert learnt.ratio(10.0) > 5
-    assert learnt.ratio(10.0 + 8 * HALF_LIFE_S) == pytest.approx(1.0, abs=0.2)
+    assert learnt.ratio(10.0 + 8 * HALF_LIFE_S) < 2.5
+
+
+def test_what_lasts_for_minutes_is_not_forgotten_in_a_pause() -> None:
+    learnt = pace()
+    for step in range(6_000):
+        learnt.observe(0.01, 0.03, step * 0.1)
+    assert learnt.ratio(700.0) == pytest.approx(3.0, rel=0.1)
+
+
+def test_without_a_profile_one_hang_is_forgotten_too() -> None:
+    learnt = pace(has_profile=False)
+    for step in range(100):
+        learnt.observe(0.01, 0.2, step * 0.1)
+    learnt.observe(0.01, 30.0, 40.0)
+    assert learnt.ratio(40.0) > 60
+    assert learnt.ratio(40.0 + 8 * HALF_LIFE_S) < 30
 
 
 def test_times_that_differ_widen_the_spread() -> None:

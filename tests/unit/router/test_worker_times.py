@@ -35,9 +35,17 @@ def test_results_correct_the_profile() -> None:
 
 def test_the_way_there_is_what_a_batch_took_beyond_the_device() -> None:
     known = times()
-    assert known.overhead_s == FIRST_OVERHEAD_S
+    assert known.overhead_s(0.0) == FIRST_OVERHEAD_S
     learn(known, 0.01, elapsed_s=0.05)
-    assert known.overhead_s == pytest.approx(0.04, rel=0.05)
+    assert known.overhead_s(10.0) == pytest.approx(0.04, rel=0.05)
+
+
+def test_one_batch_that_hung_does_not_scare_work_away_for_ever() -> None:
+    known = times()
+    learn(known, 0.01, elapsed_s=0.011)
+    known.learn(LIGHT.id, tokens=100, compute_s=0.01, elapsed_s=60.0, now=70.0)
+    assert known.overhead_s(70.0) < 0.1
+    assert known.overhead_s(130.0) == pytest.approx(FIRST_OVERHEAD_S, rel=0.1)
 
 
 def test_a_card_that_comes_again_costs_nothing_that_was_learnt_and_a_new_profile_does() -> None:
@@ -64,7 +72,7 @@ def test_a_profile_is_knowledge_and_only_a_result_is_evidence() -> None:
 def test_results_of_what_was_never_described_are_ignored() -> None:
     known = times()
     known.learn("gone", tokens=10, compute_s=1.0, elapsed_s=1.0, now=0.0)
-    assert known.overhead_s == FIRST_OVERHEAD_S
+    assert known.overhead_s(0.0) == FIRST_OVERHEAD_S
 
 
 def test_batches_are_done_one_after_the_other() -> None:
