@@ -9,6 +9,8 @@ from pathlib import Path
 
 TRITONCLIENT = "tritonclient[grpc]==2.73.0"
 MLSERVER = "mlserver==1.7.1"
+# The newest whose event loop MLServer's worker processes still find.
+UVLOOP = "uvloop==0.21.0"
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "venvs"
 
 
@@ -24,7 +26,7 @@ def mlserver_python() -> Path:
     """
     # "+cpu" and the like name a build, which an index need not have under that name.
     shared = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in ("torch", "transformers")]
-    return python_with("mlserver", MLSERVER, *shared)
+    return python_with("mlserver", MLSERVER, UVLOOP, *shared)
 
 
 def python_with(name: str, *requirements: str) -> Path:

@@ -38,7 +38,8 @@ class TextReader(CalibrationDataReader):  # type: ignore[misc]
         """The next text's inputs, each of shape 1 x tokens; None behind the last one."""
         if self._next >= self._end:
             return None
-        inputs = padded(self._checkpoint, self._items[self._next : self._next + 1])
+        item = self._items[self._next]
+        inputs = padded(self._checkpoint, [item], length=item.length)
         self._next += 1
         self._on_text(self._next)
         return {name: inputs[name].numpy() for name in INPUT_NAMES}

@@ -21,12 +21,17 @@ CPU_OVERHEAD_TOKENS = 32
 
 
 class Pipeline:
-    """Runs batches of one checkpoint. `overhead` is a sub-batch's cost in tokens; None keeps every batch in one."""
+    """Runs batches of one checkpoint. `overhead` is a sub-batch's cost in tokens; None keeps every batch in one.
 
-    def __init__(self, checkpoint: Checkpoint, *, overhead: int | None) -> None:
+    Texts are padded to a multiple of `step` tokens, as far as the model goes: an engine that keeps kernels for every
+    shape that it has met then meets few.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, overhead: int | None, step: int = 1) -> None:
         self._checkpoint = checkpoint
         self._head = head_of(checkpoint)
         self._overhead = overhead
+        self._step = step
         # A tokenizer that is told to cut a text fails whoever reads another with it meanwhile.
         self._reading = threading.Lock()
 
@@ -36,7 +41,7 @@ class Pipeline:
             return encode(self._checkpoint, items)
 
     def run(self, items: Sequence[Item], forward: Forward) -> list[Output]:
-        """One output per item, in order; the padded length is the longest of each sub-batch.
+        """One output per item, in order; each sub-batch is padded to its longest.
 
         Items that are not prepared are prepared now.
         """
@@ -45,14 +50,18 @@ class Pipeline:
             read = self.prepare(items)
         outputs: list[Output | None] = [item.refusal for item in read]
         places = [place for place, item in enumerate(read) if item.refusal is None]
-        for part in self._parts([read[place].length for place in places]):
+        lengths = [self._stepped(read[place].length) for place in places]
+        for part in self._parts(lengths):
             chosen = [places[row] for row in part]
             batch = [read[place] for place in chosen]
-            inputs = padded(self._checkpoint, batch)
+            inputs = padded(self._checkpoint, batch, length=max(lengths[row] for row in part))
             answers = self._head.outputs(forward(inputs), inputs[MASK], batch)
             for place, answer in zip(chosen, answers, strict=True):
                 outputs[place] = answer
         return [output for output in outputs if output is not None]
+
+    def _stepped(self, length: int) -> int:
+        return min(-(-length // self._step) * self._step, self._checkpoint.max_tokens)
 
     def _parts(self, lengths: Sequence[int]) -> list[list[int]]:
         if self._overhead is None:

@@ -47,12 +47,15 @@ def encode(checkpoint: Checkpoint, items: Sequence[Item]) -> list[Encoded]:
     ]
 
 
-def padded(checkpoint: Checkpoint, items: Sequence[Encoded]) -> dict[str, Tensor]:
-    """The input of items that can be computed: by name, int64, (items, longest); MASK is among them."""
+def padded(checkpoint: Checkpoint, items: Sequence[Encoded], *, length: int) -> dict[str, Tensor]:
+    """The input of items that can be computed: by name, int64, (items, length); MASK is among them.
+
+    No item may have more tokens than `length`.
+    """
     columns = {name: [item.tokens[name] for item in items] for name in items[0].tokens}
     # On the right, whatever the tokenizer prefers for writing: a text then has the same positions in every batch.
     options = {"padding_side": "right", "return_attention_mask": True, "return_tensors": "pt"}
-    return dict(checkpoint.tokenizer.pad(columns, padding=True, **options))
+    return dict(checkpoint.tokenizer.pad(columns, padding="max_length", max_length=length, **options))
 
 
 def _encoded(checkpoint: Checkpoint, item: Item, text: str, tokens: dict[str, list[int]]) -> Encoded:

@@ -38,8 +38,8 @@ class ModelEntry(Section):
     tier: TierName
     """The tier in which it serves: full, light or quantized."""
     checkpoint: str = Field(min_length=1)
-    """A Hugging Face checkpoint directory, relative to `models_root`. `identity` is a model that answers at once, for
-    tests and benchmarks."""
+    """A Hugging Face checkpoint directory, or a file that `sluice quantize` made, relative to `models_root`.
+    `identity` is a model that answers at once, for tests and benchmarks."""
     precision: str = ""
     """As in the contract's Variant.precision. Empty: the worker's own choice."""
     distilled: str = ""

@@ -42,8 +42,9 @@ def model() -> Model:
     return Model()
 
 
-def run(checkpoint: Path, model: Model, overhead: int | None) -> list[str | None]:
-    outputs = Pipeline(open_checkpoint(checkpoint), overhead=overhead).run([Item(text) for text in TEXTS], model)
+def run(checkpoint: Path, model: Model, overhead: int | None, *, step: int = 1) -> list[str | None]:
+    pipeline = Pipeline(open_checkpoint(checkpoint), overhead=overhead, step=step)
+    outputs = pipeline.run([Item(text) for text in TEXTS], model)
     assert [isinstance(output, InvalidRequest) for output in outputs] == [text == TOO_LONG for text in TEXTS]
     return [output.label if isinstance(output, Classified) else None for output in outputs]
 
@@ -55,6 +56,17 @@ def test_outputs_come_in_the_order_of_the_texts_however_the_batch_is_cut(
     assert run(tiny_checkpoints["distilbert"], model, CPU_OVERHEAD_TOKENS) == expected
     assert model.shapes == [(8, 5), (4, 32), (8, 62)]
     assert model.attended / sum(rows * tokens for rows, tokens in model.shapes) > 0.95
+
+
+def test_lengths_are_multiples_of_a_step_as_far_as_the_model_goes(
+    tiny_checkpoints: dict[str, Path], model: Model
+) -> None:
+    distilbert, roberta = tiny_checkpoints["distilbert"], tiny_checkpoints["roberta"]
+    assert run(distilbert, model, CPU_OVERHEAD_TOKENS, step=24) == run(distilbert, Model(), CPU_OVERHEAD_TOKENS)
+    assert model.shapes == [(8, 24), (4, 48), (8, 64)]
+    model.shapes.clear()
+    run(roberta, model, CPU_OVERHEAD_TOKENS, step=16)
+    assert model.shapes == [(8, 16), (4, 32), (8, 63)]
 
 
 def test_an_accelerator_is_given_one_batch(tiny_checkpoints: dict[str, Path], model: Model) -> None:

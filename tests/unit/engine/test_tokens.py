@@ -99,7 +99,8 @@ def test_padding_is_on_the_right_whatever_the_tokenizer_prefers(tmp_path: Path) 
     checkpoint = write(tmp_path / "left", "bert")
     edit(checkpoint / "tokenizer_config.json", padding_side="left")
     opened = open_checkpoint(checkpoint)
-    mask = padded(opened, encode(opened, [Item("ok"), Item(TEXTS[2])]))["attention_mask"].tolist()
+    items = encode(opened, [Item("ok"), Item(TEXTS[2])])
+    mask = padded(opened, items, length=items[1].length)["attention_mask"].tolist()
     assert mask[0][0] == 1
     assert mask[0][-1] == 0
     assert 0 not in mask[1]
