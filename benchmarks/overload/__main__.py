@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib
+import os
 import tempfile
 from pathlib import Path
 
@@ -26,6 +28,7 @@ EXPERIMENTS = {
     6: "governor_loss",
     7: "routing_value",
 }
+PRECEDENCE = -5
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "overload"
 
 
@@ -42,6 +45,7 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, help="where the meshes' logs go (default: nowhere)")
     options = parser.parse_args()
     console = Console(soft_wrap=True, highlight=False)
+    go_first()
     failed = False
     for number in options.only:
         name = EXPERIMENTS[number]
@@ -59,6 +63,12 @@ def main() -> int:
         decisive = [check for check in outcome.checks if check.direction or not options.quick]
         failed = failed or not all(check.passed for check in decisive)
     return 1 if failed else 0
+
+
+def go_first() -> None:
+    """Let the load go before the mesh, as if it came from other machines. Where that is not permitted, it does not."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRECEDENCE)
 
 
 def table(outcome: Outcome, *, quick: bool) -> Table:

@@ -38,9 +38,19 @@ async def freeze(scene: Scene, names: Sequence[str], duration_s: float) -> None:
             scene.signal(name, signal.SIGCONT)
 
 
-async def throttle(scene: Scene, duration_s: float) -> None:
+async def throttle_workers(scene: Scene, duration_s: float) -> None:
     """Let every worker run for a fifth of the time, as a CPU quota that is cut by 80 % does."""
+    await throttle(scene, scene.workers(), duration_s)
+
+
+async def throttle_router(scene: Scene, duration_s: float) -> None:
+    """The same for the router, which then cannot even refuse at its usual pace."""
+    await throttle(scene, ["router"], duration_s)
+
+
+async def throttle(scene: Scene, names: Sequence[str], duration_s: float) -> None:
+    """Let members run for a fifth of that time."""
     end = time.monotonic() + duration_s
     while time.monotonic() < end:
-        await freeze(scene, scene.workers(), PERIOD_S * (1 - QUOTA))
+        await freeze(scene, names, PERIOD_S * (1 - QUOTA))
         await asyncio.sleep(PERIOD_S * QUOTA)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from benchmarks.overload.cast import Cast, four_devices
 from benchmarks.overload.check import at_most, holds
-from benchmarks.overload.fault import freeze_half, kill_half, throttle
+from benchmarks.overload.fault import freeze_half, kill_half, throttle_router, throttle_workers
 from benchmarks.overload.outcome import Outcome
 from benchmarks.overload.reading import kept, windows
 from benchmarks.overload.scene import Scene
@@ -28,7 +28,8 @@ TITLE = "the way back from a trigger, with naive clients"
 EXPECTED = 500.0
 SPIKE = "spike 3x"
 FAULTS: dict[str, Callable[[Scene, float], Awaitable[None]]] = {
-    "quota -80 %": throttle,
+    "quota -80 %": throttle_workers,
+    "router's quota -80 %": throttle_router,
     "half killed": kill_half,
     "half frozen": freeze_half,
 }

@@ -69,7 +69,7 @@ class Stage:
                 "rate": steps.steps,
                 "duration_s": duration_s,
                 "texts": texts(),
-                "tick_s": 0.004,
+                "tick_s": 0.003,
                 **changes,
             }
         )

@@ -17,7 +17,7 @@ from services.router.limiter import Limiter
 from services.router.priority_histogram import BINS, PriorityHistogram, bin_of
 from services.router.refusal import Refusal, Refusals
 from services.router.signals import RouterSignals
-from services.router.ticks import Ticks
+from services.router.ticks import TICK_S, Ticks
 from sluice.errors import Outranked, Saturated, SluiceError
 from sluice.tier import Level
 
@@ -32,6 +32,8 @@ LEAST_SCALE = 0.1
 WAIT_OF_TIMEOUT = 0.5
 LONGEST_WAIT_S = 60.0
 OFFERED_WINDOWS = 2
+# The fastest that a queue is believed to grow, in seconds of work a second, while the capacity is not known.
+GROWTH = 3.0
 # What is left after a tick of a batch's time when no batch waits to tell it.
 _FADING = 0.95
 UNKNOWN_COST = 1e-3
@@ -115,7 +117,7 @@ class Admission:
         if kind is not None:
             self.signals.refused()
             raise self._refusals.of(kind, priority).error()
-        self._caps.take(size, cost)
+        self._caps.take(size, cost, hot=hot)
 
     def turn_away(self, *, priority: float, hot: bool, client: str, now: float, texts: int = 1) -> Refusal | None:
         """The refusal of `texts` that come together and that `admit` would refuse, before more is known of them.
@@ -137,7 +139,7 @@ class Admission:
     def withdraw(self, size: int, cost: float, why: SluiceError) -> None:
         """A request that was let in never came to wait, for the reason `why`, which is told how matters stand."""
         self._caps.free(size)
-        self._caps.waiting -= cost
+        self._caps.worked_off(cost)
         if isinstance(why, Saturated):
             self.signals.refused()
             why.metadata = self._refusals.metadata
@@ -147,18 +149,20 @@ class Admission:
         del queue_s, now
         if 0.0 < cost < inf:
             self._capacity.add(cost)
-            self._caps.waiting -= cost
+            self._caps.worked_off(cost)
 
-    def tick(self, now: float, *, admit_scale: float, backlog_cost: float, batch_s: float = 0.0) -> None:
+    def tick(
+        self, now: float, *, admit_scale: float, backlog_cost: float, hot_share: float = 1.0, batch_s: float = 0.0
+    ) -> None:
         """Look at the queue, in which work of `backlog_cost` waits; to be called every 100 ms.
 
-        `admit_scale`, in [0, 1], is what level 3 leaves of the set-point. `batch_s` is the time of a usual batch; 0:
-        nobody can tell.
+        `admit_scale`, in [0, 1], is what level 3 leaves of the set-point; `hot_share`, in [0, 1], how much of what
+        waits is hot; `batch_s` the time of a usual batch, 0 when nobody can tell.
         """
         scale = admit_scale if 0.0 <= admit_scale <= 1.0 else 1.0
         backlog_cost = backlog_cost if 0.0 <= backlog_cost < inf else 0.0
         self._batch_s = max(batch_s if 0.0 <= batch_s < inf else 0.0, _FADING * self._batch_s)
-        self._caps.waiting = backlog_cost
+        self._caps.found(backlog_cost, hot_share=hot_share if 0.0 <= hot_share <= 1.0 else 1.0)
         elapsed_s = self._ticks.tick(now)
         if elapsed_s is None:
             self._histogram.clear()
@@ -206,8 +210,9 @@ class Admission:
         reference = known_per_s if known_per_s is not None and is_acting else capacity.at_least_per_s
         queue_s = backlog_cost / reference if reference > 0 else 0.0
         if known_per_s is None:
-            # A few requests after a quiet time say nothing about speed, but nobody has waited for longer than this.
-            queue_s = min(queue_s, self._nonempty_s)
+            # A few requests after a quiet time say little about speed; but no queue is longer than it can have grown.
+            grown = 1.0 if self._nonempty_s <= 1.5 * TICK_S else GROWTH
+            queue_s = min(queue_s, grown * self._nonempty_s)
         self.queue_s = queue_s + self._ticks.lag_s
         stood = min(before_s, self.queue_s) >= self.target_s / 2
         capacity.learn(elapsed_s, stood=stood and (is_acting or known_per_s is not None))

@@ -64,11 +64,13 @@ class Beat:
         elapsed_s, self._ticked_at = now - self._ticked_at, now
         outlook, queues = self._placement.look(now), self._dispatcher.queues
         self._placement.prices.tick(elapsed_s, workers=outlook.workers, backlog_s=backlog_s(outlook, queues))
+        hot, cold = self._dispatcher.waiting()
         self._admission.tick(
             now,
             admit_scale=self._directives.admit_scale,
             backlog_cost=self._dispatcher.waiting_cost_s()
             if self._rescue is None
             else unavoidable_cost_s(outlook, queues),
+            hot_share=hot / (hot + cold) if hot + cold else 0.0,
             batch_s=usual_batch_s(outlook, queues),
         )

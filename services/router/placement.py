@@ -29,6 +29,7 @@ from sluice.tier import QueryClass
 from sluice.variant import Variant
 
 REFRESH_S = 0.02
+LEAST_SLACK_S = 1e-6
 # What admission counts for a request while nothing is known of its cost.
 UNKNOWN_COST_S = 1e-3
 FIRST_ITEM_TOKENS = 32.0
@@ -123,7 +124,9 @@ class Placement:
 
     def _by_price(self, request: Request, *, tokens: int, hot: bool, now: float, hope: float | None) -> Assignment:
         self.look(now)
-        wanted, guessed, slack_s = request.query_class, request.complexity, request.deadline - now
+        wanted, guessed = request.query_class, request.complexity
+        # What is promised is placed anew even in the moment of its deadline.
+        slack_s = max(LEAST_SLACK_S, request.deadline - now)
         if guessed is None:
             bucket = _ASSUMED_BUCKET[wanted]
         else:
@@ -133,8 +136,12 @@ class Placement:
         levels = self._levels_for(hot=hot) if self._directives.levels else FULL_SERVICE
         # Alike are requests that are treated alike, with time left of the same order.
         key = (request.model, wanted, request.minimum_tier, request.priority, bucket, hope, levels, frexp(slack_s)[1])
-        found = None if request.conversation_id else self._precedents.find(key)
-        if found is not None:
+        conversation = request.conversation_id
+        kept = self._affinity.variant_of(conversation, now) if conversation else ""
+        found = self._precedents.find(key)
+        if found is not None and kept in {"", found.variant_id}:
+            if conversation:
+                self._affinity.note(conversation, found.variant_id, now)
             return found
         ask = Ask(
             query_class=wanted,
@@ -145,6 +152,7 @@ class Placement:
             bucket=bucket,
             tokens=tokens,
             hope=hope,
+            kept=kept,
             diverted=levels[0],
             lightened=levels[1],
         )
@@ -161,15 +169,14 @@ class Placement:
             tokens=ask.tokens,
             now=now,
         )
-        if conversation:
-            ask.kept = self._affinity.variant_of(conversation, now)
         prices = self.prices.usual if ask.query_class is QueryClass.UNSPECIFIED else self.prices.full
         assigned = assign(ask, found, prices=prices, best=self.outlook.best.get(model, {}))
         if isinstance(assigned, Refused):
             raise _error(assigned, model)
         if conversation:
             self._affinity.note(conversation, assigned.variant_id, now)
-        else:
+        # What a conversation was kept with may not be what another would have got.
+        if assigned.variant_id != ask.kept:
             self._precedents.note(key, assigned, ask, found)
         return assigned
 

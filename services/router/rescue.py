@@ -116,9 +116,12 @@ class Rescue:
 
 
 def is_hanging(link: WorkerLink, now: float) -> bool:
-    """Whether the worker's oldest batch takes longer than it can. A first batch, which may warm it up, never does."""
+    """Whether the worker's oldest batch takes longer than it can. A first batch, which may warm it up, never does.
+
+    Nor does the first that is so much larger than all before it.
+    """
     oldest = next(iter(link.open.values()), None)
-    if oldest is None or not link.times.has_evidence(oldest.variant_id):
+    if oldest is None or not link.times.has_evidence(oldest.variant_id, oldest.tokens):
         return False
     times, name = link.times, oldest.variant_id
     expected_s = times.batch_s(name, oldest.tokens, now) + times.overhead_s(now)

@@ -12,6 +12,8 @@ from sluice.variant import BatchTime, Variant
 
 # Not even a first guess is nothing: the way there and back, on one machine.
 FIRST_OVERHEAD_S = 0.001
+# A worker may have to warm up for batches larger than this many times the largest that it has answered.
+COMPARABLE = 8
 # As long as a busy loop may take; what is longer is believed only little by little.
 LONG_OVERHEAD_S = 0.02
 
@@ -24,6 +26,7 @@ class WorkerTimes:
         self._curves: dict[str, BatchCurve] = {}
         self._paces: dict[str, Pace] = {}
         self._profiles: dict[str, tuple[BatchTime, ...]] = {}
+        self._largest: dict[str, int] = {}
         self._learnt_at = float("-inf")
 
     def describe(self, variants: Iterable[Variant]) -> None:
@@ -33,6 +36,7 @@ class WorkerTimes:
                 self._profiles[variant.id] = variant.profile
                 curve = BatchCurve(variant.profile)
                 self._curves[variant.id] = curve
+                self._largest.pop(variant.id, None)
                 self._paces[variant.id] = Pace(spread=curve.spread, has_profile=curve.measured)
 
     def curve(self, variant_id: str) -> BatchCurve:
@@ -52,10 +56,9 @@ class WorkerTimes:
         curve = self._curves[variant_id]
         return curve.worth_tokens(each, most_items, self._paces[variant_id].ratio(now)) if curve.measured else 0.0
 
-    def has_evidence(self, variant_id: str) -> bool:
-        """Whether the worker has ever answered a batch of the variant, or measured it."""
-        pace = self._paces.get(variant_id)
-        return pace is not None and pace.samples > 0
+    def has_evidence(self, variant_id: str, tokens: int) -> bool:
+        """Whether the worker has answered a batch of the variant that was not much smaller than `tokens`."""
+        return COMPARABLE * self._largest.get(variant_id, 0) >= tokens
 
     def is_known(self, variant_id: str) -> bool:
         """Whether times of the variant are more than a guess."""
@@ -67,6 +70,7 @@ class WorkerTimes:
         if pace is None:
             return
         pace.observe(self._curves[variant_id].time_s(tokens), compute_s, now)
+        self._largest[variant_id] = max(tokens, self._largest.get(variant_id, 0))
         before_s = self.overhead_s(now)
         seen_s = min(max(0.0, elapsed_s - compute_s), max(LONG_OVERHEAD_S, WILDEST * before_s))
         weight = max(0.05, 1.0 - exp2(-max(0.0, (now - self._learnt_at) / HALF_LIFE_S)))

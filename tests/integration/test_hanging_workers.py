@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from services.router.pools import Pool
 from services.router.request import Answer, Request
 from services.router.router import Router
 from services.router.worker_link import WorkerLink
@@ -186,3 +187,12 @@ async def test_cold_work_is_answered_however_much_hot_work_comes_and_only_below_
             await asyncio.gather(cold, *hot)
             order = [batch.items[0].text for batch in worker.batches]
             assert order.index("cold") == (15 if aged else 40)
+
+
+async def test_the_fleet_may_know_better_what_a_worker_is_than_what_it_holds_now() -> None:
+    light = FakeWorker(answer_well)
+    async with serving(light) as address, router_to(address) as router:
+        assert link_to(router, address).pool is Pool.CPU
+        router.pool.set_fleet([address], accelerators=[address])
+        assert link_to(router, address).pool is Pool.ACCELERATOR
+        assert (await ask(router)).variant.tier is Tier.LIGHT

@@ -161,7 +161,11 @@ class QueueModel:
         self.queue_s.append(self._waiting / self.workers.per_s)
         batch_s = self.workers.time_s(self.workers.max_batch, self.now)
         self.admission.tick(
-            self.now + self.skew_s, admit_scale=1.0, backlog_cost=self._waiting * self._cost, batch_s=batch_s
+            self.now + self.skew_s,
+            admit_scale=1.0,
+            backlog_cost=self._waiting * self._cost,
+            hot_share=len(self._queues[0]) / max(1, self._waiting),
+            batch_s=batch_s,
         )
 
     def _arrive(self, job: Job) -> None:

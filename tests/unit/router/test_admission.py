@@ -34,7 +34,9 @@ class Desk:
             return False
         return True
 
-    def tick(self, *, offered: int = 0, served: int = 0, waiting: float = 0.0, scale: float = 1.0) -> None:
+    def tick(
+        self, *, offered: int = 0, served: int = 0, waiting: float = 0.0, hot_share: float = 0.0, scale: float = 1.0
+    ) -> None:
         """A tenth of a second in which requests of uniform priorities come and some are answered."""
         for number in range(offered):
             priority = (number + 0.5) / offered
@@ -42,7 +44,7 @@ class Desk:
         for _ in range(served):
             self.admission.served(1e-3, 0.0, self.now)
         self.now += TICK_S
-        self.admission.tick(self.now, admit_scale=scale, backlog_cost=waiting)
+        self.admission.tick(self.now, admit_scale=scale, backlog_cost=waiting, hot_share=hot_share)
 
     def overload(self) -> None:
         """Three times what one device can do, for a second."""
@@ -189,7 +191,18 @@ def test_work_that_waits_is_bounded_and_part_of_the_bound_is_for_hot_requests() 
     hot = sum(desk.admitted(hot=True) for _ in range(3_000))
     # At a capacity of one device-second a second, no more waits than 1 ms requests for half of the time limit.
     assert cold < 700
-    assert 300 < hot <= 700
+    assert 900 < hot <= 1_100
+
+
+def test_cold_work_that_waits_never_shuts_out_a_hot_request() -> None:
+    desk = Desk()
+    desk.admission.signals.came_with(2.0)
+    for _ in range(10):
+        desk.tick(offered=300, served=100, waiting=5.0)
+    assert not desk.admitted(priority=0.699)
+    assert desk.admitted(hot=True)
+    desk.tick(served=100, waiting=5.0, hot_share=0.9)
+    assert not desk.admitted(hot=True)
 
 
 def test_level_3_lowers_the_set_point() -> None:

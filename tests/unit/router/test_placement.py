@@ -188,6 +188,11 @@ def test_what_nobody_could_ever_answer_in_time_has_expired() -> None:
         Desk(LIGHT).place(asks(timeout_s=1e-4))
 
 
+@pytest.mark.parametrize("late_s", [0.0, 0.005])
+def test_what_was_promised_is_placed_even_in_the_moment_of_its_deadline(late_s: float) -> None:
+    assert Desk(FULL, LIGHT).place(asks(timeout_s=-late_s), hope=0.0).variant_id in {FULL.id, LIGHT.id}
+
+
 def test_a_conversation_stays_with_its_variant_while_little_is_lost_by_it() -> None:
     twin = variant(Tier.FULL, precision="bf16")
     desk = Desk(FULL, twin)
@@ -199,6 +204,16 @@ def test_a_conversation_stays_with_its_variant_while_little_is_lost_by_it() -> N
     assert desk.place(asks(conversation_id="c")).variant_id == other.id
     desk.hold(FULL, twin)
     assert desk.place(asks(conversation_id="c")).variant_id == other.id
+
+
+def test_what_was_decided_for_others_never_moves_a_conversation_and_what_keeps_one_never_decides_for_others() -> None:
+    desk = Desk(LIGHT)
+    assert desk.place(asks(conversation_id="c")).variant_id == LIGHT.id
+    # Known a little better, but not by enough to change the voice of a conversation.
+    desk.hold(LIGHT, QUANTIZED)
+    for _ in range(3):
+        assert desk.place(asks(priority=0.0)).variant_id == QUANTIZED.id
+        assert desk.place(asks(priority=0.0, conversation_id="c")).variant_id == LIGHT.id
 
 
 def directed(**shares: float) -> Directive:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.worker_times import FIRST_OVERHEAD_S, WorkerTimes, remaining_s
+from services.router.worker_times import COMPARABLE, FIRST_OVERHEAD_S, WorkerTimes, remaining_s
 from sluice.tier import Tier
 from tests.unit.router.offers import Bench, variant
 
@@ -55,18 +55,19 @@ def test_a_card_that_comes_again_costs_nothing_that_was_learnt_and_a_new_profile
     known.describe([LIGHT])
     assert known.batch_s(LIGHT.id, 100, 0.2) == learnt_s
     known.describe([variant(Tier.LIGHT, token_s=5e-5)])
-    assert not known.has_evidence(LIGHT.id)
+    assert not known.has_evidence(LIGHT.id, 1)
 
 
 def test_a_profile_is_knowledge_and_only_a_result_is_evidence() -> None:
     known = times()
-    assert (known.is_known(LIGHT.id), known.has_evidence(LIGHT.id)) == (True, False)
-    assert (known.is_known(GUESSED.id), known.has_evidence(GUESSED.id)) == (False, False)
+    assert (known.is_known(LIGHT.id), known.has_evidence(LIGHT.id, 1)) == (True, False)
+    assert (known.is_known(GUESSED.id), known.has_evidence(GUESSED.id, 100)) == (False, False)
     assert known.worth_tokens(GUESSED.id, 20, 128, 0.0) == 0
     learn(known, 0.01, name=GUESSED.id, count=1)
-    assert (known.is_known(GUESSED.id), known.has_evidence(GUESSED.id)) == (True, True)
+    assert (known.is_known(GUESSED.id), known.has_evidence(GUESSED.id, 100)) == (True, True)
     assert known.worth_tokens(LIGHT.id, 20, 128, 0.0) > 0
-    assert not known.has_evidence("never described")
+    assert not known.has_evidence(GUESSED.id, 100 * COMPARABLE + 1)
+    assert not known.has_evidence("never described", 1)
 
 
 def test_results_of_what_was_never_described_are_ignored() -> None:
