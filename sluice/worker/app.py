@@ -38,6 +38,7 @@ async def serve(config: WorkerConfig, tracing: Tracing, *, kind: MemberKind, loa
     worker = config.id or f"{kind.name.lower()}@{address}"
     server = Server(listen=config.listen, services=(SERVICE,))
     with (
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="preparer") as preparer,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="device") as device_thread,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as loader_thread,
     ):
@@ -50,7 +51,7 @@ async def serve(config: WorkerConfig, tracing: Tracing, *, kind: MemberKind, loa
             threads=config.threads,
             engine=config.engine,
         )
-        device = Device(device_thread, catalog)
+        device = Device(device_thread, catalog, preparer=preparer)
         servicer = WorkerServicer(
             worker=worker,
             catalog=catalog,
