@@ -59,7 +59,7 @@ class Trial:
                 raise InvalidRequest(f"not every text has a vector: {output.message}", field="evaluate")
         return Measurement(
             precision="fp32",
-            runtime="PyTorch",
+            runtime="torch",
             size_bytes=sum(parameter.numel() for parameter in model.parameters()) * _FP32_BYTES,
             items_per_s=speed,
             quality=self._quality(self._original),
@@ -74,7 +74,7 @@ class Trial:
         backend.close()
         return Measurement(
             precision=precision,
-            runtime="ONNX Runtime",
+            runtime=backend.runtime,
             size_bytes=graph.stat().st_size,
             items_per_s=speed,
             quality=self._quality(outputs),

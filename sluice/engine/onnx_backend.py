@@ -37,11 +37,13 @@ class OnnxBackend:
         graph: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self._pipeline = Pipeline(checkpoint, overhead=CPU_OVERHEAD_TOKENS)
         self._output_name = OUTPUT_NAMES[checkpoint.task]
         graph = graph or int8_graph(checkpoint, cache)
         self.threads = spec.threads or granted_cores()
-        self._runtime: Runtime | None = open_runtime(graph, threads=self.threads, engine=spec.engine)
+        runtime = open_runtime(graph, threads=self.threads, engine=spec.engine)
+        self.runtime = runtime.name
+        self._runtime: Runtime | None = runtime
+        self._pipeline = Pipeline(checkpoint, overhead=CPU_OVERHEAD_TOKENS, step=runtime.length_step)
         self.variant = Variant(
             id=variant_id(spec.model, spec.tier, precision),
             model=spec.model,
@@ -59,6 +61,10 @@ class OnnxBackend:
     def warm_up(self) -> None:
         """Run small batches, so that the arena has grown before the first request."""
         warm_up(self, self.checkpoint.path)
+
+    def prepare(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Read the texts into tokens."""
+        return self._pipeline.prepare(items)
 
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """Classify or embed, as the checkpoint's task is. Raises RuntimeError once the backend is closed."""

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 class OnnxRuntime:
     """A session. Its threads sleep between batches: if they spun, they would take the cores from other programs."""
 
+    name = "onnxruntime"
+    length_step = 1
+
     def __init__(self, graph: Path, *, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

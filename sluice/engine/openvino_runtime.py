@@ -25,6 +25,10 @@ _GROUP = 128
 class OpenVinoRuntime:
     """A compiled model and its one request."""
 
+    name = "openvino"
+    # It keeps kernels for every shape that it has met: 540 MiB after 400 batches of any length, 204 in steps of 8.
+    length_step = 8
+
     def __init__(self, graph: Path, *, threads: int) -> None:
         core = _openvino().Core()
         model = core.read_model(with_dequantized_weights(onnx.load(graph)).SerializeToString())

@@ -58,7 +58,7 @@ def processor_of(variant: Variant, cpu_info: Path = _CPU_INFO) -> str:
 def _key(backend: Measurable) -> str:
     variant = backend.variant
     what = (variant.task.name, variant.precision, variant.max_tokens, variant.max_batch_size)
-    where = (processor_of(variant), backend.threads)
+    where = (processor_of(variant), backend.threads, backend.runtime)
     checkpoint = backend.checkpoint
     # Weights that are quantized in another way keep their fingerprint.
     graphs = sorted((file.name, file.stat().st_size) for file in (checkpoint.path / "onnx").glob("*.onnx"))

@@ -25,6 +25,14 @@ class Runtime(Protocol):
     """A graph that is ready to run. Used from one thread at a time."""
 
     @property
+    def name(self) -> str:
+        """The library's name."""
+
+    @property
+    def length_step(self) -> int:
+        """What padded lengths should be multiples of. A runtime that keeps something for every shape wants few."""
+
+    @property
     def input_names(self) -> frozenset[str]:
         """The inputs that the graph asks for."""
 

@@ -35,6 +35,7 @@ class TorchBackend:
         self._mixed = precision == "mixed"
         on_cpu = device.type == "cpu"
         self.threads = spec.threads or granted_cores()
+        self.runtime = "torch"
         if on_cpu:
             torch.set_num_threads(self.threads)
         # An accelerator is kept busier by one large batch than by several without padding.

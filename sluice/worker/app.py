@@ -56,6 +56,7 @@ async def serve(
     worker = config.id or f"{kind.name.lower()}@{address}"
     server = Server(listen=config.listen, services=(SERVICE,))
     with (
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="preparer") as preparer,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="device") as device_thread,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as loader_thread,
     ):
@@ -68,7 +69,7 @@ async def serve(
             threads=config.threads,
             engine=config.engine,
         )
-        device = Device(device_thread, catalog)
+        device = Device(device_thread, catalog, preparer=preparer)
         servicer = WorkerServicer(
             worker=worker,
             catalog=catalog,

@@ -34,6 +34,7 @@ class Clockwork:
     def __init__(self, path: Path, *, max_batch_size: int = 128, drifts: Sequence[float] = (0.0,)) -> None:
         self.checkpoint = open_checkpoint(path)
         self.threads = 1
+        self.runtime = "torch"
         self.variant = Variant(
             id="mine/light-fp32",
             model="mine",
