@@ -32,14 +32,15 @@ class Conduct:
     """One worker's record.
 
     `stuck`: its oldest batch hangs, so it gets nothing, whether it is ejected or not. `probing`: it may have one batch
-    of one item, and is trusted again when it has answered.
+    of one item, and is trusted again when it has answered. `hangs` counts the batches in a row that hung.
     """
 
-    __slots__ = ("_count", "_ejected_at", "_until", "probing", "stuck")
+    __slots__ = ("_count", "_ejected_at", "_until", "hangs", "probing", "stuck")
 
     def __init__(self) -> None:
         self.stuck = False
         self.probing = False
+        self.hangs = 0
         self._count = 0
         self._ejected_at = float("-inf")
         self._until = float("-inf")
@@ -47,6 +48,7 @@ class Conduct:
     def hang(self) -> None:
         """Its oldest batch has taken too long."""
         self.stuck = True
+        self.hangs += 1
 
     def eject(self, now: float) -> None:
         """It is sent away, for longer each time."""
@@ -67,17 +69,28 @@ class Conduct:
             self.stuck = False
             if self._count == 1:
                 self._until = now
-        elif now >= self._until:
+            return
+        self.hangs = 0
+        if now >= self._until:
             self.probing = False
 
     def reconnected(self) -> None:
         """It is another process, or at least another stream: nothing hangs there any more."""
         self.stuck = self.probing = False
+        self.hangs = 0
         self._until = float("-inf")
 
     def is_out(self, now: float) -> bool:
         """Whether it must get nothing at all."""
         return self.stuck or now < self._until
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the time of the batch that it answers now says how fast it is.
+
+        One that hung for once was stopped, or its machine was; if the next one hangs too, it is slow.
+        """
+        return not self.stuck or self.hangs > 1
 
     @property
     def is_ejected(self) -> bool:

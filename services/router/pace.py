@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 HALF_LIFE_S = 5.0
-# What is learnt in minutes is what a worker is used to.
+# What is learnt in minutes is what is usual, ...
 USUAL_HALF_LIFE_S = 60.0
+# ... and what differs from it is half forgotten after a pause as long as this: who is thought slow is not asked, and
+# would be thought slow for ever.
+FORGOTTEN_S = 2.5
 # One batch, however odd, moves the ratio no further than this many times.
 WILDEST = 8.0
 RATIOS = (1e-4, 1e4)
@@ -57,7 +60,7 @@ class Pace:
         """What to multiply the profile's times with."""
         if not self.samples:
             return self._ratio
-        kept = math.exp2(-max(0.0, (now - self._at) / HALF_LIFE_S - 1.0))
+        kept = math.exp2(-max(0.0, now - self._at) / FORGOTTEN_S)
         return self._usual + (self._ratio - self._usual) * kept
 
     @property

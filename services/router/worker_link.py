@@ -205,8 +205,9 @@ class WorkerLink:
         begun_at, self._answered_at = max(batch.sent_at, self._answered_at), self.heard_at
         del self.open[batch.id]
         self.compute_s = seconds_of(result.compute)
+        if self.conduct.is_telling:
+            self._learn(batch, result, self.heard_at - begun_at)
         self.conduct.answered(self.heard_at)
-        self._learn(batch, result, self.heard_at - begun_at)
         self._owner.link_answered(self, batch, result, self.compute_s)
 
     def _learn(self, batch: OpenBatch, result: worker_pb2.BatchResult, elapsed_s: float) -> None:

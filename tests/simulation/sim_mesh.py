@@ -73,7 +73,7 @@ class SimWorker(WorkerLink):
         self._laws = {law.variant.id: law for law in laws}
         self._dice = Random(f"{seed}/{name}")
         self._free_at = 0.0
-        self._held: list[OpenBatch] = []
+        self._held: list[tuple[OpenBatch, float]] = []
         self._is_frozen = False
 
     def connect(self) -> None:
@@ -94,11 +94,15 @@ class SimWorker(WorkerLink):
         self._is_frozen = True
 
     def thaw(self) -> None:
-        """As SIGCONT: what it held is done late."""
+        """As SIGCONT: what it held is done late, the first by as much as it was stopped."""
         self._is_frozen = False
         held, self._held = self._held, []
-        for batch in held:
-            self._answer(batch, 0.0)
+        loop = asyncio.get_running_loop()
+        self._free_at = loop.time()
+        for place, (batch, takes_s) in enumerate(held):
+            self._free_at += takes_s
+            stopped_s = 0.0 if place else loop.time() - batch.sent_at
+            loop.call_at(self._free_at + WAY_S, self._answer, batch, takes_s + stopped_s)
 
     def send(self, batch: OpenBatch, traceparent: str) -> None:
         """Compute `batch` when those before it are done."""
@@ -116,7 +120,7 @@ class SimWorker(WorkerLink):
 
     def _answer(self, batch: OpenBatch, takes_s: float) -> None:
         if self._is_frozen:
-            self._held.append(batch)
+            self._held.append((batch, takes_s))
             return
         if batch.id not in self.open:
             return

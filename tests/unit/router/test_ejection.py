@@ -73,6 +73,20 @@ def test_what_comes_back_the_first_time_is_pardoned_at_once_and_has_only_to_prov
     assert conduct.is_out(3.0)
 
 
+def test_a_batch_that_hung_for_once_says_nothing_of_speed_and_two_in_a_row_do() -> None:
+    conduct = Conduct()
+    assert conduct.is_telling
+    conduct.hang()
+    assert not conduct.is_telling
+    conduct.answered(1.0)
+    conduct.hang()
+    assert conduct.is_telling
+    conduct.answered(2.0)
+    conduct.answered(3.0)
+    conduct.hang()
+    assert not conduct.is_telling
+
+
 def test_who_is_needed_may_prove_itself_before_its_time() -> None:
     conduct = Conduct()
     conduct.eject(0.0)
