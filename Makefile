@@ -9,7 +9,7 @@ RUN := .venv/.run
 DEV := .venv/.dev
 BUF := node_modules/.bin/buf
 
-.PHONY: help demo test up check lint-protos protos train manual bench-overhead bench-refusals bench-overload clean
+.PHONY: help demo test up check lint-protos protos train manual bench-overhead bench-refusals bench-cpu bench-overload clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench-overhead: $(DEV) ## what the mesh adds to a bare call; writes benchmarks/r
 
 bench-refusals: $(DEV) ## how soon bad input is told so; writes benchmarks/results/refusals.json
 	@$(BIN)/python -m benchmarks.refusals
+
+bench-cpu: $(DEV) ## the CPU tiers against their targets, ten minutes; writes benchmarks/results/cpu.json
+	@$(BIN)/python -m benchmarks.cpu
 
 bench-overload: $(DEV) ## does it degrade instead of failing? seven experiments; writes benchmarks/results/overload/
 	@$(BIN)/python -m benchmarks.overload

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 
@@ -37,18 +39,22 @@ async def unary(address: str, *, in_flight: int, seconds: float) -> Figures:
         message = request()
         for _ in range(WARM_UP_CALLS):
             await stub.Infer(message, timeout=10)
-        latencies: list[float] = []
-        started = time.perf_counter()
-        stop_at = started + seconds
+        return await keep_open(partial(stub.Infer, message, timeout=30), in_flight=in_flight, seconds=seconds)
 
-        async def caller() -> None:
-            while (sent_at := time.perf_counter()) < stop_at:
-                await stub.Infer(message, timeout=30)
-                latencies.append(time.perf_counter() - sent_at)
 
-        await asyncio.gather(*(caller() for _ in range(in_flight)))
-        elapsed_s = time.perf_counter() - started
-    return _figures(latencies, elapsed_s)
+async def keep_open(call: Callable[[], Awaitable[object]], *, in_flight: int, seconds: float) -> Figures:
+    """`in_flight` callers, each of whom calls again as soon as it has its answer; all answers of `seconds` count."""
+    latencies: list[float] = []
+    started = time.perf_counter()
+    stop_at = started + seconds
+
+    async def caller() -> None:
+        while (sent_at := time.perf_counter()) < stop_at:
+            await call()
+            latencies.append(time.perf_counter() - sent_at)
+
+    await asyncio.gather(*(caller() for _ in range(in_flight)))
+    return _figures(latencies, time.perf_counter() - started)
 
 
 async def stream(address: str, *, in_flight: int, seconds: float) -> Figures:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
+from benchmarks.cpu_mesh import cpu_mesh
 from sluice.cli.mesh import LocalMesh
 
-MESH: dict[str, dict[str, Any]] = {
-    "router": {},
-    "cpu_worker": {"models": [{"model": "echo", "tier": "light", "checkpoint": "identity"}]},
-}
+IDENTITY = {"model": "echo", "tier": "light", "checkpoint": "identity"}
 
 
 def identity_mesh(logs: str) -> LocalMesh:
-    """Governor, worker and router on free ports of loopback; `logs` is the directory for what they say."""
-    return LocalMesh(
-        MESH,
-        environ=os.environ,  # noqa: TID251
-        services=("governor", "cpu_worker", "router"),
-        free_ports=True,
-        log_directory=Path(logs),
-        on_event=lambda *_: None,
-    )
+    """A mesh that serves `echo`; `logs` is the directory for what its services say."""
+    return cpu_mesh([IDENTITY], logs=Path(logs))

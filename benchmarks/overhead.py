@@ -10,8 +10,6 @@ import argparse
 import asyncio
 import dataclasses
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,9 +24,11 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.child import child
 from benchmarks.closed_loop import Figures, burst, stream, unary
 from benchmarks.foreign import tritonclient_python
 from benchmarks.identity_mesh import identity_mesh
+from benchmarks.machine import machine
 from sluice.cli.addresses import free_port
 
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
@@ -42,14 +42,10 @@ async def echo(*, tuned: bool) -> AsyncIterator[str]:
     """The address of a bare server, while the block runs."""
     address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "benchmarks.echo_server", address, *(["tuned"] if tuned else [])]
-    process = await asyncio.create_subprocess_exec(*command)
-    try:
+    async with child(command):
         async with grpc.aio.insecure_channel(address) as channel:
             await asyncio.wait_for(channel.channel_ready(), 30)
         yield address
-    finally:
-        process.kill()
-        await process.wait()
 
 
 async def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -99,7 +95,7 @@ def summarise(figures: dict[str, list[Figures]], answered: int, oip: dict[str, f
 
     added = [one.p50_ms - other.p50_ms for one, other in zip(figures["mesh 1"], figures["echo 1"], strict=True)]
     return {
-        "machine": {"cores": os.cpu_count(), "processor": platform.processor(), "python": platform.python_version()},
+        "machine": machine(),
         "medians": {
             name: {field.name: round(median(name, field.name), 3) for field in dataclasses.fields(Figures)}
             for name in figures

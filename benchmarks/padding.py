@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.length_mix import lengths
 from services.cpu_worker.load import load
 from sluice.engine.onnx_backend import OnnxBackend
 from sluice.engine.packing import pack
@@ -29,7 +30,6 @@ from sluice.worker.backend import Item, ModelSpec
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = {"full": Tier.FULL, "light": Tier.LIGHT, "quantized": Tier.QUANTIZED}
 BATCH, BATCHES, RUNS = 32, 8, 5
-SHORTEST, LONGEST = 8, 256
 
 
 def median_s(run: Callable[[], Any]) -> float:
@@ -41,11 +41,6 @@ def median_s(run: Callable[[], Any]) -> float:
         run()
         times.append(time.perf_counter() - begun_at)
     return statistics.median(times)
-
-
-def lengths(dice: random.Random, count: int) -> list[int]:
-    """Token counts with a median of 45."""
-    return [min(max(int(dice.lognormvariate(3.8, 0.8)), SHORTEST), LONGEST) for _ in range(count)]
 
 
 def texts(tokenizer: Any, dice: random.Random) -> list[Item]:

@@ -21,7 +21,8 @@ Makes the three demo models (support-intent-full, -light and -quantized) and exa
 Everything is written by a seeded grammar, so no download is needed. What happens, in this order:
   1. the grammar writes training and test messages; no sentence is in both
   2. one tokenizer learns from the training messages
-  3. each model is trained, saved as a Hugging Face checkpoint directory, and, for quantized, exported to int8
+  3. each model is trained, saved as a Hugging Face checkpoint directory, and, for quantized, exported to int8;
+     light learns from full, in --out or else in models/, on fresh messages that full has not seen
   4. each saved model is measured on the test messages; quality.json and README.md are written beside it
   5. the demo's requests are drawn from the test messages
 """
@@ -29,6 +30,7 @@ EXAMPLES = """\
 examples:
   %(prog)s                              all of it, on a GPU if there is one
   %(prog)s --only quantized --device cpu    one model, on the CPU
+  %(prog)s --only texts --texts mails.jsonl   20,000 labelled messages, for sluice distill
   %(prog)s --measure-only               no training: quantize, measure and describe what is in --out
   %(prog)s --quick --out build/models --requests build/requests.jsonl   a few steps of everything, to see that it runs
 """
@@ -43,19 +45,25 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--requests", type=Path, default=ROOT / "examples" / "requests.jsonl", help="where the demo's requests go"
     )
+    parser.add_argument(
+        "--texts", type=Path, metavar="FILE", help="with --only texts: where to write fresh messages, to distill with"
+    )
     parser.add_argument("--seed", type=int, default=20260101, help="of texts, weights and order (default %(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where training runs")
-    parser.add_argument("--only", choices=(*TIERS, "examples"), help="make one thing instead of everything")
+    parser.add_argument("--only", choices=(*TIERS, "examples", "texts"), help="make one thing instead of everything")
     parser.add_argument("--steps", type=float, default=1.0, metavar="FACTOR", help="times the recipe's training steps")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that write texts")
     parser.add_argument("--measure-only", action="store_true", help="train nothing, re-measure what is in --out")
     parser.add_argument("--quick", action="store_true", help="a smoke run: few texts, few steps, useless models")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if (options.only == "texts") is not (options.texts is not None):
+        parser.error("--only texts and --texts FILE belong together")
+    return options
 
 
 def spoils(options: argparse.Namespace) -> str:
     """What is shipped and a smoke run would overwrite, and how not to; empty if nothing."""
-    if options.only != "examples" and options.out.resolve() == ROOT / "models":
+    if options.only not in ("examples", "texts") and options.out.resolve() == ROOT / "models":
         return "the trained models: name another directory with --out"
     if options.only in (None, "examples") and options.requests.resolve() == ROOT / "examples" / "requests.jsonl":
         return "the demo's requests: name another file with --requests"
@@ -69,21 +77,28 @@ def main(arguments: list[str] | None = None) -> int:
     if problem:
         print(f"--quick would overwrite {problem}", file=sys.stderr)
         return 2
+    from sluice.training.making import CannotMake
     from sluice.training.run import Run, make
 
     run = Run(
         out=options.out,
+        teachers=ROOT / "models",
         requests=options.requests,
         seed=options.seed,
         device=options.device,
         tiers=TIERS if options.only is None else tuple(tier for tier in TIERS if tier == options.only),
         with_requests=options.only in (None, "examples"),
+        texts=options.texts,
         steps_factor=QUICK_STEPS_FACTOR if options.quick else options.steps,
         scale=QUICK_SCALE if options.quick else 1.0,
         workers=options.workers,
         measure_only=options.measure_only,
     )
-    make(run)
+    try:
+        make(run)
+    except CannotMake as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -27,14 +27,14 @@ def load(spec: ModelSpec, *, cache: str) -> Backend:
     kept = Path(cache).expanduser()
     packed = spec.checkpoint.is_file()
     directory = unpack(spec.checkpoint, kept) if packed else spec.checkpoint
-    shipped = shipped_precisions(directory)
+    checkpoint = open_checkpoint(directory)
+    shipped = shipped_precisions(checkpoint.path)
     quantized = packed or spec.tier is Tier.QUANTIZED
     precision = spec.precision or ((*shipped, INT8)[0] if quantized else "fp32")
     if packed and precision not in shipped:
         problem = f"{spec.checkpoint.name} holds weights in {' and '.join(shipped) or 'no precision'}, not {precision}"
         raise InvalidRequest(problem, field="precision")
     spec = replace(spec, checkpoint=directory)
-    checkpoint = open_checkpoint(directory)
     if precision == INT8:
         return OnnxBackend(spec, checkpoint, cache=kept)
     if precision == INT4:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from sluice.client.query import Query
 from sluice.config import ConfigError
+from sluice.errors import InvalidRequest
+from sluice.text_file import read_rows, text_of
 from sluice.tier import QueryClass
 
 _CLASSES = {query_class.label: query_class for query_class in QueryClass if query_class}
@@ -29,39 +30,25 @@ def read_examples(path: Path) -> list[Example]:
     Raises ConfigError naming the line and what is wrong with it. Blank lines are passed over.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--requests: cannot read {path}: {error}") from error
-    examples = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                examples.append(_example(json.loads(line), number))
-            except (ValueError, TypeError) as error:
-                raise ConfigError(f"--requests: {path}, line {number}: {error}") from error
-    if not examples:
-        raise ConfigError(f"--requests: {path} is empty")
-    return examples
+        return read_rows(path, _example, field="requests")
+    except InvalidRequest as error:
+        raise ConfigError(f"--{error.field}: {error.message}") from error
 
 
-def _example(values: Any, number: int) -> Example:
-    if not isinstance(values, Mapping):
-        raise TypeError("is no JSON object")
-    for key in ("text", "label"):
-        if not isinstance(values.get(key), str):
-            raise TypeError(f"'{key}' is missing, or no text")
+def _example(values: Mapping[str, Any], number: int) -> Example:
+    text, label = text_of(values, "text"), text_of(values, "label")
     named = values.get("query_class")
     if named is not None and named not in _CLASSES:
         raise ValueError(f"query_class is {named!r}, and must be one of {', '.join(_CLASSES)}")
     timeout_ms = _number(values, "timeout_ms")
     query = Query(
-        text=values["text"],
+        text=text,
         query_class=_CLASSES.get(str(named), QueryClass.UNSPECIFIED),
         priority=_number(values, "priority"),
         timeout_s=None if timeout_ms is None else timeout_ms / 1000,
         request_id=f"demo-{number}",
     )
-    return Example(query=query, label=values["label"])
+    return Example(query=query, label=label)
 
 
 def _number(values: Mapping[str, Any], key: str) -> float | None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "levels": "show how the degradation level has changed, and why",
     "degrade": "put a degradation level in force for a while, or end that",
     "quantize": "make a model smaller: 8 or 4 bits, with or without pruning, and measure what that costs",
+    "distill": "make a small model learn from a large one, and measure how like it becomes",
     "demo": "start a mesh, send it the example requests, report, and stop it",
 }
 EXAMPLES = """examples:

@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   sluice quantize --input_model original.pt --output_model quantized.pt --bits 8 --method symmetric
   sluice quantize --input_model models/mine --output_model models/mine-int8 --evaluate labelled.jsonl
   sluice quantize --input_model models/mine --output_model models/mine-int4 --bits 4 --prune 0.25
+  sluice quantize --input_model my-embedder --output_model my-embedder-int8 --evaluate texts.txt
 """
 
 
@@ -33,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="PATH",
-        help="a Hugging Face checkpoint directory, or a .pt state dict with its config.json and tokenizer beside it",
+        help="a Hugging Face checkpoint directory, or a .pt state dict with its config.json and tokenizer beside it; "
+        "an encoder that classifies or embeds, as transformers or sentence-transformers save it",
     )
     parser.add_argument(
         "--output_model",
@@ -50,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whether a weight of zero is zero, or has a zero point (default: %(default)s)",
     )
     parser.add_argument(
-        "--block_size", default="32", metavar="N", help="at 4 bits, weights that share a scale (default: %(default)s)"
+        "--block_size", metavar="N", help="weights that share a scale; with --bits 4 only (default then: 32)"
     )
     parser.add_argument(
         "--calibration",
@@ -60,9 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ranges",
-        default="minmax",
         metavar="minmax|percentile",
-        help="what of the calibrated values the ranges span (default: %(default)s)",
+        help="what of the calibrated values the ranges span; with --calibration only (default then: minmax)",
     )
     parser.add_argument(
         "--prune",
@@ -72,7 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "measure what that costs (default: %(default)s)",
     )
     parser.add_argument(
-        "--evaluate", type=Path, metavar="FILE", help="JSON lines with text and label to measure before and after on"
+        "--evaluate",
+        type=Path,
+        metavar="FILE",
+        help="what to measure before and after on: JSON lines with text and label; for a model that embeds, texts as "
+        "--calibration takes them, whose vectors are compared with those of the original",
     )
     parser.add_argument(
         "--allow_pickle",
@@ -84,7 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Returns 0; raises ConfigError, a line that names the option or file at fault."""
-    bits, block_size = _whole("bits", options.bits), _whole("block_size", options.block_size)
+    bits = _whole("bits", options.bits)
+    block_size = None if options.block_size is None else _whole("block_size", options.block_size)
     prune = _number("prune", options.prune)
     try:
         from sluice.compression.run import compress

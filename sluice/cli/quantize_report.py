@@ -1,7 +1,8 @@
-"""The report of `sluice quantize`: what became of size, speed and accuracy."""
+"""The report of `sluice quantize`: what became of size, speed and quality."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def table(report: Report) -> Table:
-    """Size, speed and accuracy before and after."""
+    """Size, speed and quality before and after."""
     made = Table(title=_title(report))
     made.add_column("")
     for measurement in (report.before, report.after):
@@ -24,10 +25,22 @@ def table(report: Report) -> Table:
     if before.items_per_s and after.items_per_s:
         ratio = f"x {after.items_per_s / before.items_per_s:.2f}"
         made.add_row("texts/s, batches of 16", f"{before.items_per_s:.0f}", f"{after.items_per_s:.0f}", ratio)
-    if before.accuracy is not None and after.accuracy is not None:
-        points = f"{100 * (after.accuracy - before.accuracy):+.2f} points"
-        made.add_row(f"accuracy on {report.examples} texts", f"{before.accuracy:.2%}", f"{after.accuracy:.2%}", points)
+    for name, was, became in _qualities(report):
+        made.add_row(name, f"{was:.2%}", f"{became:.2%}", f"{100 * (became - was):+.2f} points")
     return made
+
+
+def _qualities(report: Report) -> Iterator[tuple[str, float, float]]:
+    names = {
+        "accuracy": f"accuracy on {report.examples} texts",
+        "cosine": f"cosine to fp32 on {report.examples} texts",
+        "least_cosine": "that of the worst text",
+        "same_neighbour": "texts with the same nearest other",
+    }
+    for key, name in names.items():
+        was, became = getattr(report.before.quality, key), getattr(report.after.quality, key)
+        if was is not None and became is not None:
+            yield name, was, became
 
 
 def _title(report: Report) -> str:

@@ -11,8 +11,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from sluice.compression.copying import copy_files, copy_modules
 from sluice.compression.package import write_empty_weights
-from sluice.compression.source import CONFIG, TOKENIZER_FILES, Source, copy_files
+from sluice.compression.source import CONFIG, TOKENIZER_FILES, Source
 from sluice.engine.weights import INDEX, WEIGHTS, weight_files
 
 
@@ -21,10 +22,13 @@ def write_checkpoint(source: Source, made: Path, *, changed: bool, with_weights:
 
     Where the model was `changed`, its weights and the size of its feed-forward networks are written as they are now,
     in the type that they were stored in; otherwise configuration and weights are the source's, byte for byte. Without
-    weights, an empty file stands in their place.
+    weights, an empty file stands in their place. An embedder's modules come along; its transformer lies in `made`
+    itself, wherever it lay before.
     """
     origin = source.checkpoint.path
     copy_files(origin, made, (CONFIG, *TOKENIZER_FILES))
+    if source.checkpoint.modules is not None:
+        copy_modules(source.root, made)
     if changed:
         _write_sizes(source.model.config, made / CONFIG)
     if not with_weights:

@@ -4,43 +4,42 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from sluice.compression.examples import Examples
-from sluice.training.evaluation import Predict
+from sluice.compression.quality import Quality
+from sluice.worker.backend import Item, Output
 
 BATCH_SIZE = 16
+Execute = Callable[[Sequence[Item]], list[Output]]
+"""Answers a batch, as a backend does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """`size_bytes` is that of all weights; speed and accuracy, from 0 to 1, are None where nothing was evaluated."""
+    """`size_bytes` is that of all weights; `items_per_s` is None where nothing was evaluated."""
 
     precision: str
     runtime: str
     size_bytes: int
     items_per_s: float | None = None
-    accuracy: float | None = None
+    quality: Quality = field(default_factory=Quality)
 
 
-def evaluate(predict: Predict, examples: Examples, *, on_text: Callable[[int], None]) -> tuple[float, float]:
-    """Texts per second and accuracy of `predict`, asked in batches of BATCH_SIZE in the order of the examples.
+def ask(execute: Execute, texts: Sequence[str], *, on_text: Callable[[int], None]) -> tuple[float, list[Output]]:
+    """Texts per second, and the answers to all texts, in batches of BATCH_SIZE in their order; long ones are cut.
 
     The time includes reading the texts into tokens; of the batches' speeds the median is given, because other programs
     may hold a batch up. The first batch is asked once more beforehand, untimed.
     """
-    texts = examples.texts
-    predict(texts[:BATCH_SIZE])
-    answers: list[int] = []
+    items = [Item(text, truncate=True) for text in texts]
+    execute(items[:BATCH_SIZE])
+    outputs: list[Output] = []
     speeds: list[float] = []
-    for start in range(0, len(texts), BATCH_SIZE):
+    for start in range(0, len(items), BATCH_SIZE):
         began = time.perf_counter()
-        batch = predict(texts[start : start + BATCH_SIZE]).tolist()
+        batch = execute(items[start : start + BATCH_SIZE])
         speeds.append(len(batch) / (time.perf_counter() - began))
-        answers += batch
-        on_text(len(answers))
-    right = np.array(answers) == np.array(examples.truth)
-    return statistics.median(speeds), float(right.mean())
+        outputs += batch
+        on_text(len(outputs))
+    return statistics.median(speeds), outputs

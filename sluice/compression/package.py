@@ -7,7 +7,6 @@ graph alone, so in their place stands a safetensors file without tensors, whose 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 import struct
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sluice.compression.archive import damaged_part
 from sluice.engine.fault import one_line
 from sluice.engine.weights import WEIGHTS
 from sluice.errors import InvalidRequest
@@ -43,17 +43,16 @@ def pack(directory: Path, file: Path) -> None:
     """Write all files of `directory` into `file`; the same files make the same bytes."""
     names = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
     files = {name: torch.from_numpy(np.fromfile(directory / name, dtype=np.uint8)) for name in names}
-    # Written through a buffer, because torch else puts the file's name into its archive.
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "files": files}, buffer)
-    file.write_bytes(buffer.getvalue())
+    # Given a path, torch puts the file's name into its archive.
+    with file.open("wb") as opened:
+        torch.save({"format": FORMAT, "files": files}, opened)
 
 
 def unpack(file: Path, cache: Path) -> Path:
     """The directory that holds the files of `file`, below `cache`, named by the SHA-256 of the file.
 
     It is written once, whole or not at all. Raises InvalidRequest, field `checkpoint`, when `file` is no quantized
-    checkpoint, and field `cache` when the cache cannot be written.
+    checkpoint or is damaged, and field `cache` when the cache cannot be written.
     """
     directory = cache / f"package-{_digest(file)}"
     if not directory.is_dir():
@@ -66,9 +65,10 @@ def unpack(file: Path, cache: Path) -> Path:
     return directory
 
 
-def _read(file: Path) -> dict[str, bytes]:
+def _read(file: Path) -> dict[str, torch.Tensor]:
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        damaged = damaged_part(file)
     except Exception as error:
         raise InvalidRequest(f"{file} is no quantized checkpoint: {one_line(error)}", field="checkpoint") from error
     files = content.get("files") if is_package(content) else None
@@ -77,7 +77,9 @@ def _read(file: Path) -> dict[str, bytes]:
     for name, data in files.items():
         if not _is_file_of_ours(name, data):
             raise InvalidRequest(f"{file} holds {name!r}, which is no file of a checkpoint", field="checkpoint")
-    return {name: data.numpy().tobytes() for name, data in files.items()}
+    if damaged is not None:
+        raise InvalidRequest(f"{file} is damaged: {damaged} in it is not what was written", field="checkpoint")
+    return dict(files)
 
 
 def _is_file_of_ours(name: object, data: object) -> bool:
@@ -87,13 +89,13 @@ def _is_file_of_ours(name: object, data: object) -> bool:
     return path.name != "" and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
-def _write(files: Mapping[str, bytes], directory: Path) -> None:
+def _write(files: Mapping[str, torch.Tensor], directory: Path) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     begun = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".unpack-"))
     try:
         for name, data in files.items():
             (begun / name).parent.mkdir(parents=True, exist_ok=True)
-            (begun / name).write_bytes(data)
+            data.numpy().tofile(begun / name)
         begun.rename(directory)
     except OSError:
         # Another worker may have been faster; what it wrote is the same.

@@ -55,8 +55,15 @@ def quantize_static(plain: Path, quantized: Path, *, symmetric: bool, reader: Te
             per_channel=True,
             reduce_range=symmetric,
             calibrate_method=CalibrationMethod.Percentile if percentile else CalibrationMethod.MinMax,
-            # One text at a time, because texts differ in length and all their activations would not fit into memory.
-            extra_options={"WeightSymmetric": symmetric, "CalibStridedMinMax": 1},
+            extra_options={
+                "WeightSymmetric": symmetric,
+                # One text at a time, because texts differ in length and all activations would not fit into memory.
+                "CalibStridedMinMax": 1,
+                # Only what is multiplied with weights is quantized. What comes out stays real, for the next operator
+                # to use as it is; and attention, which is little work, loses no accuracy. See decision 0007.
+                "OpTypesToExcludeOutputQuantization": _OPERATORS,
+                "MatMulConstBOnly": True,
+            },
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sluice.compression.measurement import BATCH_SIZE, Measurement
 from sluice.compression.pruning import Removed
-from sluice.compression.settings import Settings
+from sluice.compression.settings import USUAL_BLOCK_SIZE, USUAL_RANGES, Settings
 from sluice.compression.shipped import INT4
 
 REPORT = "report.json"
@@ -40,11 +40,11 @@ class Report:
             "architecture": self.architecture,
             "bits": settings.bits,
             "method": settings.method,
-            "block_size": settings.block_size if settings.precision == INT4 else None,
+            "block_size": (settings.block_size or USUAL_BLOCK_SIZE) if settings.precision == INT4 else None,
             "activations": self.activations(),
             "pruned": asdict(self.removed) if self.removed else None,
-            "before": asdict(self.before),
-            "after": asdict(self.after),
+            "before": _flat(self.before),
+            "after": _flat(self.after),
             "size_ratio": round(self.after.size_bytes / self.before.size_bytes, 4),
             "examples": self.examples,
             "batch_size": BATCH_SIZE,
@@ -57,4 +57,13 @@ class Report:
         settings = self.settings
         if settings.precision == INT4:
             return "fp32"
-        return "int8, dynamic" if settings.calibration is None else f"int8, static by {settings.ranges}"
+        if settings.calibration is None:
+            return "int8, dynamic"
+        return f"int8, static by {settings.ranges or USUAL_RANGES}"
+
+
+def _flat(measurement: Measurement) -> dict[str, Any]:
+    """A measurement with the values of its quality that apply beside its own."""
+    values = asdict(measurement)
+    quality = values.pop("quality")
+    return {**values, **{name: value for name, value in quality.items() if value is not None}}

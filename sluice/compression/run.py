@@ -6,36 +6,28 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from sluice.compression import destination, quantization
-from sluice.compression.calibration import TextReader, read_texts
+from sluice.compression.calibration import TextReader
 from sluice.compression.checkpoint import write_checkpoint
 from sluice.compression.examples import Examples, read_examples
-from sluice.compression.graph import export, stamp
-from sluice.compression.measurement import Measurement, evaluate
+from sluice.compression.graph import export
 from sluice.compression.package import pack
 from sluice.compression.pruning import prune, remove_heads
 from sluice.compression.report import Report
-from sluice.compression.settings import Settings
+from sluice.compression.settings import USUAL_BLOCK_SIZE, Settings
 from sluice.compression.shipped import INT4, graph_name
 from sluice.compression.source import Source, open_source
+from sluice.compression.trial import Progress, Trial
 from sluice.engine.checkpoint import QUALITY
 from sluice.engine.fault import one_line
+from sluice.engine.graph_file import stamp
+from sluice.engine.model import OUTPUT_NAMES
 from sluice.engine.weights import fingerprint
 from sluice.errors import InvalidRequest
-from sluice.training.evaluation import Predict, onnx_predictor, torch_predictor
-
-_FP32_BYTES = 4
-
-
-class Progress(Protocol):
-    """Told of what is being done, and how much of it is: `done` of `total` steps."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Called when a stage begins, with 0 done, and after each of its steps."""
+from sluice.text_file import read_texts
 
 
 def compress(settings: Settings, progress: Progress) -> Report:
@@ -44,7 +36,7 @@ def compress(settings: Settings, progress: Progress) -> Report:
     Raises InvalidRequest, whose field is the setting at fault or `checkpoint`, when something cannot be done.
     """
     destination.check(settings.output, settings.source, packed=settings.packed, force=settings.force)
-    texts = read_texts(settings.calibration) if settings.calibration else ()
+    texts = read_texts(settings.calibration, field="calibration") if settings.calibration else ()
     with destination.room(settings.output) as folder:
         progress("reading", 0, 1)
         source = open_source(settings.source, folder / "source", allow_pickle=settings.allow_pickle)
@@ -65,13 +57,12 @@ class _Compression:
         self._examples = examples
         self._made = made
         self._graph = made / graph_name(settings.precision)
-        # Texts are cut where the model ends, whatever its tokenizer says of itself.
-        source.checkpoint.tokenizer.model_max_length = source.checkpoint.max_tokens
 
     def run(self, texts: Sequence[str]) -> Report:
         """Makes the checkpoint and puts it in its place; `texts` are those to calibrate with."""
         settings, model = self._settings, self._source.model
-        before = self._before()
+        trial = Trial(self._examples, self._progress)
+        before = trial.measure_original(self._source)
         pruning = prune(model, settings.prune) if settings.prune else None
         self._graph.parent.mkdir(parents=True)
         write_checkpoint(self._source, self._made, changed=pruning is not None, with_weights=not settings.packed)
@@ -85,7 +76,7 @@ class _Compression:
             settings=settings,
             architecture=self._source.checkpoint.config.model_type,
             before=before,
-            after=self._after(),
+            after=trial.measure_result(self._made, self._graph, precision=settings.precision),
             removed=pruning.removed if pruning else None,
             examples=len(self._examples.texts) if self._examples else 0,
             threads=torch.get_num_threads(),
@@ -96,23 +87,23 @@ class _Compression:
     def _export(self, plain: Path) -> None:
         self._progress("exporting", 0, 1)
         with self._told():
-            export(self._source.model, plain)
+            export(self._source.model, plain, output_name=OUTPUT_NAMES[self._source.checkpoint.task])
         self._progress("exporting", 1, 1)
 
     def _quantize(self, plain: Path, texts: Sequence[str]) -> None:
         settings = self._settings
+        reader = self._reader(texts) if texts else None
         self._progress("quantizing", 0, 1)
         with self._told():
             if settings.precision == INT4:
-                quantization.quantize_blocks(
-                    plain, self._graph, symmetric=settings.symmetric, block_size=settings.block_size
-                )
-            elif texts:
+                block_size = settings.block_size or USUAL_BLOCK_SIZE
+                quantization.quantize_blocks(plain, self._graph, symmetric=settings.symmetric, block_size=block_size)
+            elif reader:
                 quantization.quantize_static(
                     plain,
                     self._graph,
                     symmetric=settings.symmetric,
-                    reader=self._reader(texts),
+                    reader=reader,
                     percentile=settings.ranges == "percentile",
                 )
             else:
@@ -120,14 +111,16 @@ class _Compression:
         self._progress("quantizing", 1, 1)
 
     def _reader(self, texts: Sequence[str]) -> TextReader:
-        checkpoint = self._source.checkpoint
-        self._progress("calibrating", 0, len(texts))
-        return TextReader(
+        reader = TextReader(
+            self._source.checkpoint,
             texts,
-            checkpoint.tokenizer,
-            max_tokens=checkpoint.max_tokens,
-            on_text=lambda done: self._progress("calibrating", done, len(texts)),
+            on_text=lambda done: self._progress("calibrating", done, len(reader)),
         )
+        if not len(reader):
+            problem = f"{self._settings.calibration} holds no text that the model can read"
+            raise InvalidRequest(problem, field="calibration")
+        self._progress("calibrating", 0, len(reader))
+        return reader
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -140,36 +133,13 @@ class _Compression:
             problem = f"{self._settings.source} cannot be quantized: {one_line(error)}"
             raise InvalidRequest(problem, field="input_model") from error
 
-    def _before(self) -> Measurement:
-        model, tokenizer = self._source.model, self._source.checkpoint.tokenizer
-        size = sum(parameter.numel() for parameter in model.parameters()) * _FP32_BYTES
-        speed, accuracy = self._evaluate("measuring the original", torch_predictor(model, tokenizer))
-        return Measurement(precision="fp32", runtime="PyTorch", size_bytes=size, items_per_s=speed, accuracy=accuracy)
-
-    def _after(self) -> Measurement:
-        predict = onnx_predictor(self._graph, self._source.checkpoint.tokenizer, threads=torch.get_num_threads())
-        speed, accuracy = self._evaluate("measuring the result", predict)
-        return Measurement(
-            precision=self._settings.precision,
-            runtime="ONNX Runtime",
-            size_bytes=self._graph.stat().st_size,
-            items_per_s=speed,
-            accuracy=accuracy,
-        )
-
-    def _evaluate(self, stage: str, predict: Predict) -> tuple[float | None, float | None]:
-        if self._examples is None:
-            return None, None
-        total = len(self._examples.texts)
-        self._progress(stage, 0, total)
-        return evaluate(predict, self._examples, on_text=lambda done: self._progress(stage, done, total))
-
     def _place(self, report: Report) -> None:
         settings, after = self._settings, report.after
         self._progress("writing", 0, 1)
-        if after.accuracy is not None:
+        if after.quality.measure:
             # What the source says of its quality is not true of this model, so that file was not copied.
-            quality = {"metric": "accuracy", "precision": after.precision, "quality": round(after.accuracy, 4)}
+            measured = {"metric": after.quality.measure, "quality": round(after.quality.value, 4)}
+            quality = {"precision": after.precision, **measured}
             Path(self._made, QUALITY).write_text(json.dumps(quality, indent=2) + "\n", encoding="utf-8")
         made = self._made
         if settings.packed:

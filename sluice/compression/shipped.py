@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
-
-from sluice.compression.graph import OUTPUT
 from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.fault import fault, one_line
-from sluice.engine.onnx_export import FINGERPRINT
-from sluice.engine.weights import fingerprint
+from sluice.engine.fault import fault
+from sluice.engine.graph_file import check_output, is_outgrown, read_graph
 
 INT4 = "int4"
 _FOLDER = "onnx"
@@ -36,14 +32,8 @@ def int4_graph(checkpoint: Checkpoint) -> Path:
     file = checkpoint.path / name
     if not file.is_file():
         raise fault(checkpoint.path, name, "is missing; tools/quantize.py --bits 4 makes it")
-    try:
-        model = onnx.load(file, load_external_data=False)
-    except Exception as error:
-        raise fault(checkpoint.path, name, f"is no ONNX file: {one_line(error)}") from error
-    stamps = {entry.key: entry.value for entry in model.metadata_props}
-    current = fingerprint(checkpoint.path)
-    if stamps.get(FINGERPRINT, current) != current:
+    graph = read_graph(checkpoint, name)
+    if is_outgrown(graph, checkpoint.fingerprint):
         raise fault(checkpoint.path, name, "is older than the weights; make it anew with tools/quantize.py")
-    if OUTPUT not in {output.name for output in model.graph.output}:
-        raise fault(checkpoint.path, name, f"has no output '{OUTPUT}'")
+    check_output(checkpoint, name, graph)
     return file

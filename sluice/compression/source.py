@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from sluice.compression.copying import copy_files, copy_modules
 from sluice.compression.torch_file import read_torch_file
 from sluice.engine.checkpoint import Checkpoint, open_checkpoint
-from sluice.engine.fault import fault, one_line
+from sluice.engine.fault import one_line
 from sluice.engine.model import load_model
 from sluice.engine.onnx_export import ENCODER_TYPES
 from sluice.engine.weights import WEIGHTS
 from sluice.errors import InvalidRequest
-from sluice.tier import Task
 
 CONFIG = "config.json"
 TOKENIZER_FILES = (
@@ -34,13 +33,16 @@ TOKENIZER_FILES = (
     "spiece.model",
 )
 """The files that tokenizers of ENCODER_TYPES may be read from."""
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """`checkpoint` is opened and checked; `model` is its classifier in fp32 on the CPU, in evaluation mode."""
+    """`checkpoint` is opened and checked; `model` is its transformer in fp32 on the CPU, in evaluation mode.
 
+    `root` is the directory that was opened: for an embedder that of its modules, of which the transformer is one.
+    """
+
+    root: Path
     checkpoint: Checkpoint
     model: Any
 
@@ -48,8 +50,8 @@ class Source:
 def open_source(path: Path, staging: Path, *, allow_pickle: bool) -> Source:
     """Open the checkpoint directory or torch file `path`; what has to be converted is written into `staging`.
 
-    Beside a torch file must lie its config.json and tokenizer; a whole module brings its own configuration. Raises
-    InvalidRequest naming the file at fault.
+    Beside a torch file must lie its config.json and tokenizer, and the modules of an embedder that has some; a whole
+    module brings its own configuration. Raises InvalidRequest naming the file at fault.
     """
     if not path.exists():
         raise InvalidRequest(f"{path} does not exist", field="input_model")
@@ -62,6 +64,7 @@ def open_source(path: Path, staging: Path, *, allow_pickle: bool) -> Source:
     content = read_torch_file(path, allow_pickle=allow_pickle)
     with _told_of(path, staging):
         copy_files(path.parent, staging, (CONFIG, *TOKENIZER_FILES))
+        copy_modules(path.parent, staging)
         if not isinstance(content, dict):
             content.config.architectures = [type(content).__name__]
             content.config.save_pretrained(staging)
@@ -70,25 +73,14 @@ def open_source(path: Path, staging: Path, *, allow_pickle: bool) -> Source:
         return _open(staging)
 
 
-def copy_files(origin: Path, destination: Path, names: tuple[str, ...]) -> None:
-    """Copy those of the files `names` that `origin` has."""
-    for name in names:
-        if (origin / name).is_file():
-            shutil.copyfile(origin / name, destination / name)
-
-
 def _open(path: Path) -> Source:
-    if (path / CONFIG).is_file() and not any((path / name).is_file() for name in _VOCABULARIES):
-        # What transformers says of this is about libraries that could be installed.
-        raise fault(path, _VOCABULARIES[0], f"is missing, and so are {', '.join(_VOCABULARIES[1:])}")
     checkpoint = open_checkpoint(path)
-    if checkpoint.task is not Task.TEXT_CLASSIFICATION:
-        raise InvalidRequest(f"{path} is no text classifier, which is all that can be quantized", field="input_model")
     kind = checkpoint.config.model_type
     if kind not in ENCODER_TYPES:
         problem = f"{path} is of type {kind}; quantization knows {', '.join(sorted(ENCODER_TYPES))}"
         raise InvalidRequest(problem, field="input_model")
-    return Source(checkpoint, load_model(checkpoint.path, dtype=torch.float32, attn_implementation="eager"))
+    model = load_model(checkpoint.path, dtype=torch.float32, task=checkpoint.task, attn_implementation="eager")
+    return Source(root=path, checkpoint=checkpoint, model=model)
 
 
 @contextmanager

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
+from sluice.compression.archive import damaged_part
 from sluice.compression.package import is_package
 from sluice.engine.fault import one_line
 from sluice.errors import InvalidRequest
 
 _WRAPPERS = ("state_dict", "model_state_dict")
-_CLASSIFIER_SUFFIX = "ForSequenceClassification"
 
 
 def read_torch_file(file: Path, *, allow_pickle: bool) -> dict[str, Tensor] | Any:
@@ -26,15 +27,16 @@ def read_torch_file(file: Path, *, allow_pickle: bool) -> dict[str, Tensor] | An
     Nothing in the file is run unless `allow_pickle`: torch then reads tensors and plain containers only. Raises
     InvalidRequest, naming the file, when it holds neither, is damaged, or would have to be unpickled.
     """
+    damaged = damaged_part(file)
+    if damaged is not None:
+        raise _wrong(file, f"is damaged: {damaged} in it is not what was written; get it, or save it, once more")
     content = _load(file, allow_pickle=allow_pickle)
     if is_package(content):
         raise _wrong(file, "is quantized already")
-    if type(content).__name__.endswith(_CLASSIFIER_SUFFIX) and isinstance(content, torch.nn.Module):
+    if isinstance(content, PreTrainedModel):
         return content.float()
     if isinstance(content, torch.nn.Module):
-        raise _wrong(
-            file, f"holds a {type(content).__name__}; a model must be one of transformers' …{_CLASSIFIER_SUFFIX}"
-        )
+        raise _wrong(file, f"holds a {type(content).__name__}; a model must be one of transformers' own")
     for name in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

@@ -17,7 +17,7 @@ from sluice.engine.fault import fault, one_line
 from sluice.engine.sentence_modules import SentenceModules, check_widths, read_modules
 from sluice.engine.task import CONFIG, reads_forward_only, task_of
 from sluice.engine.tokenizer import max_tokens_of, open_tokenizer
-from sluice.engine.weights import check_weights
+from sluice.engine.weights import fingerprint
 from sluice.tier import Task
 
 QUALITY = "quality.json"
@@ -29,12 +29,14 @@ class Checkpoint:
 
     `path` is where config.json, weights and tokenizer lie. `labels` belong to text classification; `multi_label` says
     that each is a question of its own, so that scores do not add up to one. `modules` belong to feature extraction.
+    `fingerprint` is that of the weights as they were when they were checked.
     """
 
     path: Path
     task: Task
     config: Any
     tokenizer: Any
+    fingerprint: str
     labels: tuple[str, ...]
     max_tokens: int
     multi_label: bool = False
@@ -44,7 +46,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read everything but the weights, whose files are checked to be whole.
+    """Read everything; of the weights, which are read once, no more is kept than their fingerprint.
 
     Raises InvalidRequest, field `checkpoint`, naming the file at fault and what is wrong with it.
     """
@@ -56,7 +58,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     task = task_of(home, config, in_sentence_modules=modules is not None)
     classifies = task is Task.TEXT_CLASSIFICATION
     labels = _labels(home, config) if classifies else ()
-    check_weights(home)
+    weights = fingerprint(home)
     if not classifies:
         modules = modules or _default_modules(home, config)
         check_widths(modules, hidden=config.get_text_config().hidden_size)
@@ -67,6 +69,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         task=task,
         config=config,
         tokenizer=tokenizer,
+        fingerprint=weights,
         labels=labels,
         max_tokens=max_tokens_of(config, tokenizer, bound=modules.max_tokens if modules else None),
         # As transformers' own pipeline has it: a single label is a question that is answered by yes or no.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sluice.engine.fault import fault
 from sluice.engine.settings import read_settings
-from sluice.engine.weights import WEIGHTS, check_weights, weight_files
+from sluice.engine.weights import WEIGHTS, fingerprint, weight_files
 
 _CONFIG = "config.json"
 _SENTENCE = "sentence_embedding"
@@ -38,7 +38,8 @@ class Dense:
         for key in ("module_input_name", "module_output_name"):
             if (config.get(key) or _SENTENCE) != _SENTENCE:
                 raise fault(path, _CONFIG, f"has {key} {config[key]}; this release knows {_SENTENCE} only")
-        check_weights(path)
+        # Refuses weights that are not whole and finite.
+        fingerprint(path)
         state = {key: tensor.float() for file in weight_files(path) for key, tensor in load_file(file).items()}
         weight, bias = state.get("linear.weight"), state.get("linear.bias")
         shape = (config.get("out_features"), config.get("in_features"))

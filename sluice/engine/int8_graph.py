@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
-
-import onnx
 
 from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.fault import fault, one_line
-from sluice.engine.model import OUTPUT_NAMES
-from sluice.engine.onnx_export import FINGERPRINT, export_int8
-from sluice.engine.weights import fingerprint
+from sluice.engine.fault import one_line
+from sluice.engine.graph_file import check_output, is_outgrown, read_graph
+from sluice.engine.onnx_export import export_int8
 from sluice.errors import InvalidRequest, SluiceError
 
 SHIPPED = Path("onnx", "model_int8.onnx")
@@ -31,7 +27,7 @@ def int8_graph(checkpoint: Checkpoint, cache: Path) -> Path:
     Raises InvalidRequest naming the shipped file when it is no graph of this checkpoint, field `precision` when the
     architecture cannot be exported, and field `cache` when the cache cannot be written.
     """
-    current = fingerprint(checkpoint.path)
+    current = checkpoint.fingerprint
     shipped = checkpoint.path / SHIPPED
     if shipped.is_file() and _belongs(shipped, checkpoint, current):
         return shipped
@@ -44,33 +40,13 @@ def int8_graph(checkpoint: Checkpoint, cache: Path) -> Path:
 
 def _belongs(shipped: Path, checkpoint: Checkpoint, current: str) -> bool:
     name = SHIPPED.as_posix()
-    try:
-        model = onnx.load(shipped, load_external_data=False)
-    except Exception as error:
-        raise fault(checkpoint.path, name, f"is no ONNX file: {one_line(error)}") from error
-    stamps = {entry.key: entry.value for entry in model.metadata_props}
-    if stamps.get(FINGERPRINT, current) != current:
-        # Somebody trained on and saved new weights beside it. Graphs of other makers have no stamp and are believed.
+    graph = read_graph(checkpoint, name)
+    if is_outgrown(graph, current):
+        # Somebody trained on and saved new weights beside it.
         logger.warning("the shipped graph is older than the weights and is not used", extra={"graph": str(shipped)})
         return False
-    output = OUTPUT_NAMES[checkpoint.task]
-    width = _width(model, output)
-    if width is None:
-        raise fault(checkpoint.path, name, f"has no output '{output}'")
-    wanted = len(checkpoint.labels) or checkpoint.config.get_text_config().hidden_size
-    if width not in (0, wanted):
-        what = "labels" if checkpoint.labels else "values for a token"
-        raise fault(checkpoint.path, name, f"gives {width} {what}, and config.json says {wanted}")
+    check_output(checkpoint, name, graph)
     return True
-
-
-def _width(model: Any, name: str) -> int | None:
-    """The size of the last dimension of output `name`: 0 if the graph does not say, None if it has no such output."""
-    for output in model.graph.output:
-        if output.name == name:
-            dimensions = output.type.tensor_type.shape.dim
-            return int(dimensions[-1].dim_value) if dimensions else 0
-    return None
 
 
 def _make(checkpoint: Checkpoint, made: Path) -> None:

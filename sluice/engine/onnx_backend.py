@@ -1,22 +1,20 @@
-"""A checkpoint in int8 on a CPU, by ONNX Runtime."""
+"""A checkpoint on a CPU as a quantized ONNX graph."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import onnxruntime
 import torch
 from torch import Tensor
 
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.cores import granted_cores
-from sluice.engine.fault import one_line
 from sluice.engine.int8_graph import int8_graph
 from sluice.engine.model import OUTPUT_NAMES
 from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
+from sluice.engine.runtime import Runtime, open_runtime
 from sluice.engine.warm_up import warm_up
-from sluice.errors import InvalidRequest
 from sluice.variant import Variant, variant_id
 from sluice.worker.backend import Item, ModelSpec, Output
 
@@ -39,22 +37,13 @@ class OnnxBackend:
         graph: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self._pipeline = Pipeline(checkpoint, overhead=CPU_OVERHEAD_TOKENS)
         self._output_name = OUTPUT_NAMES[checkpoint.task]
         graph = graph or int8_graph(checkpoint, cache)
-        options = onnxruntime.SessionOptions()
-        self.threads = options.intra_op_num_threads = spec.threads or granted_cores()
-        options.inter_op_num_threads = 1
-        # Threads that spin between batches would take the cores from the other programs on this machine.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise InvalidRequest(
-                f"{graph} is no model that can be run: {one_line(error)}", field="checkpoint"
-            ) from error
-        self._session: onnxruntime.InferenceSession | None = session
-        self._input_names = {one.name for one in session.get_inputs()}
+        self.threads = spec.threads or granted_cores()
+        runtime = open_runtime(graph, threads=self.threads, engine=spec.engine)
+        self.runtime = runtime.name
+        self._runtime: Runtime | None = runtime
+        self._pipeline = Pipeline(checkpoint, overhead=CPU_OVERHEAD_TOKENS, step=runtime.length_step)
         self.variant = Variant(
             id=variant_id(spec.model, spec.tier, precision),
             model=spec.model,
@@ -73,17 +62,22 @@ class OnnxBackend:
         """Run small batches, so that the arena has grown before the first request."""
         warm_up(self, self.checkpoint.path)
 
+    def prepare(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Read the texts into tokens."""
+        return self._pipeline.prepare(items)
+
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """Classify or embed, as the checkpoint's task is. Raises RuntimeError once the backend is closed."""
         return self._pipeline.run(items, self.forward)
 
     def close(self) -> None:
-        """Free the session and its arena."""
-        self._session = None
+        """Free the graph and its memory."""
+        self._runtime = None
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """The model's output for padded input, as Pipeline has it."""
-        if self._session is None:
+        if self._runtime is None:
             raise RuntimeError("the backend is closed")
-        feed = {name: tensor.numpy() for name, tensor in inputs.items() if name in self._input_names}
-        return torch.from_numpy(self._session.run([self._output_name], feed)[0])
+        wanted = self._runtime.input_names
+        feed = {name: tensor.numpy() for name, tensor in inputs.items() if name in wanted}
+        return torch.from_numpy(self._runtime.run(feed, self._output_name))

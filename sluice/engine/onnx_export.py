@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sluice.engine.graph_file import stamp
 from sluice.engine.model import OUTPUT_NAMES, load_model
 from sluice.engine.quiet import quiet
 from sluice.engine.weights import fingerprint
@@ -21,8 +22,6 @@ from sluice.tier import Task
 
 INPUT_NAMES = ("input_ids", "attention_mask")
 ENCODER_TYPES = frozenset({"bert", "camembert", "distilbert", "mobilebert", "roberta", "xlm-roberta"})
-FINGERPRINT = "sluice.fingerprint"
-"""The key under which a graph's metadata names the checkpoint it was made from."""
 _OPSET = 18
 _SAMPLE_SHAPE = (2, 16)
 
@@ -62,7 +61,7 @@ def export_int8(checkpoint: Path, destination: Path, *, task: Task = Task.TEXT_C
         with quiet():
             export_graph(model, plain, output_name=OUTPUT_NAMES[task])
             _quantize(plain, quantized)
-            _stamp(quantized, source)
+            stamp(quantized, source)
         quantized.replace(destination)
     return destination
 
@@ -82,6 +81,8 @@ def export_graph(model: Any, file: Path, *, output_name: str, opset: int = _OPSE
 
     The same weights make the same bytes. Call it inside `quiet()`: the exporter is talkative.
     """
+    from onnxscript import ir
+
     places = torch.arange(_SAMPLE_SHAPE[0] * _SAMPLE_SHAPE[1]).reshape(_SAMPLE_SHAPE)
     ids = places % model.config.vocab_size
     mask = torch.ones_like(ids)
@@ -100,6 +101,8 @@ def export_graph(model: Any, file: Path, *, output_name: str, opset: int = _OPSE
         verbose=False,
     )
     assert program is not None  # noqa: S101 - with dynamo=True a program always comes back
+    # Stack traces of the exporting machine take up to half of a small model's file.
+    ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
     program.save(file, external_data=False)
 
 
@@ -110,11 +113,3 @@ def _quantize(plain: Path, quantized: Path) -> None:
     prepared = plain.with_name("prepared.onnx")
     quant_pre_process(plain, prepared, skip_symbolic_shape=True)
     quantize_dynamic(prepared, quantized, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
-
-
-def _stamp(file: Path, source: str) -> None:
-    import onnx
-
-    model = onnx.load(file)
-    model.metadata_props.add(key=FINGERPRINT, value=source)
-    onnx.save(model, file)

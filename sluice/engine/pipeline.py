@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.head import head_of
 from sluice.engine.packing import pack
-from sluice.engine.tokens import MASK, tokenize
+from sluice.engine.tokens import MASK, Encoded, encode, padded
 from sluice.worker.backend import Item, Output
 
 Forward = Callable[[dict[str, Tensor]], Tensor]
@@ -20,25 +21,47 @@ CPU_OVERHEAD_TOKENS = 32
 
 
 class Pipeline:
-    """Runs batches of one checkpoint. `overhead` is a sub-batch's cost in tokens; None keeps every batch in one."""
+    """Runs batches of one checkpoint. `overhead` is a sub-batch's cost in tokens; None keeps every batch in one.
 
-    def __init__(self, checkpoint: Checkpoint, *, overhead: int | None) -> None:
+    Texts are padded to a multiple of `step` tokens, as far as the model goes: an engine that keeps kernels for every
+    shape that it has met then meets few.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, overhead: int | None, step: int = 1) -> None:
         self._checkpoint = checkpoint
         self._head = head_of(checkpoint)
         self._overhead = overhead
+        self._step = step
+        # A tokenizer that is told to cut a text fails whoever reads another with it meanwhile.
+        self._reading = threading.Lock()
+
+    def prepare(self, items: Sequence[Item]) -> list[Encoded]:
+        """The same items with their tokens, as `run` takes them. May be called from any thread."""
+        with self._reading:
+            return encode(self._checkpoint, items)
 
     def run(self, items: Sequence[Item], forward: Forward) -> list[Output]:
-        """One output per item, in order; the padded length is the longest of each sub-batch."""
-        outputs: list[Output | None] = [None] * len(items)
-        tokens = tokenize(self._checkpoint, items, outputs=outputs)
-        for rows in self._parts(tokens.lengths):
-            inputs = tokens.padded(rows)
-            places = [tokens.places[row] for row in rows]
-            computed = forward(inputs)
-            answers = self._head.outputs(computed, inputs[MASK], [items[place] for place in places])
-            for place, answer in zip(places, answers, strict=True):
+        """One output per item, in order; each sub-batch is padded to its longest.
+
+        Items that are not prepared are prepared now.
+        """
+        read = [item for item in items if isinstance(item, Encoded)]
+        if len(read) < len(items):
+            read = self.prepare(items)
+        outputs: list[Output | None] = [item.refusal for item in read]
+        places = [place for place, item in enumerate(read) if item.refusal is None]
+        lengths = [self._stepped(read[place].length) for place in places]
+        for part in self._parts(lengths):
+            chosen = [places[row] for row in part]
+            batch = [read[place] for place in chosen]
+            inputs = padded(self._checkpoint, batch, length=max(lengths[row] for row in part))
+            answers = self._head.outputs(forward(inputs), inputs[MASK], batch)
+            for place, answer in zip(chosen, answers, strict=True):
                 outputs[place] = answer
         return [output for output in outputs if output is not None]
+
+    def _stepped(self, length: int) -> int:
+        return min(-(-length // self._step) * self._step, self._checkpoint.max_tokens)
 
     def _parts(self, lengths: Sequence[int]) -> list[list[int]]:
         if self._overhead is None:

@@ -23,10 +23,11 @@ _WORD = "a"
 
 @runtime_checkable
 class Measurable(Backend, Protocol):
-    """A backend that says which checkpoint it computes, and on how many threads of the CPU."""
+    """A backend that says which checkpoint it computes, by which library, and on how many threads of the CPU."""
 
     checkpoint: Checkpoint
     threads: int
+    runtime: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from sluice.engine.profile import Measurable, Profile, measure
-from sluice.engine.weights import fingerprint
 from sluice.variant import BatchTime, Variant
 
 DIRECTORY = "profiles"
@@ -59,11 +58,11 @@ def processor_of(variant: Variant, cpu_info: Path = _CPU_INFO) -> str:
 def _key(backend: Measurable) -> str:
     variant = backend.variant
     what = (variant.task.name, variant.precision, variant.max_tokens, variant.max_batch_size)
-    where = (processor_of(variant), backend.threads)
-    path = backend.checkpoint.path
+    where = (processor_of(variant), backend.threads, backend.runtime)
+    checkpoint = backend.checkpoint
     # Weights that are quantized in another way keep their fingerprint.
-    graphs = sorted((file.name, file.stat().st_size) for file in (path / "onnx").glob("*.onnx"))
-    parts = json.dumps([_FORMAT, fingerprint(path), graphs, what, where])
+    graphs = sorted((file.name, file.stat().st_size) for file in (checkpoint.path / "onnx").glob("*.onnx"))
+    parts = json.dumps([_FORMAT, checkpoint.fingerprint, graphs, what, where])
     return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 

@@ -20,8 +20,8 @@ from sluice.engine.pooling import MODES
 from sluice.engine.settings import read_settings
 
 MODULES = "modules.json"
-_SETTINGS = "sentence_bert_config.json"
-_PROMPTS = "config_sentence_transformers.json"
+SETTINGS = "sentence_bert_config.json"
+PROMPTS = "config_sentence_transformers.json"
 _LIBRARY = "sentence_transformers."
 _KEYS = {
     "cls": "pooling_mode_cls_token",
@@ -56,16 +56,16 @@ def read_modules(path: Path) -> SentenceModules | None:
     """
     if not (path / MODULES).is_file():
         return None
-    modules = _modules(path)
+    modules = list_modules(path)
     kinds = [kind for kind, _ in modules]
     if kinds[:2] != ["Transformer", "Pooling"]:
         raise fault(path, MODULES, f"begins with {', '.join(kinds[:2]) or 'nothing'}, not with Transformer, Pooling")
     transformer, pooling = modules[0][1], modules[1][1]
     _check_prompt(path)
-    settings = read_settings(transformer, _SETTINGS) if (transformer / _SETTINGS).is_file() else {}
+    settings = read_settings(transformer, SETTINGS) if (transformer / SETTINGS).is_file() else {}
     longest = settings.get("max_seq_length")
     if longest is not None and (not isinstance(longest, int) or longest < 1):
-        raise fault(transformer, _SETTINGS, f"has max_seq_length {longest!r}, which is no number of tokens")
+        raise fault(transformer, SETTINGS, f"has max_seq_length {longest!r}, which is no number of tokens")
     return SentenceModules(
         transformer=transformer,
         modes=_modes(pooling),
@@ -89,7 +89,12 @@ def check_widths(modules: SentenceModules, *, hidden: int) -> None:
             width = step.out_features
 
 
-def _modules(path: Path) -> list[tuple[str, Path]]:
+def list_modules(path: Path) -> list[tuple[str, Path]]:
+    """The modules that modules.json of directory `path` lists: each one's type, and the directory inside of `path`.
+
+    Raises InvalidRequest, field `checkpoint`, naming the file, when it is no list, or one leads out of the directory or
+    to code of its own.
+    """
     try:
         listed = json.loads((path / MODULES).read_text(encoding="utf-8"))
         entries = [(str(entry["type"]), PurePath(entry["path"])) for entry in listed]
@@ -132,9 +137,9 @@ def _modes(directory: Path) -> tuple[str, ...]:
 
 
 def _check_prompt(path: Path) -> None:
-    if not (path / _PROMPTS).is_file():
+    if not (path / PROMPTS).is_file():
         return
-    name = read_settings(path, _PROMPTS).get("default_prompt_name")
+    name = read_settings(path, PROMPTS).get("default_prompt_name")
     if name:
         problem = f"puts the prompt '{name}' before every text, and this release knows no prompts; set it to null"
-        raise fault(path, _PROMPTS, problem)
+        raise fault(path, PROMPTS, problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,14 @@ from transformers import AutoTokenizer
 from sluice.engine.fault import fault, one_line
 
 TOKENIZER = "tokenizer.json"
+_VOCABULARIES = (
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
 _ROBERTA_TYPES = frozenset({"roberta", "xlm-roberta", "camembert"})
 # Tokenizers without a limit of their own say so with an astronomic number.
 _SANE_MAX_TOKENS = 1_000_000
@@ -24,11 +33,12 @@ def open_tokenizer(path: Path, config: Any) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:
+        # What transformers says where there is no file at all is about packages that could be installed.
+        _check_files(path, _VOCABULARIES)
         raise fault(path, TOKENIZER, f"cannot be read: {one_line(error)}") from error
-    files = sorted({TOKENIZER, *type(tokenizer).vocab_files_names.values()})
-    if type(tokenizer).vocab_files_names and not any((path / name).is_file() for name in files):
-        # transformers then makes up a tokenizer that knows no word. Some read bytes, and need no file.
-        raise fault(path, TOKENIZER, f"is missing, and so is all else that could stand for it: {', '.join(files)}")
+    if names := type(tokenizer).vocab_files_names.values():
+        # Without one, transformers makes up a tokenizer that knows no word. Some read bytes, and need no file.
+        _check_files(path, sorted({*names} - {TOKENIZER}))
     if tokenizer.pad_token_id is None:
         raise fault(path, "tokenizer_config.json", "names no pad token, without which there are no batches")
     vocabulary = getattr(config, "vocab_size", None)
@@ -40,6 +50,11 @@ def open_tokenizer(path: Path, config: Any) -> Any:
         problem = f"pads with {tokenizer.pad_token_id}, and config.json's pad_token_id is {config.pad_token_id}"
         raise fault(path, TOKENIZER, problem)
     return tokenizer
+
+
+def _check_files(path: Path, others: Sequence[str]) -> None:
+    if not any((path / name).is_file() for name in (TOKENIZER, *others)):
+        raise fault(path, TOKENIZER, f"is missing, and so is all else that could stand for it: {', '.join(others)}")
 
 
 def max_tokens_of(config: Any, tokenizer: Any, *, bound: int | None) -> int:

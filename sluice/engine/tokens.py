@@ -2,70 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from sluice.engine.checkpoint import Checkpoint
 from sluice.errors import InvalidRequest
-from sluice.worker.backend import Item, Output
+from sluice.worker.backend import Item
 
+IDS = "input_ids"
 MASK = "attention_mask"
 _UNBOUNDED = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """The items that can be computed: their places in the batch, and integers by name, a list for each item."""
+class Encoded(Item):
+    """An item whose text was read: integers by name, a list each, or why it cannot be computed."""
 
-    tokenizer: Any
-    places: list[int]
-    encoded: dict[str, list[list[int]]]
+    tokens: Mapping[str, list[int]] = field(default_factory=dict)
+    refusal: InvalidRequest | None = None
 
     @property
-    def lengths(self) -> list[int]:
-        """How many tokens each item has, in the order of `places`."""
-        return [len(ids) for ids in self.encoded["input_ids"]]
-
-    def padded(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """The input of some items, counted in `places`: by name, int64, (items, longest); MASK is among them."""
-        chosen = {name: [values[row] for row in rows] for name, values in self.encoded.items()}
-        # On the right, whatever the tokenizer prefers for writing: a text then has the same positions in every batch.
-        options = {"padding_side": "right", "return_attention_mask": True, "return_tensors": "pt"}
-        return dict(self.tokenizer.pad(chosen, padding=True, **options))
+    def length(self) -> int:
+        """How many tokens there are."""
+        return len(self.tokens[IDS])
 
 
-def tokenize(checkpoint: Checkpoint, items: Sequence[Item], *, outputs: list[Output | None]) -> Tokens:
-    """Tokenize a batch.
+def encode(checkpoint: Checkpoint, items: Sequence[Item]) -> list[Encoded]:
+    """Each item with its tokens.
 
-    An item without any token, with one that the model does not embed, or that is too long and may not be cut, gets its
-    InvalidRequest in `outputs`, and has no place in what is returned.
+    One without any token, with one that the model does not embed, or that is too long and may not be cut, has its
+    refusal instead.
     """
-    tokenizer, limit = checkpoint.tokenizer, checkpoint.max_tokens
     texts = [item.text for item in items]
     if checkpoint.modules is not None and checkpoint.modules.lower_case:
         texts = [text.lower() for text in texts]
-    encoded = tokenizer(texts, truncation=False, padding=False, verbose=False)
+    columns = checkpoint.tokenizer(texts, truncation=False, padding=False, verbose=False)
+    names = tuple(columns)
+    rows = zip(*columns.values(), strict=True)
+    return [
+        _encoded(checkpoint, item, text, dict(zip(names, row, strict=True)))
+        for item, text, row in zip(items, texts, rows, strict=True)
+    ]
+
+
+def padded(checkpoint: Checkpoint, items: Sequence[Encoded], *, length: int) -> dict[str, Tensor]:
+    """The input of items that can be computed: by name, int64, (items, length); MASK is among them.
+
+    No item may have more tokens than `length`.
+    """
+    columns = {name: [item.tokens[name] for item in items] for name in items[0].tokens}
+    # On the right, whatever the tokenizer prefers for writing: a text then has the same positions in every batch.
+    options = {"padding_side": "right", "return_attention_mask": True, "return_tensors": "pt"}
+    return dict(checkpoint.tokenizer.pad(columns, padding="max_length", max_length=length, **options))
+
+
+def _encoded(checkpoint: Checkpoint, item: Item, text: str, tokens: dict[str, list[int]]) -> Encoded:
+    length, limit = len(tokens[IDS]), checkpoint.max_tokens
+    if length > limit:
+        if not item.truncate:
+            problem = f"the text has {length} tokens, and the model takes {limit}; set truncate to cut it"
+            return _refused(item, problem)
+        tokens = dict(checkpoint.tokenizer(text, truncation=True, max_length=limit, padding=False))
+    if not tokens[IDS]:
+        return _refused(item, "the text holds nothing that the model can read")
     # Tokenizers may know more than their model embeds; on an accelerator such a token would end the process.
-    embedded = getattr(checkpoint.config, "vocab_size", None) or _UNBOUNDED
-    places = []
-    for place, ids in enumerate(encoded["input_ids"]):
-        if not ids:
-            outputs[place] = InvalidRequest("the text holds nothing that the model can read", field="text")
-        elif max(ids) >= embedded:
-            outputs[place] = InvalidRequest("the text holds a token that the model was not made for", field="text")
-        elif len(ids) <= limit:
-            places.append(place)
-        elif items[place].truncate:
-            places.append(place)
-            cut = tokenizer(texts[place], truncation=True, max_length=limit, padding=False)
-            for name, values in cut.items():
-                encoded[name][place] = values
-        else:
-            outputs[place] = InvalidRequest(
-                f"the text has {len(ids)} tokens, and the model takes {limit}; set truncate to cut it", field="text"
-            )
-    kept = {name: [values[place] for place in places] for name, values in encoded.items()}
-    return Tokens(tokenizer, places, kept)
+    if max(tokens[IDS]) >= (getattr(checkpoint.config, "vocab_size", None) or _UNBOUNDED):
+        return _refused(item, "the text holds a token that the model was not made for")
+    return Encoded(item.text, item.top_k, item.truncate, tokens)
+
+
+def _refused(item: Item, problem: str) -> Encoded:
+    return Encoded(item.text, item.top_k, item.truncate, refusal=InvalidRequest(problem, field="text"))

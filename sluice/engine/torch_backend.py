@@ -35,6 +35,7 @@ class TorchBackend:
         self._mixed = precision == "mixed"
         on_cpu = device.type == "cpu"
         self.threads = spec.threads or granted_cores()
+        self.runtime = "torch"
         if on_cpu:
             torch.set_num_threads(self.threads)
         # An accelerator is kept busier by one large batch than by several without padding.
@@ -65,6 +66,10 @@ class TorchBackend:
     def warm_up(self) -> None:
         """Run small batches, so that the first request finds kernels and memory ready."""
         warm_up(self, self.checkpoint.path)
+
+    def prepare(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Read the texts into tokens."""
+        return self._pipeline.prepare(items)
 
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """Classify or embed, as the checkpoint's task is."""

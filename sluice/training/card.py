@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sluice.training.evaluation import Quality
-from sluice.training.recipe import Recipe
+from sluice.training.recipe import RECIPES, Recipe
 
 _NATURES = {
     "full": "the best answers, for complex messages: multi-head latent attention and a mixture of experts",
@@ -56,6 +56,8 @@ def write_quality(directory: Path, recipe: Recipe, measured: Measured, training:
         "training_steps": training.steps,
         "training_seed": training.seed,
     }
+    if recipe.taught is not None:
+        content["teacher"] = RECIPES[recipe.taught.teacher].name
     if measured.fp32_overall is not None:
         content["fp32_quality"] = measured.fp32_overall.accuracy
     Path(directory, "quality.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -75,6 +77,7 @@ def write_card(directory: Path, key: str, recipe: Recipe, measured: Measured, tr
         languages=", ".join(f"{name} {share:.3f}" for name, share in measured.overall.by_language.items()),
         overall=f"{measured.overall.accuracy:.3f}",
         fp32=_fp32(measured),
+        taught=_taught(recipe),
         steps=training.steps,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
@@ -88,6 +91,17 @@ def _served(recipe: Recipe) -> str:
     if recipe.int8:
         return "The tier serves `onnx/model_int8.onnx`; the figures below are those of this file under ONNX Runtime."
     return "The weights are stored as fp16 and load as fp32; the figures below were measured in fp32 after loading."
+
+
+def _taught(recipe: Recipe) -> str:
+    taught = recipe.taught
+    if taught is None:
+        return ""
+    return (
+        f" The messages are fresh ones, and what it learns is what `{RECIPES[taught.teacher].name}` says of them: its\n"
+        f"probabilities at temperature {taught.temperature:g}, by {1 - taught.alpha:.0%}, and the right labels, by "
+        f"{taught.alpha:.0%}."
+    )
 
 
 def _fp32(measured: Measured) -> str:
@@ -143,7 +157,7 @@ showed.
 ## Training
 `python tools/train_demo_models.py --only {key} --seed {seed}`: {messages} messages, {steps} steps of {batch_size},
 AdamW at {learning_rate:g} with warm-up and cosine decay, bf16 autocast on one GPU, up to 15 % of the tokens of half of
-the messages disturbed. The same command without a GPU does the same more slowly.
+the messages disturbed.{taught} The same command without a GPU does the same more slowly.
 
 ## Quality
 Accuracy {overall} over both test splits; by language of the message: {languages}.{fp32}

@@ -1,6 +1,6 @@
 """Building, saving and loading checkpoints: any Hugging Face directory loads, and ours are one of them.
 
-Weights are stored as fp16 to halve the download, and `config.json` names fp32 as the type to load them in. Routing
+Ours are stored as fp16 to halve the download, and `config.json` names fp32 as the type to load them in. Routing
 biases stay fp32, as transformers asks.
 """
 
@@ -38,13 +38,18 @@ def build(recipe: Recipe, tokenizer: Any, labels: Sequence[str], *, seed: int) -
 
 def save(model: Any, tokenizer: Any, directory: Path) -> None:
     """Writes config, fp16 weights and tokenizer into `directory`, which need not exist."""
+    save_model(model, directory, stored=torch.float16)
+    tokenizer.save_pretrained(directory)
+
+
+def save_model(model: Any, directory: Path, *, stored: torch.dtype) -> None:
+    """Writes config and weights, stored in type `stored`, into `directory`, which need not exist."""
     directory.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    weights = directory / "model.safetensors"
-    state = load_file(weights)
-    save_file({name: _narrow(name, tensor) for name, tensor in state.items()}, weights, metadata={"format": "pt"})
-    weights.chmod(0o644)
+    for weights in directory.glob("*.safetensors"):
+        state = {name: _as(stored, name, tensor) for name, tensor in load_file(weights).items()}
+        save_file(state, weights, metadata={"format": "pt"})
+        weights.chmod(0o644)
     config_file = directory / "config.json"
     config = json.loads(config_file.read_text(encoding="utf-8"))
     config["dtype"] = "float32"
@@ -57,7 +62,7 @@ def load(directory: Path) -> tuple[Any, Any]:
     return model.eval(), AutoTokenizer.from_pretrained(directory, local_files_only=True)
 
 
-def _narrow(name: str, tensor: torch.Tensor) -> torch.Tensor:
+def _as(stored: torch.dtype, name: str, tensor: torch.Tensor) -> torch.Tensor:
     if name.endswith(_KEPT_WIDE) or not tensor.is_floating_point():
         return tensor
-    return tensor.half().contiguous()
+    return tensor.to(stored).contiguous()

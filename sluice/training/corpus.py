@@ -12,6 +12,10 @@ TRAIN_MESSAGES = 400_000
 VALIDATION_MESSAGES = 1_600
 TEST_SEEN_MESSAGES = 4_000
 TEST_HELD_OUT_MESSAGES = 2_000
+FRESH = 1
+"""Added to the seed of the messages that a taught model learns with: its teacher was trained on others."""
+FRESH_MESSAGES = 20_000
+"""How many of them the tool writes into a file."""
 TOKENIZER_MESSAGES = 60_000
 """The tokenizer learns from the first so many training messages; more would not change its vocabulary's use."""
 
@@ -50,6 +54,11 @@ def train_size(scale: float) -> int:
 def train(seed: int, *, scale: float, workers: int, tick: Tick) -> list[Message]:
     """Returns the training split, made by `workers` processes."""
     return generate_train(train_size(scale), seed=seed, workers=workers, tick=tick)
+
+
+def fresh(book: Phrasebook, seed: int, *, count: int) -> list[Message]:
+    """Returns messages like those of training, which nothing was trained on: for learning from a model."""
+    return generate("train", count, book=book, seed=seed + FRESH)
 
 
 def _scaled(count: int, scale: float) -> int:

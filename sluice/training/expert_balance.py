@@ -26,13 +26,17 @@ class ExpertBalance:
         if router.training:
             bias = router.e_score_correction_bias
             assert isinstance(bias, Tensor)  # noqa: S101 - tells the type checker what DeepSeek's router holds
-            self._loads[id(router)] = torch.bincount(output[2].flatten(), minlength=bias.shape[0])
+            chosen = output[2].flatten()
+            # Unlike bincount, this waits for nothing on an accelerator.
+            self._loads[id(router)] = torch.zeros_like(bias).index_add_(
+                0, chosen, torch.ones_like(chosen, dtype=bias.dtype)
+            )
 
     @torch.no_grad()
     def step(self) -> None:
         """Moves each router's bias by one rate towards an even load."""
         for router in self._routers:
-            load = self._loads.pop(id(router)).float()
+            load = self._loads.pop(id(router))
             bias = router.e_score_correction_bias
             assert isinstance(bias, Tensor)  # noqa: S101 - as above
             bias += _RATE * torch.sign(load.mean() - load)

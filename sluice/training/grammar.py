@@ -29,6 +29,11 @@ class Message:
         """The number of constructs, 0 to 7."""
         return len(self.constructs)
 
+    @property
+    def row(self) -> dict[str, object]:
+        """What a file of messages says of it."""
+        return {"text": self.text, "label": self.label, "complexity": self.complexity, "language": self.language}
+
 
 class _Draft:
     """The sentence plans of one message while it is laid out, and the stack of intents that they leave."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from sluice.engine.onnx_export import export_int8
 from sluice.training import checkpoint
+from sluice.training.all_experts import compute_all_experts
 from sluice.training.card import Measured, Training, write_card, write_quality
 from sluice.training.corpus import Tests
-from sluice.training.encoding import encode
+from sluice.training.disturbance import Disturbance
+from sluice.training.encoding import encode_messages
 from sluice.training.evaluation import Predict, judge, measure, onnx_predictor, quality_of, torch_predictor
 from sluice.training.grammar import Message
-from sluice.training.recipe import Recipe
-from sluice.training.trainer import Progress, train
+from sluice.training.objective import HardLabels, Imitation, Objective, SoftTargets
+from sluice.training.precision import AUTO, pick_precision
+from sluice.training.recipe import RECIPES, Recipe
+from sluice.training.trainer import Progress, Trainer
 
 INT8_FILE = Path("onnx", "model_int8.onnx")
+
+
+class CannotMake(RuntimeError):
+    """What was asked for cannot be made here; the message says what would help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +35,8 @@ class Making:
     """What all models of one run have in common."""
 
     out: Path
+    teachers: Path
+    """Where a teacher is looked for that is not in `out`."""
     seed: int
     device: torch.device
     labels: tuple[str, ...]
@@ -43,20 +51,40 @@ class Making:
     def train(self, recipe: Recipe, messages: Sequence[Message], tokenizer: Any, *, progress: Progress) -> float:
         """Trains a model and saves its checkpoint; returns the seconds that training took."""
         model = checkpoint.build(recipe, tokenizer, self.labels, seed=self.seed)
-        data = encode(messages, tokenizer, self.labels)
-        began = time.monotonic()
-        train(
+        compute_all_experts(model, self.device)
+        trainer = Trainer(
             model,
-            recipe,
-            data,
+            self._objective(recipe, tokenizer),
+            encode_messages(messages, tokenizer, self.labels),
+            recipe.course(self.seed),
             device=self.device,
-            seed=self.seed,
-            mask_id=tokenizer.mask_token_id,
-            progress=progress,
+            precision=pick_precision(AUTO, self.device),
         )
-        took_s = time.monotonic() - began
+        trainer.run(progress)
         checkpoint.save(model.cpu(), tokenizer, self.directory(recipe))
-        return took_s
+        return trainer.seconds
+
+    def teacher(self, recipe: Recipe) -> Path | None:
+        """Returns where the recipe's teacher is, or None if it has none; raises CannotMake when it is not there."""
+        if recipe.taught is None:
+            return None
+        name = RECIPES[recipe.taught.teacher].name
+        for place in (self.out / name, self.teachers / name):
+            if (place / "config.json").is_file():
+                return place
+        raise CannotMake(f"{recipe.name} learns from {name}, which is not in {self.out}: make that first")
+
+    def _objective(self, recipe: Recipe, tokenizer: Any) -> Objective:
+        disturb = Disturbance(vocabulary=len(tokenizer), mask_id=tokenizer.mask_token_id)
+        place, taught = self.teacher(recipe), recipe.taught
+        if place is None or taught is None:
+            return HardLabels(disturb)
+        teacher, _ = checkpoint.load(place)
+        if tuple(teacher.config.id2label[index] for index in range(len(self.labels))) != self.labels:
+            raise CannotMake(f"{place} knows other labels than the texts have: make it anew")
+        compute_all_experts(teacher, self.device)
+        soft = SoftTargets(temperature=taught.temperature, alpha=taught.alpha)
+        return Imitation(teacher.to(self.device), [soft], disturb=disturb)
 
     def finish(self, key: str, recipe: Recipe) -> Measured:
         """Quantizes where the recipe says so, measures the saved files on the CPU, writes quality.json and the card.
@@ -65,6 +93,9 @@ class Making:
         """
         directory = self.directory(recipe)
         if recipe.int8:
+            # Training itself needs neither ONNX nor what the engine is made of.
+            from sluice.engine.onnx_export import export_int8
+
             export_int8(directory, directory / INT8_FILE)
         measured, parameters = self._measure(recipe, directory)
         training = Training(seed=self.seed, steps=recipe.steps, messages=self.messages, parameters=parameters)

@@ -13,6 +13,17 @@ from typing import Any
 from transformers import DeepseekV3Config, DistilBertConfig, MobileBertConfig, PreTrainedConfig
 
 from sluice.training.tokenizer import MAX_TOKENS
+from sluice.training.trainer import Course
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """A model learns from another one: its probabilities at `temperature`, and by `alpha` from the right labels."""
+
+    teacher: str
+    """The other's key among RECIPES."""
+    temperature: float
+    alpha: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +41,18 @@ class Recipe:
     weight_decay: float = 0.01
     int8: bool = False
     """Whether an int8 ONNX file is what the tier serves."""
+    taught: Taught | None = None
+    """By whom, or None for a model that learns from right labels alone."""
+
+    def course(self, seed: int) -> Course:
+        """How long and how fast it learns."""
+        return Course(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=seed,
+            weight_decay=self.weight_decay,
+        )
 
 
 def _full(shared: dict[str, Any]) -> PreTrainedConfig:
@@ -115,6 +138,7 @@ RECIPES = {
         steps=6000,
         batch_size=256,
         learning_rate=1.0e-3,
+        taught=Taught(teacher="full", temperature=2.0, alpha=0.3),
     ),
     "quantized": Recipe(
         name="support-intent-quantized",

@@ -59,11 +59,11 @@ def _take(pool: list[Message], query_class: QueryClass, wanted: int) -> list[Mes
     return fitting
 
 
-def write_requests(file: Path, requests: Sequence[dict[str, object]]) -> None:
+def write_rows(file: Path, rows: Sequence[dict[str, object]]) -> None:
     """Writes one JSON object a line; the file appears whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_suffix(".partial")
-    lines = (json.dumps(request, ensure_ascii=False) for request in requests)
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
     beside.replace(file)
 

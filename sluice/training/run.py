@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,11 +14,11 @@ from transformers import logging as transformers_logging
 
 from sluice.training import corpus, phrasebook
 from sluice.training.card import Measured
-from sluice.training.grammar import Message
-from sluice.training.making import Making
+from sluice.training.dataset import Tick
+from sluice.training.making import CannotMake, Making
+from sluice.training.material import Material
 from sluice.training.recipe import RECIPES, Recipe
-from sluice.training.requests_file import REQUESTS, draw_requests, write_requests
-from sluice.training.tokenizer import train_tokenizer
+from sluice.training.requests_file import REQUESTS, draw_requests, write_rows
 
 _SMALLEST_BATCH = 8
 
@@ -27,12 +28,16 @@ class Run:
     """What to make, from what, and where to."""
 
     out: Path
+    teachers: Path
+    """Where a teacher is looked for that is not in `out`."""
     requests: Path
     seed: int
     device: str
     """auto, cpu or cuda."""
     tiers: tuple[str, ...]
     with_requests: bool
+    texts: Path | None
+    """Where fresh messages are wanted, if anywhere."""
     steps_factor: float
     scale: float
     workers: int
@@ -49,15 +54,17 @@ class Run:
 
 
 def make(run: Run) -> None:
-    """Makes what the run asks for; raises RuntimeError when cuda is asked for and there is none."""
+    """Makes what the run asks for; raises CannotMake when a device or a teacher is missing."""
     console = Console()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     book = phrasebook.load()
-    tests = corpus.draw_tests(book, run.seed, scale=run.scale)
+    if run.tiers or run.with_requests:
+        tests = corpus.draw_tests(book, run.seed, scale=run.scale)
     if run.tiers:
         making = Making(
             out=run.out,
+            teachers=run.teachers,
             seed=run.seed,
             device=_device(run.device),
             labels=book.labels,
@@ -67,45 +74,40 @@ def make(run: Run) -> None:
         _make_models(run, making, console)
     if run.with_requests:
         source = tests if run.scale >= 1.0 else corpus.draw_tests(book, run.seed, scale=0.3)
-        write_requests(run.requests, draw_requests(source.seen, source.held_out, seed=run.seed))
+        write_rows(run.requests, draw_requests(source.seen, source.held_out, seed=run.seed))
         console.print(f"wrote {REQUESTS} requests to {run.requests}")
+    if run.texts is not None:
+        messages = corpus.fresh(book, run.seed, count=corpus.FRESH_MESSAGES)
+        write_rows(run.texts, [message.row for message in messages])
+        console.print(f"wrote {len(messages)} messages to {run.texts}")
 
 
 def _make_models(run: Run, making: Making, console: Console) -> None:
-    messages: list[Message] = []
     with _bars(console) as bars:
-        if not run.measure_only:
-            task = bars.add_task("writing texts", total=corpus.train_size(run.scale))
-            messages = corpus.train(
-                run.seed, scale=run.scale, workers=run.workers, tick=lambda made: bars.advance(task, made)
-            )
-            tokenizer = train_tokenizer(message.text for message in messages[: corpus.TOKENIZER_MESSAGES])
+
+        def announce(what: str) -> Tick:
+            return partial(bars.advance, bars.add_task(what, total=corpus.train_size(run.scale)))
+
+        material = Material(run.seed, scale=run.scale, workers=run.workers, announce=announce)
         for key in run.tiers:
             recipe = run.recipe(key)
             if run.measure_only:
                 recipe = replace(recipe, steps=_steps_of(making.directory(recipe)))
             else:
-                _train(making, key, recipe, messages, tokenizer, bars, console)
+                _train(making, key, recipe, material, bars, console)
             task = bars.add_task(f"measuring {key}", total=None)
             measured = making.finish(key, recipe)
             bars.update(task, total=1, completed=1)
             _report(console, key, measured)
 
 
-def _train(
-    making: Making,
-    key: str,
-    recipe: Recipe,
-    messages: list[Message],
-    tokenizer: object,
-    bars: Progress,
-    console: Console,
-) -> None:
+def _train(making: Making, key: str, recipe: Recipe, material: Material, bars: Progress, console: Console) -> None:
+    messages, tokenizer = material.for_model(making.teacher(recipe))
     task = bars.add_task(f"training {key}", total=recipe.steps)
 
-    def progress(step: int, loss: float) -> None:
+    def progress(step: int, loss: float | None) -> None:
         bars.update(task, completed=step)
-        if loss == loss:
+        if loss is not None:
             bars.update(task, description=f"training {key}, loss {loss:.3f}")
 
     took_s = making.train(recipe, messages, tokenizer, progress=progress)
@@ -130,9 +132,7 @@ def _steps_of(directory: Path) -> int:
 def _device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise RuntimeError(
-            "--device cuda: torch sees no CUDA device; use --device cpu or install a CUDA build of torch"
-        )
+        raise CannotMake("--device cuda: torch sees no CUDA device; use --device cpu or install a CUDA build of torch")
     return torch.device("cuda" if name != "cpu" and available else "cpu")
 
 

@@ -1,86 +1,150 @@
-"""The training loop: AdamW, warm-up then cosine decay, bf16 autocast where the device is a GPU."""
+"""The training loop: AdamW, warm-up then cosine decay, and a state from which it goes on bit for bit."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from sluice.training.encoding import Encoded, shuffled_rows
 from sluice.training.expert_balance import ExpertBalance
-from sluice.training.recipe import Recipe
+from sluice.training.objective import Objective
+from sluice.training.precision import MixedPrecision
 
 _WARMUP_SHARE = 0.05
 _FINAL_SHARE = 0.02
-_MAX_GRADIENT_NORM = 1.0
-_MAX_DISTURBED = 0.15
+# Reading a number of an accelerator waits until it has computed everything.
+_STEPS_BETWEEN_READINGS = 50
 
-Progress = Callable[[int, float], None]
-"""Called after each step with the step's number and its loss, which is NaN between two readings of the device."""
-
-
-def train(
-    model: Any,
-    recipe: Recipe,
-    data: Encoded,
-    *,
-    device: torch.device,
-    seed: int,
-    mask_id: int,
-    progress: Progress,
-) -> None:
-    """Trains `model` in place for the recipe's steps; leaves it on `device` in evaluation mode."""
-    steps = recipe.steps
-    torch.manual_seed(seed)
-    model.to(device).train()
-    optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
-    balance = ExpertBalance(model)
-    batches = shuffled_rows(data, recipe.batch_size, Random(seed))  # noqa: S311 - order of texts, no secret
-    for step in range(1, steps + 1):
-        ids, mask, labels = data.batch(next(batches), device)
-        ids = _disturb(ids, mask, vocabulary=model.config.vocab_size, mask_id=mask_id)
-        with autocast(device):
-            logits = model(input_ids=ids, attention_mask=mask).logits
-        loss = functional.cross_entropy(logits.float(), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT_NORM)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        balance.step()
-        progress(step, loss.item() if step % 50 == 0 or step == steps else math.nan)
-    balance.close()
-    model.eval()
+Progress = Callable[[int, float | None], None]
+"""Called after each step with the number of steps done and the loss, which is None between two readings of a device."""
 
 
-def _disturb(ids: Tensor, mask: Tensor, *, vocabulary: int, mask_id: int) -> Tensor:
-    """Replaces some tokens of half of the texts by a mask or by any other token.
+class Diverged(ArithmeticError):
+    """The loss is no number any more, so that nothing more can be learned."""
 
-    A model that must do without some words learns to use all of them, which is what carries over to phrasings that
-    it never saw. The first and last token of a text stay.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How long and how fast a model learns; `seed` decides the order of texts and what is left to chance."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    weight_decay: float = 0.01
+
+
+class Trainer:
+    """Takes `model` through `course`, on `device`; between two steps it can stop, and another one goes on from there.
+
+    The same course on the same machine gives the same weights on a CPU, whether it was stopped or not.
     """
-    rate = (torch.rand(ids.shape[0], 1, device=ids.device) - 0.5).clamp(min=0) * 2 * _MAX_DISTURBED
-    inner = mask.bool() & torch.roll(mask, -1, dims=1).bool()
-    inner[:, 0] = inner[:, -1] = False
-    hit = (torch.rand(ids.shape, device=ids.device) < rate) & inner
-    noise = torch.randint(5, vocabulary, ids.shape, device=ids.device)
-    noise[torch.rand(ids.shape, device=ids.device) < 0.5] = mask_id
-    return torch.where(hit, noise, ids)
+
+    def __init__(
+        self, model: Any, objective: Objective, data: Encoded, course: Course, *, device: torch.device, precision: str
+    ) -> None:
+        torch.manual_seed(course.seed)
+        self._model = model.to(device).train()
+        self._objective = objective
+        self._data = data.on(device)
+        self._course = course
+        self._device = device
+        self._arithmetic = MixedPrecision(precision, device)
+        self._optimizer = torch.optim.AdamW(
+            _groups(model, course.weight_decay), lr=course.learning_rate, betas=(0.9, 0.98), fused=device.type == "cuda"
+        )
+        self._sound = torch.ones((), dtype=torch.bool, device=device)
+        self.step = 0
+        self.seconds = 0.0
+
+    def run(self, progress: Progress, *, pause: Callable[[], bool] = lambda: False) -> bool:
+        """Take the steps that are left, or until `pause`, asked after each, says so; returns whether all are taken.
+
+        The model is then in evaluation mode. Raises Diverged when the loss is no number.
+        """
+        course = self._course
+        rows = shuffled_rows(self._data, course.batch_size, Random(course.seed))  # noqa: S311 - order, no secret
+        batches = islice(rows, self.step, course.steps)
+        balance = ExpertBalance(self._model)
+        self._model.train()
+        try:
+            for chosen in batches:
+                began = time.monotonic()
+                loss = self._take(chosen)
+                balance.step()
+                self.step += 1
+                reading = self._read(loss)
+                self.seconds += time.monotonic() - began
+                progress(self.step, reading)
+                if pause():
+                    break
+        finally:
+            balance.close()
+            self._model.eval()
+        return self.step == course.steps
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs, as tensors and plain containers. Raises Diverged before it gives broken weights."""
+        self._check()
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "arithmetic": self._arithmetic.state(),
+            "chance": [torch.get_rng_state(), *([self._device_chance()] if self._device.type != "cpu" else [])],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the `state` of a trainer of the same model, course and kind of device."""
+        self.step, self.seconds = state["step"], state["seconds"]
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._arithmetic.restore(state["arithmetic"])
+        torch.set_rng_state(state["chance"][0])
+        if self._device.type != "cpu":
+            torch.get_device_module(self._device).set_rng_state(state["chance"][1], self._device)
+
+    def _take(self, rows: Tensor) -> Tensor:
+        """One step; the loss stays on the device."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._course.learning_rate * _share(self.step, self._course.steps)
+        batch = self._data.batch(rows)
+        with self._arithmetic.autocast():
+            loss = self._objective(self._model, batch)
+        self._sound &= loss.detach().isfinite()
+        self._arithmetic.step(loss, self._model, self._optimizer)
+        return loss.detach()
+
+    def _read(self, loss: Tensor) -> float | None:
+        due = self._device.type == "cpu" or self.step % _STEPS_BETWEEN_READINGS == 0 or self.step == self._course.steps
+        if not due:
+            return None
+        self._check()
+        return loss.item()
+
+    def _check(self) -> None:
+        # A step that overflowed in fp16 was left out, and does no harm unless all are.
+        broken = self._arithmetic.is_exhausted() if self._arithmetic.scales else not self._sound.item()
+        if broken:
+            raise Diverged(
+                f"the loss is no number after {self.step} steps; take a lower learning rate, or compute in fp32"
+            )
+
+    def _device_chance(self) -> Tensor:
+        chance: Tensor = torch.get_device_module(self._device).get_rng_state(self._device)
+        return chance
 
 
-def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Returns bf16 autocast on a GPU and nothing on the CPU, where it would be slower."""
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-def _groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay; biases and norms do not."""
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
@@ -88,6 +152,7 @@ def _groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def _share(step: int, steps: int) -> float:
+    """The part of the learning rate that a step is taken with."""
     warmup = max(1, int(steps * _WARMUP_SHARE))
     if step < warmup:
         return (step + 1) / warmup

@@ -56,6 +56,7 @@ async def serve(
     worker = config.id or f"{kind.name.lower()}@{address}"
     server = Server(listen=config.listen, services=(SERVICE,))
     with (
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="preparer") as preparer,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="device") as device_thread,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as loader_thread,
     ):
@@ -66,8 +67,9 @@ async def serve(
             device_thread=device_thread,
             max_batch_size=config.max_batch_size,
             threads=config.threads,
+            engine=config.engine,
         )
-        device = Device(device_thread, catalog)
+        device = Device(device_thread, catalog, preparer=preparer)
         servicer = WorkerServicer(
             worker=worker,
             catalog=catalog,

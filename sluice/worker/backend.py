@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sluice.errors import SluiceError
 from sluice.tier import Tier
@@ -64,12 +65,33 @@ class Backend(Protocol):
         """Free the variant's memory. Called once, after the last batch."""
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """What a backend may do besides: the part of a batch's work that needs no device, ahead of the rest."""
+
+    def prepare(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The same items in the same order, each with what `execute` would else have to find out.
+
+        Called from another thread, also while `execute` runs. It need not be called, and `execute` may be given any
+        part of what it returned. An item that fails by itself is returned all the same: `execute` answers for it.
+        """
+
+
+class Engine(StrEnum):
+    """Who computes quantized models on a CPU."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    ONNX_RUNTIME = "onnxruntime"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """What a worker is asked to serve.
 
     `checkpoint` is an existing Hugging Face checkpoint directory, or a file of tools/quantize.py; an empty `precision`
-    leaves the choice to the backend; `threads` bounds the cores of one forward pass (0: all that the process may use).
+    leaves the choice to the backend; `threads` bounds the cores of one forward pass (0: all that the process may use);
+    `engine` is who computes int8 and int4 on a CPU.
     """
 
     model: str
@@ -78,6 +100,7 @@ class ModelSpec:
     precision: str = ""
     max_batch_size: int = 128
     threads: int = 0
+    engine: Engine = Engine.AUTO
 
 
 class BackendLoader(Protocol):

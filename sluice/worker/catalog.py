@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant, VariantState
-from sluice.worker.backend import Backend, BackendLoader, ModelSpec
+from sluice.worker.backend import Backend, BackendLoader, Engine, ModelSpec
 from sluice.worker.model_root import UnknownCheckpoint, checkpoint_under
 from sluice.worker.release import release
 
@@ -43,6 +43,7 @@ class Catalog:
         device_thread: Executor,
         max_batch_size: int,
         threads: int,
+        engine: Engine = Engine.AUTO,
     ) -> None:
         self.devices: set[str] = set()
         self._root = root
@@ -51,6 +52,7 @@ class Catalog:
         self._device_thread = device_thread
         self._max_batch_size = max_batch_size
         self._threads = threads
+        self._engine = engine
         self._backends: dict[str, Backend] = {}
         self._states: dict[str, VariantState] = {}
         self._watchers: set[Callable[[], None]] = set()
@@ -103,6 +105,7 @@ class Catalog:
             precision=precision,
             max_batch_size=self._max_batch_size,
             threads=self._threads,
+            engine=self._engine,
         )
 
     async def stage(self, spec: ModelSpec, examine: Examine | None = None) -> Backend:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from sluice.config import Address, OptionalAddress, Section
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.tier import Tier
+from sluice.worker.backend import Engine
 
 
 def _tier(value: Any) -> Any:
@@ -37,8 +38,8 @@ class ModelEntry(Section):
     tier: TierName
     """The tier in which it serves: full, light or quantized."""
     checkpoint: str = Field(min_length=1)
-    """A Hugging Face checkpoint directory, relative to `models_root`. `identity` is a model that answers at once, for
-    tests and benchmarks."""
+    """A Hugging Face checkpoint directory, or a file that `sluice quantize` made, relative to `models_root`.
+    `identity` is a model that answers at once, for tests and benchmarks."""
     precision: str = ""
     """As in the contract's Variant.precision. Empty: the worker's own choice."""
     distilled: str = ""
@@ -77,6 +78,9 @@ class WorkerConfig(Section):
     """The most items in a batch."""
     threads: int = Field(default=0, ge=0, le=1024)
     """Cores that one forward pass may use. 0: all that the process may."""
+    engine: Engine = Engine.AUTO
+    """Who computes quantized models on a CPU: openvino, onnxruntime, or auto, which is the first where it was measured
+    to be faster (x86) and the second elsewhere."""
     cache: str = "~/.cache/sluice"
     """Where a worker keeps what it made for itself: int8 graphs of checkpoints that ship none, batch-time profiles."""
     profile_seconds: float = Field(default=2.0, ge=0, le=600)

@@ -1,7 +1,8 @@
 """The device: one thread that executes one batch after the other, in the order in which they were taken.
 
-What is past its deadline or cancelled when its batch is begun is not computed. A batch that fails as a whole is run
-again item by item, so that one poisonous text costs only itself.
+While a batch is computed, the next ones are prepared on a second thread, if their backend can do that: then the device
+does not wait for their texts to be read. What is past its deadline or cancelled when its batch is begun is not
+computed. A batch that fails as a whole is run again item by item, so that one poisonous text costs only itself.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from sluice.errors import Cancelled, Expired, SluiceError, WorkerFailed
 from sluice.telemetry import trace_id_of
-from sluice.worker.backend import Backend, Item, Output
+from sluice.worker.backend import Backend, Item, Output, Preparing
 from sluice.worker.catalog import Catalog
 from sluice.worker.work import Done, Work, WorkItem
 
@@ -22,12 +23,22 @@ logger = logging.getLogger(__name__)
 
 
 class Device:
-    """Executes batches. Its queue is bounded by the credits that were granted. `items` counts what was computed."""
+    """Executes batches on `thread` and prepares them on `preparer`, if there is one; each of the two is one thread.
+
+    Its queue is bounded by the credits that were granted. `items` counts what was computed.
+    """
 
     def __init__(
-        self, thread: ThreadPoolExecutor, catalog: Catalog, *, clock: Callable[[], float] = time.monotonic
+        self,
+        thread: ThreadPoolExecutor,
+        catalog: Catalog,
+        *,
+        preparer: ThreadPoolExecutor | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._thread = thread
+        self._preparer = preparer
+        self._open = 0
         self._catalog = catalog
         self._clock = clock
         self._busy_s = 0.0
@@ -49,22 +60,35 @@ class Device:
             work.done.set_result(Done(outputs=outputs, wait_s=0.0, compute_s=0.0))
             return
         loop = asyncio.get_running_loop()
-        self._thread.submit(self._run, backend, work, loop)
+        ready = None
+        # Where the device is free, another thread would only be in its way.
+        if self._preparer is not None and self._open and isinstance(backend, Preparing):
+            ready = self._preparer.submit(prepare, backend, [item.item for item in work.items])
+        self._open += 1
+        self._thread.submit(self._run, backend, work, ready, loop)
 
-    def _run(self, backend: Backend, work: Work, loop: asyncio.AbstractEventLoop) -> None:
+    def _run(
+        self,
+        backend: Backend,
+        work: Work,
+        ready: Future[Sequence[Item]] | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        items = ready.result() if ready is not None else [item.item for item in work.items]
         begun_at = self._clock()
         self._begun_at = begun_at
         outputs: dict[int, Output] = {}
-        alive = []
-        for item in work.items:
+        alive, inputs = [], []
+        for item, input_ in zip(work.items, items, strict=True):
             if item.id in work.cancelled:
                 outputs[item.id] = Cancelled("nobody waited for it any more")
             elif item.deadline <= begun_at:
                 outputs[item.id] = Expired("the deadline passed before the batch was begun")
             else:
                 alive.append(item)
+                inputs.append(input_)
         if alive:
-            results = execute(backend, [item.item for item in alive])
+            results = execute(backend, inputs)
             outputs.update(zip((item.id for item in alive), results, strict=True))
             _log_failures(alive, results)
         ended_at = self._clock()
@@ -72,7 +96,12 @@ class Device:
         self.items += len(alive)
         self._begun_at = None
         done = Done(outputs=outputs, wait_s=begun_at - work.taken_at, compute_s=ended_at - begun_at)
-        loop.call_soon_threadsafe(_resolve, work.done, done)
+        loop.call_soon_threadsafe(self._resolve, work.done, done)
+
+    def _resolve(self, future: asyncio.Future[Done], done: Done) -> None:
+        self._open -= 1
+        if not future.done():
+            future.set_result(done)
 
 
 def _log_failures(items: Sequence[WorkItem], outputs: Sequence[Output]) -> None:
@@ -82,9 +111,14 @@ def _log_failures(items: Sequence[WorkItem], outputs: Sequence[Output]) -> None:
             logger.error("an item failed", extra=extra)
 
 
-def _resolve(future: asyncio.Future[Done], done: Done) -> None:
-    if not future.done():
-        future.set_result(done)
+def prepare(backend: Preparing, items: Sequence[Item]) -> Sequence[Item]:
+    """The items, prepared unless that fails: whoever executes them then meets the same failure, and finds its cause."""
+    try:
+        prepared = backend.prepare(items)
+    except Exception:
+        logger.warning("a batch cannot be prepared ahead", extra={"items": len(items)}, exc_info=True)
+        return items
+    return prepared if len(prepared) == len(items) else items
 
 
 def execute(backend: Backend, items: Sequence[Item]) -> list[Output]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sluice.variant import Variant
-from sluice.worker.backend import Backend, Item, ModelSpec, Output
+from sluice.worker.backend import Backend, Item, ModelSpec, Output, Preparing
 
 
 class ProfiledBackend:
@@ -28,6 +28,10 @@ class ProfiledBackend:
         if isinstance(self._backend, Measurable):
             profile = profile_of(self._backend, seconds=self._seconds, cache=self._cache)
             self.variant = replace(self._backend.variant, profile=profile.points)
+
+    def prepare(self, items: Sequence[Item]) -> Sequence[Item]:
+        """As the backend does, if it does."""
+        return self._backend.prepare(items) if isinstance(self._backend, Preparing) else items
 
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """As the backend does."""

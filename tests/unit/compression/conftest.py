@@ -33,5 +33,5 @@ def graph(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("graph")
     file = folder / "plain.onnx"
-    export(open_source(checkpoint, folder / "staging", allow_pickle=False).model, file)
+    export(open_source(checkpoint, folder / "staging", allow_pickle=False).model, file, output_name="logits")
     return file

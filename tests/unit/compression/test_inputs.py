@@ -1,4 +1,4 @@
-"""Texts to calibrate with and examples to evaluate on are read, and what is none is told by file and line."""
+"""Texts to calibrate with and examples to evaluate on: what is none is told by file and line."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sluice.compression.calibration import TextReader, read_texts
-from sluice.compression.examples import read_examples
+from sluice.compression.calibration import TextReader
+from sluice.compression.examples import Examples, read_examples
+from sluice.engine.checkpoint import open_checkpoint
 from sluice.errors import InvalidRequest
-from tests.unit.engine import tiny
+from tests.unit.engine import sentences, tiny
 
 pytestmark = pytest.mark.torch
 
@@ -21,39 +22,10 @@ def written(tmp_path: Path, content: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("content", "texts"),
-    [
-        ("where is it?\n\n  \nthank you\n", ("where is it?", "thank you")),
-        ('{"text": "a"}\n\n{"text": "b", "label": "x"}\n', ("a", "b")),
-        ("包裹", ("包裹",)),
-    ],
-)
-def test_texts_are_lines_or_json_lines(tmp_path: Path, content: str, texts: tuple[str, ...]) -> None:
-    assert read_texts(written(tmp_path, content)) == texts
-
-
-@pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("", "holds no text"),
-        (" \n\n", "holds no text"),
-        ('{"text": "a"}\nplain\n', "line 2, is no JSON"),
-        ('{"text": "a"}\n\n{"label": "a"}\n', "line 3, has no text"),
-        ('{"text": 1}', "line 1, has no text"),
-        ('{"text": "a"}\n[1]', "line 2, has no text"),
-    ],
-)
-def test_what_is_no_text_is_told_by_line(tmp_path: Path, content: str, complaint: str) -> None:
-    with pytest.raises(InvalidRequest, match=complaint) as caught:
-        read_texts(written(tmp_path, content))
-    assert caught.value.field == "calibration"
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ("", "holds no example"),
-        ("plain", "line 1: Expecting value"),
+        ("", "is empty"),
+        ("plain", "line 1: is no JSON: Expecting value"),
         ("[]", "line 1: is no JSON object"),
         ('{"text": "a", "label": "yes"}\n{"text": "a"}', "line 2: 'label' is missing, or no text"),
         ('\n{"text": "a", "label": "maybe"}', "line 2: the label 'maybe' is none of the model's 2"),
@@ -68,24 +40,21 @@ def test_what_is_no_example_is_told_by_line(tmp_path: Path, content: str, compla
 def test_examples_know_the_place_of_their_label(tmp_path: Path) -> None:
     content = '{"text": "a", "label": "yes"}\n\n{"text": "b", "label": "no", "complexity": 3}\n'
     examples = read_examples(written(tmp_path, content), ("no", "yes"))
-    assert (examples.texts, examples.truth) == (("a", "b"), (1, 0))
+    assert (examples.texts, examples.labels) == (("a", "b"), ("yes", "no"))
 
 
-@pytest.mark.parametrize("data", [None, b"\xff\xfe\x00"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, data: bytes | None) -> None:
-    file = tmp_path / "lines"
-    if data is not None:
-        file.write_bytes(data)
-    for read in (read_texts, lambda path: read_examples(path, ("no",))):
-        with pytest.raises(InvalidRequest, match=f"{file} cannot be read"):
-            read(file)
+def test_where_nothing_is_labelled_examples_are_texts(tmp_path: Path) -> None:
+    for content in ("a\n\nb\n", '{"text": "a", "label": "yes"}\n{"text": "b"}\n'):
+        assert read_examples(written(tmp_path, content), ()) == Examples(("a", "b"))
 
 
-def test_a_reader_gives_each_text_unpadded_and_cut_where_the_model_ends() -> None:
+def test_a_reader_gives_each_text_unpadded_and_cut_where_the_model_ends(checkpoint: Path) -> None:
     texts = ("ok", tiny.TOO_LONG, "thanks")
-    reader = TextReader(texts, tiny.tokenizer(), max_tokens=tiny.LONGEST, on_text=lambda _: None)
+    seen: list[int] = []
+    reader = TextReader(open_checkpoint(checkpoint), texts, on_text=seen.append)
     shapes = []
     while (tokens := reader.get_next()) is not None:
+        assert set(tokens) == {"input_ids", "attention_mask"}
         assert tokens["input_ids"].shape == tokens["attention_mask"].shape
         assert tokens["attention_mask"].all()
         shapes.append(tokens["input_ids"].shape)
@@ -94,4 +63,16 @@ def test_a_reader_gives_each_text_unpadded_and_cut_where_the_model_ends() -> Non
     reader.set_range(2, 3)
     assert reader.get_next() is not None
     assert reader.get_next() is None
-    assert len(reader) == 3
+    assert (len(reader), seen) == (3, [1, 2, 3, 3])
+
+
+def test_a_reader_reads_as_the_checkpoint_does_and_leaves_out_what_has_no_token(tmp_path: Path) -> None:
+    embedder = tiny.write_base(tmp_path / "mine", "bert")
+    tiny.edit(embedder / "tokenizer.json", post_processor=None)
+    sentences.add_pooling(sentences.add_modules(embedder), "mean")
+    sentences.dump(embedder / "sentence_bert_config.json", {"max_seq_length": 3, "do_lower_case": True})
+    reader = TextReader(open_checkpoint(embedder), ("OK", "", "ok", "zzzzz"), on_text=lambda _: None)
+    rows = [tokens["input_ids"].tolist() for _ in range(3) if (tokens := reader.get_next()) is not None]
+    assert (len(reader), reader.get_next()) == (3, None)
+    assert rows[0] == rows[1]
+    assert len(rows[2][0]) == 3

@@ -74,6 +74,17 @@ def test_a_truncated_package_is_none(package: Path, tmp_path: Path) -> None:
         unpack(package, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("place", [0, 100, 255])
+def test_a_package_whose_bytes_were_changed_is_refused(package: Path, tmp_path: Path, place: int) -> None:
+    data = bytearray(package.read_bytes())
+    data[data.index(CONTENT["onnx/model_int8.onnx"]) + place] ^= 1
+    package.write_bytes(data)
+    with pytest.raises(InvalidRequest, match=f"{package} is damaged: .* in it is not what was written") as caught:
+        unpack(package, tmp_path / "cache")
+    assert caught.value.field == "checkpoint"
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_package_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="cannot be read"):
         unpack(tmp_path / "gone.pt", tmp_path / "cache")

@@ -28,6 +28,10 @@ def settings(**changes: Any) -> Settings:
         ({"prune": -0.1}, "-0.1 is no fraction from 0 to below 1"),
         ({"prune": float("nan")}, "nan is no fraction"),
         ({"bits": 4, "calibration": Path("texts")}, "4 bits quantize weights only"),
+        ({"ranges": "minmax"}, "without calibration, each batch has the ranges of its own values"),
+        ({"bits": 4, "ranges": "percentile"}, "without calibration"),
+        ({"block_size": 32}, "at 8 bits, weights share a scale by output channel"),
+        ({"bits": 8, "block_size": 16}, "at 8 bits"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(changes: dict[str, Any], complaint: str) -> None:
@@ -38,6 +42,7 @@ def test_what_cannot_be_meant_is_refused_by_name(changes: dict[str, Any], compla
 
 def test_what_can_be_meant_is_taken() -> None:
     assert settings(prune=0.99, block_size=128, bits=4).precision == "int4"
+    assert settings(calibration=Path("texts"), ranges="percentile").precision == "int8"
     assert settings().symmetric
     assert settings().packed
     assert not settings(output=Path("quantized"), method="asymmetric").packed

@@ -107,6 +107,7 @@ BROKEN: dict[str, tuple[Damage, str]] = {
     "a shard is missing": (index(WEIGHTS, "more.safetensors"), "more.safetensors is missing"),
     "a shard lies elsewhere": (index(f"../{WEIGHTS}"), "index.json names '../model.safetensors', which lies outside"),
     "no tokenizer": (without("tokenizer.json", "tokenizer_config.json"), "tokenizer.json is missing"),
+    "no tokenizer but its settings": (without("tokenizer.json"), "tokenizer.json is missing, and so is all else"),
     "tokenizer is not JSON": (content("tokenizer.json", b"{"), "tokenizer.json cannot be read"),
     "no pad token": (
         lambda path: edit(path / "tokenizer_config.json", pad_token=None),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
 from sluice.engine.torch_backend import TorchBackend
 from sluice.errors import InvalidRequest
 from sluice.tier import Tier
-from sluice.worker.backend import Classified, Item, ModelSpec
+from sluice.worker.backend import Classified, Item, ModelSpec, Output
 from tests.unit.engine.tiny import LABELS, TOO_LONG
 
 pytestmark = pytest.mark.torch
@@ -40,8 +42,9 @@ def model() -> Model:
     return Model()
 
 
-def run(checkpoint: Path, model: Model, overhead: int | None) -> list[str | None]:
-    outputs = Pipeline(open_checkpoint(checkpoint), overhead=overhead).run([Item(text) for text in TEXTS], model)
+def run(checkpoint: Path, model: Model, overhead: int | None, *, step: int = 1) -> list[str | None]:
+    pipeline = Pipeline(open_checkpoint(checkpoint), overhead=overhead, step=step)
+    outputs = pipeline.run([Item(text) for text in TEXTS], model)
     assert [isinstance(output, InvalidRequest) for output in outputs] == [text == TOO_LONG for text in TEXTS]
     return [output.label if isinstance(output, Classified) else None for output in outputs]
 
@@ -53,6 +56,17 @@ def test_outputs_come_in_the_order_of_the_texts_however_the_batch_is_cut(
     assert run(tiny_checkpoints["distilbert"], model, CPU_OVERHEAD_TOKENS) == expected
     assert model.shapes == [(8, 5), (4, 32), (8, 62)]
     assert model.attended / sum(rows * tokens for rows, tokens in model.shapes) > 0.95
+
+
+def test_lengths_are_multiples_of_a_step_as_far_as_the_model_goes(
+    tiny_checkpoints: dict[str, Path], model: Model
+) -> None:
+    distilbert, roberta = tiny_checkpoints["distilbert"], tiny_checkpoints["roberta"]
+    assert run(distilbert, model, CPU_OVERHEAD_TOKENS, step=24) == run(distilbert, Model(), CPU_OVERHEAD_TOKENS)
+    assert model.shapes == [(8, 24), (4, 48), (8, 64)]
+    model.shapes.clear()
+    run(roberta, model, CPU_OVERHEAD_TOKENS, step=16)
+    assert model.shapes == [(8, 16), (4, 32), (8, 63)]
 
 
 def test_an_accelerator_is_given_one_batch(tiny_checkpoints: dict[str, Path], model: Model) -> None:
@@ -68,6 +82,36 @@ def test_a_batch_of_nothing_but_mistakes_never_reaches_the_model(
     outputs = pipeline.run([Item(TOO_LONG)] * 2, model)
     assert [type(output) for output in outputs] == [InvalidRequest] * 2
     assert model.shapes == []
+
+
+def test_what_was_prepared_is_run_without_reading_it_again(
+    tiny_checkpoints: dict[str, Path], model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(open_checkpoint(tiny_checkpoints["distilbert"]), overhead=CPU_OVERHEAD_TOKENS)
+    items = [Item(text) for text in TEXTS]
+    expected = pipeline.run(items, model)
+    prepared = pipeline.prepare(items)
+    assert [(item.text, item.top_k, item.truncate) for item in prepared] == [(text, 0, False) for text in TEXTS]
+    monkeypatch.setattr(pipeline, "prepare", None)
+    assert same(pipeline.run(prepared, model), expected)
+    # Whoever was cancelled meanwhile is left out.
+    assert same(pipeline.run(prepared[1::2], model), expected[1::2])
+
+
+def same(outputs: Sequence[Output], expected: Sequence[Output]) -> bool:
+    """Whether they are alike; errors are so by what they say."""
+    return [getattr(one, "message", one) for one in outputs] == [getattr(one, "message", one) for one in expected]
+
+
+def test_texts_that_are_cut_and_texts_that_are_not_can_be_prepared_by_several_threads(
+    tiny_checkpoints: dict[str, Path],
+) -> None:
+    pipeline = Pipeline(open_checkpoint(tiny_checkpoints["distilbert"]), overhead=None)
+    batches = [[Item(TEXTS[place], truncate=True) for place in (start, 2)] for start in range(6)]
+    expected = [[item.tokens for item in pipeline.prepare(batch)] for batch in batches]
+    with ThreadPoolExecutor(4) as threads:
+        prepared = list(threads.map(pipeline.prepare, batches * 40))
+    assert [[item.tokens for item in batch] for batch in prepared] == expected * 40
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(0, 3), (2, 2)])

@@ -34,6 +34,7 @@ class Clockwork:
     def __init__(self, path: Path, *, max_batch_size: int = 128, drifts: Sequence[float] = (0.0,)) -> None:
         self.checkpoint = open_checkpoint(path)
         self.threads = 1
+        self.runtime = "torch"
         self.variant = Variant(
             id="mine/light-fp32",
             model="mine",
@@ -123,7 +124,6 @@ CHANGES: dict[str, Callable[[Clockwork], object]] = {
     "threads": lambda backend: setattr(backend, "threads", 2),
     "precision": lambda backend: setattr(backend, "variant", changed(backend.variant, precision="bf16")),
     "batch size": lambda backend: setattr(backend, "variant", changed(backend.variant, max_batch_size=4)),
-    "weights": lambda backend: write(backend.checkpoint.path, "distilbert", seed=1),
 }
 
 
@@ -138,6 +138,16 @@ def test_another_model_or_another_way_to_run_it_is_measured_anew(mine: Path, tmp
     CHANGES[change](other)
     profile_of(other, seconds=1, cache=tmp_path)
     assert other.batches
+
+
+def test_other_weights_are_measured_anew_and_those_that_are_still_served_are_not(mine: Path, tmp_path: Path) -> None:
+    profile_of(Clockwork(mine, max_batch_size=1), seconds=1, cache=tmp_path)
+    served = Clockwork(mine, max_batch_size=1)
+    write(mine, "distilbert", seed=1)
+    opened = Clockwork(mine, max_batch_size=1)
+    for backend in (served, opened):
+        profile_of(backend, seconds=1, cache=tmp_path)
+    assert (bool(served.batches), bool(opened.batches)) == (False, True)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"points": [{"items": 1}], "memory_bytes": null}', b"\xff"])

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sluice.engine.checkpoint import open_checkpoint
-from sluice.engine.tokens import tokenize
+from sluice.engine.tokens import encode, padded
 from sluice.errors import InvalidRequest
-from sluice.worker.backend import Backend, Classified, Item, Output
+from sluice.worker.backend import Backend, Classified, Item
 from tests.unit.engine.loading import light, quantized, table
 from tests.unit.engine.tiny import LONGEST, TEXTS, TOO_LONG, edit, tokenizer, write
 
@@ -98,9 +98,9 @@ def test_a_token_that_the_model_does_not_embed_never_reaches_it(tmp_path: Path) 
 def test_padding_is_on_the_right_whatever_the_tokenizer_prefers(tmp_path: Path) -> None:
     checkpoint = write(tmp_path / "left", "bert")
     edit(checkpoint / "tokenizer_config.json", padding_side="left")
-    outputs: list[Output | None] = [None, None]
-    tokens = tokenize(open_checkpoint(checkpoint), [Item("ok"), Item(TEXTS[2])], outputs=outputs)
-    mask = tokens.padded([0, 1])["attention_mask"].tolist()
+    opened = open_checkpoint(checkpoint)
+    items = encode(opened, [Item("ok"), Item(TEXTS[2])])
+    mask = padded(opened, items, length=items[1].length)["attention_mask"].tolist()
     assert mask[0][0] == 1
     assert mask[0][-1] == 0
     assert 0 not in mask[1]

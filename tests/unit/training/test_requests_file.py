@@ -11,7 +11,7 @@ import pytest
 from sluice.cli.demo_requests import read_examples
 from sluice.training import corpus
 from sluice.training.phrasebook import load
-from sluice.training.requests_file import QUERY_CLASSES, draw_requests, write_requests
+from sluice.training.requests_file import QUERY_CLASSES, draw_requests, write_rows
 
 TESTS = corpus.draw_tests(load(), 7, scale=0.3)
 
@@ -49,7 +49,7 @@ def test_too_few_messages_are_told_rather_than_repeated() -> None:
 
 def test_what_is_written_is_what_the_demo_reads(tmp_path: Path, requests: list[dict[str, object]]) -> None:
     file = tmp_path / "new" / "requests.jsonl"
-    write_requests(file, requests)
+    write_rows(file, requests)
     assert [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] == requests
     examples = read_examples(file)
     assert [(one.query.text, one.label) for one in examples] == [(one["text"], one["label"]) for one in requests]

@@ -69,6 +69,42 @@ def test_help_comes_without_importing_torch(home: Path) -> None:
     assert "torch" not in ended.stderr
 
 
+def test_fresh_messages_are_written_for_distilling(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mails.jsonl"
+    ended = run(home, "--only", "texts", "--texts", str(file))
+    assert ended.returncode == 0, ended.stderr
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 20_000
+    assert {row["complexity"] for row in rows} == set(range(8))
+    assert all(row["text"] and row["label"] for row in rows)
+    assert run(home, "--only", "texts").returncode == 2
+    assert_untouched(home)
+
+
+def test_a_taught_model_needs_its_teacher(home: Path, tmp_path: Path) -> None:
+    (home / "models" / "support-intent-full" / "config.json").unlink()
+    ended = run(home, "--quick", "--only", "light", "--device", "cpu", "--out", str(tmp_path / "out"), "--workers", "1")
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("make that first\n")
+    assert "support-intent-light learns from support-intent-full, which is not in" in ended.stderr
+
+
+@pytest.mark.timeout(300)
+def test_one_taught_model_learns_from_the_shipped_teacher(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(
+        ROOT / "models" / "support-intent-full", home / "models" / "support-intent-full", dirs_exist_ok=True
+    )
+    out = tmp_path / "out"
+    ended = run(home, "--quick", "--only", "light", "--device", "cpu", "--out", str(out), "--workers", "1")
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in out.iterdir()] == ["support-intent-light"]
+    made = out / "support-intent-light"
+    assert json.loads((made / "quality.json").read_text(encoding="utf-8"))["teacher"] == "support-intent-full"
+    assert "what `support-intent-full` says of them" in (made / "README.md").read_text(encoding="utf-8")
+    shipped = home / "models" / "support-intent-full" / "tokenizer.json"
+    assert json.loads((made / "tokenizer.json").read_text()) == json.loads(shipped.read_text())
+
+
 @pytest.mark.timeout(300)
 def test_a_smoke_run_makes_models_cards_and_requests(home: Path, tmp_path: Path) -> None:
     from services.cpu_worker.load import load as cpu_load

@@ -1,0 +1,1 @@
+"""The CPU tiers against their targets: `python -m benchmarks.cpu`."""
