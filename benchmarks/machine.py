@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from sluice.engine.cores import granted_cores
+from sluice.engine.cpu_info import CPU_INFO, read_cpu_info
 
 # What int8 and bf16 kernels choose their instructions by.
 FEATURES = (
@@ -26,12 +27,11 @@ FEATURES = (
     "i8mm",
     "bf16",
 )
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 def machine(cpu_info: Path = CPU_INFO) -> dict[str, Any]:
     """The processor, those of FEATURES that it has, the cores that we may use, and memory in GiB."""
-    told = _first_of_each(cpu_info)
+    told = read_cpu_info(cpu_info)
     flags = set((told.get("flags") or told.get("Features") or "").split())
     return {
         "processor": told.get("model name") or platform.processor() or platform.machine(),
@@ -53,15 +53,3 @@ def versions(names: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _first_of_each(cpu_info: Path) -> dict[str, str]:
-    try:
-        lines = cpu_info.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    told: dict[str, str] = {}
-    for line in lines:
-        key, _, value = line.partition(":")
-        told.setdefault(key.strip(), value.strip())
-    return told

@@ -30,6 +30,7 @@ from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES, LARGEST, LAYERS, VOCABULARY = 1000, 16, 2, 30_522
 MARKS = (0.1, 0.5, 1.0)
+THREADS = 2
 Feed = dict[str, np.ndarray[Any, Any]]
 Run = Callable[[Feed], object]
 
@@ -66,7 +67,7 @@ def onnxruntime_run(
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = 2, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = THREADS, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_cpu_mem_arena, options.enable_mem_pattern = arena, pattern
     if exact:
@@ -85,18 +86,10 @@ def onnxruntime_run(
 
 def openvino_run(file: Path, **properties: object) -> Run:
     """OpenVINO with the settings of a worker, and other `properties` besides."""
-    import onnx
-    import openvino
+    from sluice.engine.openvino_runtime import OpenVinoRuntime
 
-    from sluice.engine.weight_graph import with_dequantized_weights
-
-    core = openvino.Core()
-    model = core.read_model(with_dequantized_weights(onnx.load(file)).SerializeToString())
-    usual = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": 2, "ENABLE_CPU_PINNING": False}
-    native = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    types = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 128, "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in native else "f32"}
-    request = core.compile_model(model, "CPU", {**usual, **types, **properties}).create_infer_request()
-    return lambda feed: request.infer(feed, share_inputs=True)
+    runtime = OpenVinoRuntime(file, threads=THREADS, **properties)
+    return lambda feed: runtime.run(feed, "logits")
 
 
 def cached(capacity: int) -> Callable[[Path], Run]:

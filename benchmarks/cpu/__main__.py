@@ -16,13 +16,14 @@ from pathlib import Path
 
 import uvloop
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.cpu import memory, padding, peer, quality, served, size, speed
 from benchmarks.cpu.bench import CACHE, Bench, Row
 from benchmarks.cpu.report import LIBRARIES, Report
 from benchmarks.cpu.scale import FULL, QUICK
 from benchmarks.machine import machine, versions
+from sluice.cli.stages import Stages
 
 PLAIN_WIDTH = 110
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "cpu.json"
@@ -37,19 +38,6 @@ ROWS: dict[str, Row] = {
     "int4-size": size.measure_int4,
     "int4-quality": quality.measure_int4,
 }
-
-
-class Bars:
-    """A bar for each stage, from when it is first heard of."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total)
-        self._progress.update(self._tasks[stage], completed=done)
 
 
 async def measure(rows: Sequence[str], bench: Bench, report: Report, console: Console) -> None:
@@ -96,7 +84,7 @@ def main() -> int:
     # In a file, bars would be but noise.
     bars = Progress(*columns, console=console, disable=not console.is_terminal)
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as scratch, bars:
-        bench = Bench(scale, scratch=Path(scratch), progress=Bars(bars), cache=options.cache.resolve())
+        bench = Bench(scale, scratch=Path(scratch), progress=Stages(bars), cache=options.cache.resolve())
         uvloop.run(measure(options.only, bench, report, console))
     out = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     out.print(report.table())

@@ -14,6 +14,7 @@ from benchmarks.cpu.figure import Figure, Target, ratio_figure
 from benchmarks.cpu.load import mixed_texts, texts_per_s
 from benchmarks.cpu.rounds import Leg, interleave
 from benchmarks.cpu_mesh import cpu_mesh
+from sluice.engine.peak_memory import PEAK, status_bytes
 
 TARGET = Target(0.5, at_most=True)
 SETTLED_AFTER_S = 1.0
@@ -66,8 +67,5 @@ def _leg(bench: Bench, model: dict[str, str], peaks: list[float]) -> Leg:
 
 def _peak_mib(pid: int) -> float:
     """The most that was resident so far; NaN where the system does not tell."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return float("nan")
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), float("nan"))
+    peak = status_bytes(Path("/proc", str(pid)), PEAK)
+    return float("nan") if peak is None else peak / MIB

@@ -1,4 +1,4 @@
-"""How the CPU worker turns a checkpoint into a backend: quantized by ONNX Runtime, everything else by torch."""
+"""How the CPU worker turns a checkpoint into a backend: quantized as an ONNX graph, everything else by torch."""
 
 from __future__ import annotations
 

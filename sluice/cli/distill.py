@@ -13,7 +13,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -22,6 +21,7 @@ from rich.progress import (
 from sluice.cli.arguments import count
 from sluice.cli.distill_report import comparison, fidelity
 from sluice.cli.quantize import PLAIN_WIDTH
+from sluice.cli.stages import Stages
 from sluice.config import ConfigError
 from sluice.errors import InvalidRequest
 
@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
         with _bars(errors) as bars:
-            report = distill(settings, _Stages(bars))
+            report = distill(settings, Stages(bars))
     except InvalidRequest as error:
         named = f"--{error.field.replace('_', '-')}: " if hasattr(options, error.field) else ""
         raise ConfigError(f"{named}{error.message}") from error
@@ -181,18 +181,3 @@ def _bars(console: Console) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
-
-
-class _Stages:
-    """A bar for each stage, from when it is first heard of; with the loss, where there is one."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, done: int, total: int, loss: float | None = None) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total)
-        self._progress.update(self._tasks[stage], completed=done)
-        if loss is not None:
-            self._progress.update(self._tasks[stage], description=f"{stage}, loss {loss:.4f}")

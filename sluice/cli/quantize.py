@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sluice.cli.quantize_report import table
+from sluice.cli.stages import Stages
 from sluice.config import ConfigError
 from sluice.errors import InvalidRequest
 
@@ -118,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
         )
         # In a file, bars would be but noise.
         with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-            report = compress(settings, _Stages(progress))
+            report = compress(settings, Stages(progress))
     except InvalidRequest as error:
         named = f"--{error.field}: " if hasattr(options, error.field) else ""
         raise ConfigError(f"{named}{error.message}") from error
@@ -143,16 +144,3 @@ def _number(name: str, text: str) -> float:
     if not math.isfinite(value):
         raise ConfigError(f"--{name}: {text} is no number")
     return value
-
-
-class _Stages:
-    """A bar for each stage, from when it is first heard of."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total)
-        self._progress.update(self._tasks[stage], completed=done)

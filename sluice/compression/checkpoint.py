@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from sluice.compression.copying import copy_files, copy_modules
 from sluice.compression.package import write_empty_weights
-from sluice.compression.source import CONFIG, TOKENIZER_FILES, Source
-from sluice.engine.weights import INDEX, WEIGHTS, weight_files
+from sluice.compression.source import TOKENIZER_FILES, Source
+from sluice.engine.task import CONFIG
+from sluice.engine.weights import INDEX, WEIGHTS, stored_type, weight_files
 
 
 def write_checkpoint(source: Source, made: Path, *, changed: bool, with_weights: bool) -> None:
@@ -34,7 +34,7 @@ def write_checkpoint(source: Source, made: Path, *, changed: bool, with_weights:
     if not with_weights:
         write_empty_weights(made)
     elif changed:
-        stored = _stored_type(weight_files(origin)[0])
+        stored = stored_type(origin)
         state = {name: _as(tensor, stored) for name, tensor in source.model.state_dict().items()}
         save_file(state, made / WEIGHTS, metadata={"format": "pt"})
         Path(made, WEIGHTS).chmod(0o644)
@@ -50,12 +50,6 @@ def _write_sizes(config: Any, file: Path) -> None:
         if hasattr(config, key):
             content[key] = getattr(config, key)
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _stored_type(file: Path) -> torch.dtype:
-    with safe_open(file, framework="pt") as opened:
-        types = (opened.get_tensor(name).dtype for name in sorted(opened.keys()))
-        return next((kind for kind in types if kind.is_floating_point), torch.float32)
 
 
 def _as(tensor: torch.Tensor, kind: torch.dtype) -> torch.Tensor:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sluice.engine.sentence_modules import MODULES, PROMPTS, SETTINGS, list_modules
+from sluice.engine.task import CONFIG
 from sluice.engine.weights import WEIGHTS
-
-_CONFIG = "config.json"
 
 
 def copy_files(origin: Path, destination: Path, names: Sequence[str]) -> None:
@@ -35,7 +34,7 @@ def copy_modules(origin: Path, destination: Path) -> None:
         elif directory.is_dir():
             place = destination / directory.relative_to(origin)
             place.mkdir(parents=True, exist_ok=True)
-            copy_files(directory, place, (_CONFIG, WEIGHTS))
+            copy_files(directory, place, (CONFIG, WEIGHTS))
     if ("Transformer", origin) not in modules:
         _move_transformer(destination / MODULES)
 

@@ -9,27 +9,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sluice.engine.fault import one_line
+from sluice.engine.task import CONFIG
 from sluice.errors import InvalidRequest
 
-_CHECKPOINT_MARK = "config.json"
+_FIELD = "output_model"
 
 
-def check(output: Path, source: Path, *, packed: bool, force: bool) -> None:
-    """Raise InvalidRequest, field `output_model`, when `output` is there without `force`, or holds something else.
+def check(output: Path, source: Path, *, packed: bool, force: bool, field: str = _FIELD, flag: str = "--force") -> None:
+    """Raise InvalidRequest for `field` when `output` is there without `force`, or holds something else.
 
     With `force`, a file replaces a file, and a checkpoint directory another or an empty one; nothing else is removed.
+    `flag` is the option by which a user forces it.
     """
     place, origin = output.resolve(), source.resolve()
     if place == origin or place in origin.parents:
-        raise _wrong(f"{output} holds the input")
+        raise InvalidRequest(f"{output} holds the input", field=field)
     if not output.exists() and not output.is_symlink():
         return
     if not force:
-        raise _wrong(f"{output} exists; name another, or add --force to replace it")
+        raise InvalidRequest(f"{output} exists; name another, or add {flag} to replace it", field=field)
     if packed and not output.is_file():
-        raise _wrong(f"{output} is no file; --force replaces a file by a file")
+        raise InvalidRequest(f"{output} is no file; {flag} replaces a file by a file", field=field)
     if not packed and not _is_checkpoint(output):
-        raise _wrong(f"{output} is no checkpoint directory, and nothing else is replaced")
+        raise InvalidRequest(f"{output} is no checkpoint directory, and nothing else is replaced", field=field)
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def room(output: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".quantize-") as folder:
             yield Path(folder)
     except OSError as error:
-        raise _wrong(f"{output} cannot be written: {one_line(error)}") from error
+        raise InvalidRequest(f"{output} cannot be written: {one_line(error)}", field=_FIELD) from error
 
 
 def settle(made: Path, output: Path) -> None:
@@ -61,8 +63,4 @@ def settle(made: Path, output: Path) -> None:
 def _is_checkpoint(output: Path) -> bool:
     if not output.is_dir() or output.is_symlink():
         return False
-    return (output / _CHECKPOINT_MARK).is_file() or not any(output.iterdir())
-
-
-def _wrong(problem: str) -> InvalidRequest:
-    return InvalidRequest(problem, field="output_model")
+    return (output / CONFIG).is_file() or not any(output.iterdir())

@@ -18,8 +18,5 @@ def export(model: Any, file: Path, *, output_name: str) -> None:
     Inputs `input_ids` and `attention_mask` are int64 of shape batch x tokens, both free; the output is one of
     OUTPUT_NAMES. Constants are folded.
     """
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     with quiet():
         export_graph(model, file, output_name=output_name, opset=_OPSET)
-        quant_pre_process(file, file, skip_symbolic_shape=True)

@@ -1,8 +1,9 @@
 """An fp32 graph with its weights in 8 or 4 bits, by ONNX Runtime's quantizers.
 
-8 bits: weights per output channel, activations per tensor, with ranges found on the fly or by calibration; embeddings
-are stored in 8 bits, too. Symmetric weights use seven bits (`reduce_range`), because CPUs without VNNI add u8 x s8
-products in sixteen bits and overflow; asymmetric ones are uint8 with zero points, for which products are widened first.
+8 bits: weights per output channel, activations per tensor, with ranges found by calibration (the engine itself finds
+them on the fly); embeddings are stored in 8 bits, too. Symmetric weights use seven bits (`reduce_range`), because CPUs
+without VNNI add u8 x s8 products in sixteen bits and overflow; asymmetric ones are uint8 with zero points, for which
+products are widened first.
 4 bits: weights of matrices and embeddings in blocks, each with a scale; activations stay fp32.
 """
 
@@ -17,22 +18,6 @@ from sluice.engine.quiet import quiet
 
 # Those whose weights make up a model. The rest in 8 bits would cost accuracy and save nothing.
 _OPERATORS = ["MatMul", "Gemm", "Gather"]
-
-
-def quantize_dynamic(plain: Path, quantized: Path, *, symmetric: bool) -> None:
-    """Write `plain` in 8 bits as `quantized`; activations get their range from each batch."""
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization import quantize_dynamic as quantize
-
-    with quiet():
-        quantize(
-            plain,
-            quantized,
-            weight_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
-            per_channel=True,
-            reduce_range=symmetric,
-            extra_options={"WeightSymmetric": symmetric},
-        )
 
 
 def quantize_static(plain: Path, quantized: Path, *, symmetric: bool, reader: TextReader, percentile: bool) -> None:

@@ -25,6 +25,8 @@ from sluice.engine.checkpoint import QUALITY
 from sluice.engine.fault import one_line
 from sluice.engine.graph_file import stamp
 from sluice.engine.model import OUTPUT_NAMES
+from sluice.engine.onnx_export import quantize_dynamic
+from sluice.engine.quiet import quiet
 from sluice.engine.weights import fingerprint
 from sluice.errors import InvalidRequest
 from sluice.text_file import read_texts
@@ -107,7 +109,8 @@ class _Compression:
                     percentile=settings.ranges == "percentile",
                 )
             else:
-                quantization.quantize_dynamic(plain, self._graph, symmetric=settings.symmetric)
+                with quiet():
+                    quantize_dynamic(plain, self._graph, symmetric=settings.symmetric)
         self._progress("quantizing", 1, 1)
 
     def _reader(self, texts: Sequence[str]) -> TextReader:

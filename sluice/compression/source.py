@@ -17,10 +17,10 @@ from sluice.engine.checkpoint import Checkpoint, open_checkpoint
 from sluice.engine.fault import one_line
 from sluice.engine.model import load_model
 from sluice.engine.onnx_export import ENCODER_TYPES
+from sluice.engine.task import CONFIG
 from sluice.engine.weights import WEIGHTS
 from sluice.errors import InvalidRequest
 
-CONFIG = "config.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",

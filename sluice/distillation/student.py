@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModel, AutoModelForSequenceClassification
+from transformers import CONFIG_MAPPING
 
 from sluice.distillation.layer_drop import drop_layers
 from sluice.distillation.settings import Settings
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.fault import one_line
+from sluice.engine.model import MODEL_CLASSES
 from sluice.engine.task import CONFIG
 from sluice.errors import InvalidRequest
 from sluice.tier import Task
 
-_CLASSES = {Task.TEXT_CLASSIFICATION: AutoModelForSequenceClassification, Task.FEATURE_EXTRACTION: AutoModel}
 _LABEL_KEYS = ("id2label", "label2id", "num_labels")
 _SHARED = ("vocab_size", "bos_token_id", "eos_token_id", "id2label", "label2id", "problem_type")
 
@@ -72,7 +72,7 @@ def _of_config(place: Path, checkpoint: Checkpoint, teacher: Any) -> Student:
         for key, value in {**shared, "pad_token_id": checkpoint.tokenizer.pad_token_id}.items():
             if value is not None:
                 setattr(config, key, value)
-        model = _CLASSES[checkpoint.task].from_config(config, dtype=torch.float32)
+        model = MODEL_CLASSES[checkpoint.task].from_config(config, dtype=torch.float32)
     except Exception as error:
         raise _wrong(f"{place} describes no model for this task: {one_line(error)}") from error
     _check_shape(place, checkpoint, model)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import safe_open
-
 from sluice.compression.copying import copy_files, copy_modules
 from sluice.distillation.teacher import Teacher, tokenizer_files
-from sluice.engine.weights import weight_files
+from sluice.engine.weights import stored_type, weight_files
 from sluice.training.checkpoint import save_model
 
 
@@ -21,7 +18,7 @@ def write_student(model: Any, teacher: Teacher, made: Path) -> None:
     as its quality or a graph in int8, is not true of the student and is left out.
     """
     checkpoint = teacher.checkpoint
-    save_model(model, made, stored=_stored_type(teacher))
+    save_model(model, made, stored=stored_type(checkpoint.path))
     copy_files(checkpoint.path, made, tokenizer_files(checkpoint))
     if checkpoint.modules is not None:
         copy_modules(teacher.place, made)
@@ -30,9 +27,3 @@ def write_student(model: Any, teacher: Teacher, made: Path) -> None:
 def size_bytes(directory: Path) -> int:
     """How large the weights in `directory` are."""
     return sum(file.stat().st_size for file in weight_files(directory))
-
-
-def _stored_type(teacher: Teacher) -> torch.dtype:
-    with safe_open(weight_files(teacher.checkpoint.path)[0], framework="pt") as opened:
-        types = (opened.get_tensor(name).dtype for name in sorted(opened.keys()))
-        return next((kind for kind in types if kind.is_floating_point), torch.float32)

@@ -13,7 +13,6 @@ from sluice.compression.source import TOKENIZER_FILES
 from sluice.engine.checkpoint import Checkpoint, open_checkpoint
 from sluice.engine.fault import one_line
 from sluice.engine.model import load_model
-from sluice.engine.weights import fingerprint
 from sluice.errors import InvalidRequest
 from sluice.tier import Task
 
@@ -35,7 +34,7 @@ class Teacher:
 
     def fingerprint(self) -> str:
         """A SHA-256 in hexadecimal of all that decides what the teacher says."""
-        digest = hashlib.sha256(fingerprint(self.checkpoint.path).encode())
+        digest = hashlib.sha256(self.checkpoint.fingerprint.encode())
         for name in tokenizer_files(self.checkpoint):
             file = self.checkpoint.path / name
             digest.update(f"{name} {digest_of(file) if file.is_file() else 'none'}\n".encode())

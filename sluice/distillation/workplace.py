@@ -16,6 +16,7 @@ from sluice.engine.fault import one_line
 from sluice.errors import InvalidRequest
 
 _STATE = "state.pt"
+_FIELD = "student"
 _FORMAT = "sluice-distillation-1"
 Identity = Mapping[str, str | int | float | None]
 """What must not change between the parts of a run: the settings, and digests of what they name."""
@@ -89,7 +90,7 @@ class Workplace:
 def check(student: Path, teacher: Path, *, overwrite: bool) -> None:
     """Raise InvalidRequest, field `student`, when `student` holds the teacher, or is there and may not be replaced."""
     with told(student):
-        destination.check(student, teacher, packed=False, force=overwrite)
+        destination.check(student, teacher, packed=False, force=overwrite, field=_FIELD, flag="--overwrite")
 
 
 @contextmanager
@@ -97,12 +98,8 @@ def told(student: Path) -> Iterator[None]:
     """Faults of the place, told of the student's."""
     try:
         yield
-    except InvalidRequest as error:
-        if error.field != "output_model":
-            raise
-        raise InvalidRequest(error.message.replace("--force", "--overwrite"), field="student") from error
     except OSError as error:
-        raise InvalidRequest(f"{student} cannot be written: {one_line(error)}", field="student") from error
+        raise InvalidRequest(f"{student} cannot be written: {one_line(error)}", field=_FIELD) from error
 
 
 def _told(name: str, before: Any, now: Any) -> str:

@@ -14,7 +14,8 @@ from sluice.tier import Task
 
 OUTPUT_NAMES = {Task.TEXT_CLASSIFICATION: "logits", Task.FEATURE_EXTRACTION: "last_hidden_state"}
 """What a task needs of a model's outputs: logits, (texts, labels), or hidden states, (texts, tokens, width)."""
-_CLASSES = {Task.TEXT_CLASSIFICATION: AutoModelForSequenceClassification, Task.FEATURE_EXTRACTION: AutoModel}
+MODEL_CLASSES = {Task.TEXT_CLASSIFICATION: AutoModelForSequenceClassification, Task.FEATURE_EXTRACTION: AutoModel}
+"""What transformers builds a model of each task with."""
 # transformers' own summary of a text, which many checkpoints leave out and no pooling of ours reads.
 _POOLER = "pooler"
 _NAMED = 3
@@ -27,7 +28,7 @@ def load_model(path: Path, *, dtype: torch.dtype, task: Task = Task.TEXT_CLASSIF
     or a weight is missing or of another shape than config.json says; transformers would fill such a weight with noise.
     """
     try:
-        model, report = _CLASSES[task].from_pretrained(
+        model, report = MODEL_CLASSES[task].from_pretrained(
             path,
             local_files_only=True,
             use_safetensors=True,

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.cores import granted_cores
+from sluice.engine.description import describe
 from sluice.engine.int8_graph import int8_graph
 from sluice.engine.model import OUTPUT_NAMES
 from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
 from sluice.engine.runtime import Runtime, open_runtime
 from sluice.engine.warm_up import warm_up
-from sluice.variant import Variant, variant_id
 from sluice.worker.backend import Item, ModelSpec, Output
 
 INT8 = "int8"
@@ -44,19 +44,7 @@ class OnnxBackend:
         self.runtime = runtime.name
         self._runtime: Runtime | None = runtime
         self._pipeline = Pipeline(checkpoint, overhead=CPU_OVERHEAD_TOKENS, step=runtime.length_step)
-        self.variant = Variant(
-            id=variant_id(spec.model, spec.tier, precision),
-            model=spec.model,
-            tier=spec.tier,
-            task=checkpoint.task,
-            device="cpu",
-            precision=precision,
-            labels=checkpoint.labels,
-            max_tokens=checkpoint.max_tokens,
-            max_batch_size=spec.max_batch_size,
-            quality=checkpoint.quality,
-            quality_by_complexity=checkpoint.quality_by_complexity,
-        )
+        self.variant = describe(spec, checkpoint, device="cpu", precision=precision)
 
     def warm_up(self) -> None:
         """Run small batches, so that the arena has grown before the first request."""

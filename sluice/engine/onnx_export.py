@@ -60,7 +60,7 @@ def export_int8(checkpoint: Path, destination: Path, *, task: Task = Task.TEXT_C
         quantized = Path(folder, "model_int8.onnx")
         with quiet():
             export_graph(model, plain, output_name=OUTPUT_NAMES[task])
-            _quantize(plain, quantized)
+            quantize_dynamic(plain, quantized)
             stamp(quantized, source)
         quantized.replace(destination)
     return destination
@@ -79,8 +79,9 @@ def _load(checkpoint: Path, task: Task) -> Any:
 def export_graph(model: Any, file: Path, *, output_name: str, opset: int = _OPSET) -> None:
     """Write `model`, a transformers model with eager attention, as the fp32 graph `file`; inputs and output as above.
 
-    The same weights make the same bytes. Call it inside `quiet()`: the exporter is talkative.
+    Constants are folded; the same weights make the same bytes. Call it inside `quiet()`: the exporter is talkative.
     """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
     from onnxscript import ir
 
     places = torch.arange(_SAMPLE_SHAPE[0] * _SAMPLE_SHAPE[1]).reshape(_SAMPLE_SHAPE)
@@ -104,12 +105,22 @@ def export_graph(model: Any, file: Path, *, output_name: str, opset: int = _OPSE
     # Stack traces of the exporting machine take up to half of a small model's file.
     ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
     program.save(file, external_data=False)
+    quant_pre_process(file, file, skip_symbolic_shape=True)
 
 
-def _quantize(plain: Path, quantized: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def quantize_dynamic(plain: Path, quantized: Path, *, symmetric: bool = True) -> None:
+    """Write the graph `plain` in 8 bits as `quantized`; activations get their range from each batch.
 
-    prepared = plain.with_name("prepared.onnx")
-    quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-    quantize_dynamic(prepared, quantized, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
+    Call it inside `quiet()`.
+    """
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization import quantize_dynamic as quantize
+
+    quantize(
+        plain,
+        quantized,
+        weight_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+        per_channel=True,
+        reduce_range=symmetric,
+        extra_options={"WeightSymmetric": symmetric},
+    )

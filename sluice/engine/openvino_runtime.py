@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -23,29 +24,26 @@ _GROUP = 128
 
 
 class OpenVinoRuntime:
-    """A compiled model and its one request."""
+    """A compiled model and its one request. `properties` are OpenVINO's, in place of ours or beside them."""
 
     name = "openvino"
     # It keeps kernels for every shape that it has met: 540 MiB after 400 batches of any length, 204 in steps of 8.
     length_step = 8
 
-    def __init__(self, graph: Path, *, threads: int) -> None:
-        core = _openvino().Core()
+    def __init__(self, graph: Path, *, threads: int, **properties: object) -> None:
+        core = _core()
         model = core.read_model(with_dequantized_weights(onnx.load(graph)).SerializeToString())
         native = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        compiled = core.compile_model(
-            model,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                "NUM_STREAMS": "1",
-                "INFERENCE_NUM_THREADS": threads,
-                # Where a thread runs is the operating system's business: other programs have their cores here, too.
-                "ENABLE_CPU_PINNING": False,
-                "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP,
-                "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in native else "f32",
-            },
-        )
+        usual = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": threads,
+            # Where a thread runs is the operating system's business: other programs have their cores here, too.
+            "ENABLE_CPU_PINNING": False,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP,
+            "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in native else "f32",
+        }
+        compiled = core.compile_model(model, "CPU", usual | properties)
         self._request = compiled.create_infer_request()
         self.input_names = frozenset(one.get_any_name() for one in compiled.inputs)
 
@@ -54,6 +52,13 @@ class OpenVinoRuntime:
         self._request.infer(dict(feed), share_inputs=True)
         # The request's own memory is overwritten by the next batch.
         return np.array(self._request.get_tensor(output).data, dtype=np.float32)
+
+
+@cache
+def _core() -> Any:
+    # One a process, for good. Each gives its thread a stack for signal handlers and takes it back when it goes, in
+    # whatever order: after two of them, the next signal to that thread (Ctrl-C) finds no stack and kills the program.
+    return _openvino().Core()
 
 
 def _openvino() -> Any:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
+from sluice.engine.cpu_info import CPU_INFO, read_cpu_info
 from sluice.engine.profile import Measurable, Profile, measure
 from sluice.variant import BatchTime, Variant
 
 DIRECTORY = "profiles"
 # Part of a profile's name; raise it when other batches are measured, or in another way.
 _FORMAT = 1
-_CPU_INFO = Path("/proc/cpuinfo")
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +41,13 @@ def profile_of(backend: Measurable, *, seconds: float, cache: Path) -> Profile:
     return profile
 
 
-def processor_of(variant: Variant, cpu_info: Path = _CPU_INFO) -> str:
+def processor_of(variant: Variant, cpu_info: Path = CPU_INFO) -> str:
     """What computes the variant: the accelerator's name, or the CPU's model as `cpu_info` or the platform says it."""
     if variant.device == "cuda":
         return torch.cuda.get_device_name()
     if variant.device != "cpu":
         return variant.device
-    try:
-        lines = cpu_info.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
+    return read_cpu_info(cpu_info).get("model name") or platform.processor() or platform.machine()
 
 
 def _key(backend: Measurable) -> str:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.cores import granted_cores
+from sluice.engine.description import describe
 from sluice.engine.model import OUTPUT_NAMES, load_model
 from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
 from sluice.engine.warm_up import warm_up
 from sluice.errors import InvalidRequest
-from sluice.variant import Variant, variant_id
 from sluice.worker.backend import Item, ModelSpec, Output
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "mixed": torch.float32}
@@ -49,19 +49,7 @@ class TorchBackend:
             self._model = model.to(device)
         except torch.OutOfMemoryError as error:
             raise MemoryError(f"{checkpoint.path.name} does not fit into the memory of {device}") from error
-        self.variant = Variant(
-            id=variant_id(spec.model, spec.tier, precision),
-            model=spec.model,
-            tier=spec.tier,
-            task=checkpoint.task,
-            device=device.type,
-            precision=precision,
-            labels=checkpoint.labels,
-            max_tokens=checkpoint.max_tokens,
-            max_batch_size=spec.max_batch_size,
-            quality=checkpoint.quality,
-            quality_by_complexity=checkpoint.quality_by_complexity,
-        )
+        self.variant = describe(spec, checkpoint, device=device.type, precision=precision)
 
     def warm_up(self) -> None:
         """Run small batches, so that the first request finds kernels and memory ready."""

@@ -9,13 +9,14 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 
 from sluice.engine.fault import fault, one_line
+from sluice.engine.task import CONFIG
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_CONFIG = "config.json"
 _LENGTH_BYTES = 8
 # A multiple of every type's size, so that no number lies in two blocks.
 _BLOCK_BYTES = 1 << 20
@@ -44,6 +45,13 @@ def weight_files(path: Path) -> list[Path]:
     return [path / name for name in names]
 
 
+def stored_type(path: Path) -> torch.dtype:
+    """The type that checkpoint `path` stores floats in; fp32 where there are none. Raises as `weight_files` does."""
+    with safe_open(weight_files(path)[0], framework="pt") as opened:
+        types = (opened.get_tensor(name).dtype for name in sorted(opened.keys()))
+        return next((kind for kind in types if kind.is_floating_point), torch.float32)
+
+
 def fingerprint(path: Path) -> str:
     """A SHA-256 in hexadecimal of `config.json` and all weight files: what a model computes depends on nothing else.
 
@@ -51,8 +59,8 @@ def fingerprint(path: Path) -> str:
     `checkpoint`, unless the weights are there, whole and finite.
     """
     digest = hashlib.sha256()
-    config = (path / _CONFIG).read_bytes()
-    digest.update(f"{_CONFIG} {len(config)}\n".encode() + config)
+    config = (path / CONFIG).read_bytes()
+    digest.update(f"{CONFIG} {len(config)}\n".encode() + config)
     for file in weight_files(path):
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())
         for block in _checked(path, file):

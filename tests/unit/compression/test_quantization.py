@@ -13,9 +13,10 @@ from onnx import TensorProto, numpy_helper
 
 from sluice.compression.calibration import TextReader
 from sluice.compression.graph import export
-from sluice.compression.quantization import quantize_blocks, quantize_dynamic, quantize_static
+from sluice.compression.quantization import quantize_blocks, quantize_static
 from sluice.compression.source import open_source
 from sluice.engine.checkpoint import open_checkpoint
+from sluice.engine.onnx_export import quantize_dynamic
 from tests.unit.engine import tiny
 
 pytestmark = pytest.mark.torch

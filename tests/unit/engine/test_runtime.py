@@ -96,6 +96,22 @@ def test_openvino_is_not_let_report_its_use(graph: Path) -> None:
     assert done.stdout.split() == ["1", "None"]
 
 
+def test_a_signal_is_survived_after_models_came_and_went(graph: Path) -> None:
+    # In a program of its own, for what is tested is that it does not die.
+    program = (
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "from sluice.engine.openvino_runtime import OpenVinoRuntime\n"
+        "signal.signal(signal.SIGINT, lambda number, frame: print('heard'))\n"
+        "first, second = (OpenVinoRuntime(Path(sys.argv[1]), threads=1) for _ in range(2))\n"
+        "del first\n"
+        "del second\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(graph)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n")
+
+
 def test_no_model_is_said_to_be_none(tmp_path: Path) -> None:
     file = tmp_path / "model_int8.onnx"
     file.write_bytes(b"no model")
