@@ -171,8 +171,8 @@ class Admission:
         if self._costs[0]:
             self._typical_cost = self._costs[1] / self._costs[0]
             self._costs = [0, 0.0]
-        self._aim(scale)
         self._measure(elapsed_s, backlog_cost)
+        self._aim(scale)
         if self._adaptive:
             self._decide(elapsed_s)
             self._bound(scale)

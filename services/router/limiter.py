@@ -55,6 +55,9 @@ class Limiter:
         if not self.acting:
             if self._long_ticks < STANDING_TICKS and queue_s <= GLARING * patience_s:
                 return
+            if capacity_per_s <= 0.0 or offered_per_s <= 0.0:
+                # A late loop alone: there is nobody to refuse, or no telling how many.
+                return
             self.acting = True
             self._correction = self._probe = self._quiet_s = 0.0
         room_per_s = self._room(elapsed_s, queue_s, target_s) * capacity_per_s

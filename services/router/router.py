@@ -109,7 +109,11 @@ class Router:
         self._budget = RetryBudget(burst=2 * config.max_batch_size if priced else math.inf)
         second_tries = SecondTries(budget=self._budget, finish=self._endings.finish, reassign=self._intake.reassign)
         self._settlement = Settlement(
-            finish=self._endings.finish, retry=second_tries.after_failure, ledger=self.ledger, clock=clock
+            finish=self._endings.finish,
+            retry=second_tries.after_failure,
+            refused=second_tries.after_refusal,
+            ledger=self.ledger,
+            clock=clock,
         )
         rescue = Rescue(
             links=self.pool.links,

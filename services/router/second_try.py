@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from services.router.request import Outcome, Ticket, TicketState
 from services.router.retry_budget import RetryBudget
-from sluice.errors import Saturated, WorkerFailed
+from sluice.errors import NoEndpoint, Saturated, WorkerFailed
 
 MAX_ATTEMPTS = 2
 RETRY_AFTER_S = 0.5
@@ -38,6 +38,16 @@ class SecondTries:
             self._finish(ticket, Saturated(problem, retry_after_s=RETRY_AFTER_S))
         else:
             ticket.suspect = may_be_the_cause
+            self._reassign(ticket)
+
+    def after_refusal(self, ticket: Ticket, why: str) -> None:
+        """A worker gave the ticket back untouched. That multiplies no work, and costs none of what can be afforded."""
+        if ticket.state is TicketState.DONE:
+            return
+        ticket.state = TicketState.WAITING
+        if ticket.attempts >= MAX_ATTEMPTS:
+            self._finish(ticket, NoEndpoint(f"two workers did not take this request, the last one because: {why}"))
+        else:
             self._reassign(ticket)
 
     def may_move(self, ticket: Ticket) -> bool:

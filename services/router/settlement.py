@@ -1,6 +1,7 @@
 """Settlement: what a batch that came back, or was lost, means for each of its tickets. It decides, others carry out.
 
-A failure of the worker's own making earns a ticket another try; a failure of the item's own making is its outcome.
+A failure of the worker's own making earns a ticket another try, and so does a worker that would not take it; a failure
+of the item's own making is its outcome.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ from sluice.variant import Variant
 
 Finish = Callable[[Ticket, Outcome, str], None]
 Retry = Callable[[Ticket, str, bool], None]
+Refused = Callable[[Ticket, str], None]
 
 
 class Settlement:
-    """Gives every open ticket of a batch to `finish`, with its outcome and tier, or to `retry`.
+    """Gives every open ticket of a batch to `finish`, with its outcome and tier, to `retry` or to `refused`.
 
-    `retry` is told the cause, and whether the ticket may itself be the cause.
+    `retry` is told the cause, and whether the ticket may itself be the cause; `refused` why the worker did not begin.
     """
 
-    def __init__(self, *, finish: Finish, retry: Retry, ledger: Ledger, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, finish: Finish, retry: Retry, refused: Refused, ledger: Ledger, clock: Callable[[], float]
+    ) -> None:
         self._finish = finish
         self._retry = retry
+        self._refused = refused
         self._ledger = ledger
         self._clock = clock
 
@@ -63,8 +68,10 @@ class Settlement:
             self._retry(ticket, "the worker sent no outcome", True)
             return
         error = from_item_status(item.status)
-        if isinstance(error, WorkerFailed | NoEndpoint | ShuttingDown):
+        if isinstance(error, WorkerFailed):
             self._retry(ticket, error.message, True)
+        elif isinstance(error, NoEndpoint | ShuttingDown):
+            self._refused(ticket, error.message)
         else:
             self._finish(ticket, error, tier)
 

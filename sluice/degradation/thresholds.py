@@ -28,7 +28,7 @@ class Thresholds(Section):
     """Level 1 goes when the utilisation, with the diverted work added back, is below it."""
     utilization_clear_s: float = Field(default=5.0, ge=0, le=600)
     """For how long."""
-    queue_enter: float = Field(default=0.25, gt=0, le=1)
+    queue_enter: float = Field(default=0.125, gt=0, le=1)
     """Level 1 comes too when requests wait longer than this part of their median time limit."""
     queue_for_s: float = Field(default=0.3, ge=0, le=600)
     """For how long."""

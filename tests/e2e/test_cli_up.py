@@ -41,10 +41,10 @@ def test_top_shows_members_tiers_queues_and_the_level(mesh: Running, env: dict[s
     # Members acknowledge the first directive within moments of their start.
     while (ended := run("top", "--once", env=env)).stdout.count("  yes") < 3:
         assert (ended.returncode, ended.stderr) == (0, "")
-    head, blank, names, *rows = ended.stdout.splitlines()
+    (head,), signals, (names, *rows) = (part.splitlines() for part in re.split(r"\n *\n", ended.stdout.rstrip("\n")))
     assert head.startswith("level 0 full service ")
     assert head.rstrip().endswith("3 members")
-    assert blank.strip() == ""
+    assert {"refused", "queue", "memory", "level"} <= {line.split()[0] for line in signals}
     assert " ".join(names.split()) == "member serves state busy memory hot cold in flight req/s obeys"
     shown = "\n".join(rows)
     for words in ("full: echo fp32 cpu", "light: echo fp32 cpu", "quantized: echo fp32 cpu"):

@@ -77,7 +77,7 @@ def test_metadata_names_server_tensors_and_variants(outcomes: Outcomes, client: 
 def test_texts_are_answered_row_by_row(outcomes: Outcomes, client: str, case: str, texts: int) -> None:
     answer = outcomes[client][case]
     assert (answer["labels"], answer["scores"]) == (["identity"] * texts, [1.0] * texts)
-    assert (answer["model"], answer["version"]) == ("echo", "echo/light-fp32")
+    assert (answer["model"], answer["version"]) == ("echo", "echo/full-fp32")
     assert answer["order"] == ["label", "score"]
 
 
@@ -86,8 +86,8 @@ def test_an_answer_says_who_gave_it_and_whose_it_is(outcomes: Outcomes, client: 
     answer = outcomes[client]["one"]
     assert answer["id"] == "mine"
     parameters = answer["parameters"]
-    assert parameters["tier"] == "light"
-    assert parameters["worker"].startswith("cpu_worker@")
+    assert parameters["tier"] == "full"
+    assert parameters["worker"].startswith("gpu_worker@")
     assert parameters["queue_ms"] >= 0
     assert parameters["compute_ms"] >= 0
     traced = outcomes[client]["traced"]["parameters"]

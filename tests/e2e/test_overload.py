@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(find_spec("matplotlib") is None, reason="the plots extra is not installed"),
 ]
+TRIES = 2
 needs_torch = [
     pytest.mark.torch,
     pytest.mark.skipif(find_spec("torch") is None, reason="the worker extra is not installed"),
@@ -29,16 +31,25 @@ needs_torch = [
     [pytest.param(number, marks=needs_torch if number == 7 else (), id=name) for number, name in EXPERIMENTS.items()],
 )
 def test_the_direction_is_right(tmp_path: Path, number: int) -> None:
-    command = [sys.executable, "-m", "benchmarks.overload", "--quick", "--only", str(number), "--output", str(tmp_path)]
-    ended = subprocess.run(command, cwd=ROOT, env=environ(), capture_output=True, text=True, timeout=380, check=False)
-    file = tmp_path / f"{number}-{EXPERIMENTS[number]}.json"
+    for _ in range(TRIES):
+        outcome, is_right, shown = play(number, tmp_path)
+        if is_right:
+            return
+        # Whose load did not come in time has shown nothing, neither way.
+        assert outcome["problems"], shown
+    pytest.skip(f"the machine is too busy to tell: {outcome['problems'][0]}")
+
+
+def play(number: int, output: Path) -> tuple[dict[str, Any], bool, str]:
+    """An experiment's outcome, whether its directions are right, and what it said."""
+    command = [sys.executable, "-m", "benchmarks.overload", "--quick", "--only", str(number), "--output", str(output)]
+    ended = subprocess.run(command, cwd=ROOT, env=environ(), capture_output=True, text=True, timeout=180, check=False)
+    file = output / f"{number}-{EXPERIMENTS[number]}.json"
     assert file.exists(), f"{ended.stdout}\n{ended.stderr}"
     outcome = json.loads(file.read_text())
     directions = [check for check in outcome["checks"] if check["direction"]]
     assert directions
-    assert list(tmp_path.glob(f"{number}-*.png"))
+    assert list(output.glob(f"{number}-*.png"))
     is_right = all(check["passed"] for check in directions)
     assert ended.returncode == (0 if is_right else 1), ended.stderr
-    if not is_right and outcome["problems"]:
-        pytest.skip(f"the machine is too busy to tell: {outcome['problems'][0]}")
-    assert is_right, ended.stdout
+    return outcome, is_right, ended.stdout

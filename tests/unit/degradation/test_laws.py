@@ -72,7 +72,7 @@ def test_a_condition_brings_its_level_when_it_has_lasted_and_not_before(
         healthy(utilization=0.90),
         healthy(memory=0.849),
         healthy(cpu_memory=0.90),
-        healthy(queue_delay_s=0.249, utilization=0.85),
+        healthy(queue_delay_s=0.124, utilization=0.85),
         # The queue is the CPU workers' own: what leaves an idle accelerator would only lengthen it.
         healthy(queue_delay_s=0.4, utilization=0.5, cpu_utilization=1.0),
         healthy(queue_delay_s=0.4, median_timeout_s=None),

@@ -21,7 +21,7 @@ def test_the_defaults_are_the_missions() -> None:
         ({"utilization_exit": 0.9}, "utilization_exit 0.9 must lie below utilization_enter 0.9"),
         ({"memory_exit": 0.86}, "memory_exit 0.86 must lie below memory_enter 0.85"),
         ({"memory_enter": 0.97}, "memory_enter 0.97 must lie below memory_full 0.95"),
-        ({"queue_far": 0.2}, "queue_enter 0.25 must lie below queue_far 0.2"),
+        ({"queue_far": 0.1}, "queue_enter 0.125 must lie below queue_far 0.1"),
     ],
     ids=lambda one: next(iter(one)) if isinstance(one, dict) else "",
 )

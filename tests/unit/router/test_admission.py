@@ -248,7 +248,7 @@ def test_a_handful_after_a_quiet_time_is_no_overload_however_little_was_served_b
 def test_the_law_acts_before_the_caps_do_whatever_time_callers_have(timeout_s: float) -> None:
     desk = Desk()
     waiting = 0.0
-    for _ in range(40):
+    for _ in range(200):
         desk.admission.signals.came_with(timeout_s)
         desk.tick(offered=101, served=100, waiting=waiting)
         if desk.admission.theta:

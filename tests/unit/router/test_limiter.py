@@ -48,6 +48,16 @@ def test_a_queue_that_stands_too_long_is_acted_upon_at_the_second_look_and_a_gla
     assert glaring.acting
 
 
+@pytest.mark.parametrize("unknown", [{"capacity_per_s": 0.0}, {"offered_per_s": 0.0}])
+def test_nobody_is_refused_before_anybody_was_served_or_came(unknown: dict[str, float]) -> None:
+    limiter = Limiter()
+    for _ in range(5):
+        tick(limiter, queue_s=5.0, **unknown)
+        assert (limiter.acting, limiter.share) == (False, 1.0)
+    tick(limiter, queue_s=5.0)
+    assert limiter.acting
+
+
 def test_at_the_set_point_just_what_can_be_served_is_let_in() -> None:
     limiter = acting()
     for _ in range(3):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from services.router.request import Outcome, Request, Ticket, TicketState
 from services.router.retry_budget import SHARE, RetryBudget
 from services.router.second_try import SecondTries
-from sluice.errors import Saturated, WorkerFailed
+from sluice.errors import NoEndpoint, Saturated, WorkerFailed
 
 
 def ticket(number: int = 1, *, attempts: int = 1) -> Ticket:
@@ -56,10 +56,21 @@ def test_beyond_the_budget_a_request_is_told_to_come_back_and_costs_no_worker_an
     assert len(desk.finished) == 2
 
 
+def test_what_was_not_taken_goes_on_whatever_the_budget_and_is_no_suspect_but_not_for_ever() -> None:
+    desk = Desk(burst=0)
+    for number in range(5):
+        desk.tries.after_refusal(ticket(number), "draining")
+    assert len(desk.again) == 5
+    assert not any(one.suspect for one in desk.again)
+    desk.tries.after_refusal(ticket(attempts=2), "draining")
+    assert isinstance(desk.finished[0][1], NoEndpoint)
+
+
 def test_who_has_ended_wants_no_other_try() -> None:
     desk, done = Desk(), ticket()
     done.state = TicketState.DONE
     desk.tries.after_failure(done, "it died", True)
+    desk.tries.after_refusal(done, "draining")
     assert not desk.tries.may_move(done)
     assert not desk.again
     assert not desk.finished

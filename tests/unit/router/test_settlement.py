@@ -36,7 +36,14 @@ class Desk:
         self.tickets = {number: self._ticket(number) for number in (1, 2, 3)}
         self.batch = OpenBatch(id=7, variant_id=VARIANT.id, tickets=self.tickets, sent_at=10.0)
         self.ledger = Ledger(clock=lambda: 12.0)
-        self.settlement = Settlement(finish=self._finish, retry=self._retry, ledger=self.ledger, clock=lambda: 12.0)
+        self.refused: dict[int, str] = {}
+        self.settlement = Settlement(
+            finish=self._finish,
+            retry=self._retry,
+            refused=self._refused,
+            ledger=self.ledger,
+            clock=lambda: 12.0,
+        )
 
     def _ticket(self, number: int) -> Ticket:
         request = Request(model="m", text="text", deadline=99.0)
@@ -52,6 +59,9 @@ class Desk:
         self.retried[ticket.id] = why
         if may_be_the_cause:
             self.suspects.add(ticket.id)
+
+    def _refused(self, ticket: Ticket, why: str) -> None:
+        self.refused[ticket.id] = why
 
     def settle(self, **failures: SluiceError | None) -> None:
         """Answer all three, but for `failures` by name (None: no outcome at all)."""
@@ -91,11 +101,21 @@ def test_a_failure_of_an_items_own_is_its_outcome_and_nobody_elses(error: Sluice
     assert not desk.retried
 
 
-@pytest.mark.parametrize("error", [WorkerFailed("crash"), NoEndpoint("not held"), ShuttingDown("draining"), None])
+@pytest.mark.parametrize("error", [WorkerFailed("crash"), None])
 def test_a_failure_of_the_workers_is_tried_again_and_its_neighbours_are_not(error: SluiceError | None) -> None:
     desk = Desk()
     desk.settle(item2=error)
     assert list(desk.retried) == [2]
+    assert desk.suspects == {2}
+    assert sorted(desk.finished) == [1, 3]
+
+
+@pytest.mark.parametrize("error", [NoEndpoint("not held"), ShuttingDown("draining")])
+def test_what_a_worker_did_not_take_is_nobodys_fault(error: SluiceError) -> None:
+    desk = Desk()
+    desk.settle(item2=error)
+    assert desk.refused == {2: error.message}
+    assert not desk.retried
     assert sorted(desk.finished) == [1, 3]
 
 
