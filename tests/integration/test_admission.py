@@ -60,7 +60,7 @@ class Flood:
         while not self._stopped:
             message = inference_pb2.InferStreamRequest()
             for _ in range(BUNDLE):
-                hot = self._dice.random() < 1 / 6
+                hot = self._dice.random() < 1 / 12
                 priority = 0.9 if hot else 0.69 * self._dice.random()
                 number = len(self.priorities)
                 self.priorities[number] = priority
