@@ -110,7 +110,7 @@ def test_texts_from_standard_input_are_answered_in_order_one_object_each(mesh: R
 
 
 def test_an_answer_for_programs_has_every_field(mesh: Running, env: dict[str, str]) -> None:
-    status, (answer,), errors = infer(env, "hi")
+    status, (answer,), errors = infer(env, "hi", "--minimum-tier", "full")
     assert (status, errors) == (0, "")
     assert (answer["label"], answer["score"], answer["tier"], answer["model"]) == ("identity", 1.0, "full", "echo")
     assert (answer["levels"], answer["degraded_from"], answer["precision"]) == ([], "unspecified", "fp32")

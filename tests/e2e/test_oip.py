@@ -21,6 +21,7 @@ from tests.conftest import IDENTITY_MESH
 
 SCRIPT = Path(__file__).with_name("oip_client.py")
 CLIENTS = ["threads", "asyncio"]
+TIERS = ["full", "light", "quantized"]
 Outcomes = dict[str, dict[str, Any]]
 
 
@@ -77,8 +78,8 @@ def test_metadata_names_server_tensors_and_variants(outcomes: Outcomes, client: 
 def test_texts_are_answered_row_by_row(outcomes: Outcomes, client: str, case: str, texts: int) -> None:
     answer = outcomes[client][case]
     assert (answer["labels"], answer["scores"]) == (["identity"] * texts, [1.0] * texts)
-    # The compressed one alone names a class: simple.
-    tier = "light" if case == "compressed" else "full"
+    # Which tier it is, the router prices by the times that it measures: what the answer says of itself is promised.
+    tier = answer["parameters"]["tier"]
     assert (answer["model"], answer["version"]) == ("echo", f"echo/{tier}-fp32")
     assert answer["order"] == ["label", "score"]
 
@@ -88,8 +89,8 @@ def test_an_answer_says_who_gave_it_and_whose_it_is(outcomes: Outcomes, client: 
     answer = outcomes[client]["one"]
     assert answer["id"] == "mine"
     parameters = answer["parameters"]
-    assert parameters["tier"] == "full"
-    assert parameters["worker"].startswith("gpu_worker@")
+    assert parameters["tier"] in TIERS
+    assert parameters["worker"].startswith(("gpu_worker@", "cpu_worker@"))
     assert parameters["queue_ms"] >= 0
     assert parameters["compute_ms"] >= 0
     traced = outcomes[client]["traced"]["parameters"]
