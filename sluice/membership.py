@@ -25,7 +25,9 @@ from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 
 FIRST_BACKOFF_S = 0.1
-MAX_BACKOFF_S = 2.0
+# The channel dials by its own, longer law, up to a second apart: asking it costs nothing, and both together must let a
+# governor that has come back have its fleet within two.
+MAX_BACKOFF_S = 0.5
 DEFAULT_REPORT_INTERVAL_S = 0.5
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,12 @@ SUPERLINEAR = 1.5
 DEFAULT_POINTS = ((16, 0.005), (8_192, 0.165))
 DEFAULT_SPREAD = 0.5
 SPREADS = (0.02, 1.0)
-# A batch this long is long enough: whatever comes next, however urgent, has to wait for it.
+# A batch this long is long enough while somebody urgent may come, who would have to wait for it.
 LONG_ENOUGH_S = 0.1
 # So much dearer per token than the largest batch may a batch be for the sake of being short.
 EFFICIENT = 1.25
+# Once twice as much is too much. What is left out costs the devices' capacity in every batch.
+FINER = (1.5, 1.25)
 
 
 class BatchCurve:
@@ -51,16 +53,25 @@ class BatchCurve:
         low, high = known[place - 1], known[place]
         return seconds[place - 1] + (seconds[place] - seconds[place - 1]) * (tokens - low) / (high - low)
 
-    def worth_tokens(self, each: float, most_items: int, pace: float) -> float:
+    def worth_tokens(self, each: float, most_items: int, pace: float, *, long_enough_s: float = LONG_ENOUGH_S) -> float:
         """The tokens beyond which a batch of texts of `each` tokens only takes longer; `pace` multiplies its times.
 
-        The device is used well then, and it takes a tenth of a second, if it can be used well in less.
+        The device is used well then, and it takes `long_enough_s`, if it can be used well in less.
         """
         most = each * most_items
         dearest = EFFICIENT * self.time_s(most) / most
+
+        def is_worth(larger: float, size: float) -> bool:
+            if size >= most:
+                return False
+            return self.time_s(size) > dearest * size or self.time_s(larger) * pace <= long_enough_s
+
         size = each
-        while size < most and (self.time_s(size) > dearest * size or self.time_s(2 * size) * pace <= LONG_ENOUGH_S):
+        while is_worth(2 * size, size):
             size *= 2
+        for more in FINER:
+            if is_worth(more * size, size):
+                size *= more
         return min(size, most)
 
 

@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from services.router.batch_time import LONG_ENOUGH_S
 from services.router.variant_queue import COLD_PLACE, VariantQueue
 
 COMPANY = 2
 CROWD = 16
+# So long after the last hot request, none is expected; and so long a batch may be then, at most this share of the time
+# that its most urgent request has left.
+HOT_EXPECTED_S = 10.0
+PATIENT_S = 1.0
+SHARE_OF_SLACK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,17 @@ def may_dispatch_at(queue: VariantQueue, *, idle: bool, max_items: int, batch_ti
     if idle or queue.hot.items or len(queue) >= max_items:
         return float("-inf")
     return queue.oldest_cold_at() + batch_timeout_s
+
+
+def long_enough_s(*, slack_s: float, since_hot_s: float) -> float:
+    """How long a batch may be for the device's good, when its most urgent request has `slack_s` left.
+
+    Larger batches waste less of a device, and whoever comes next waits for them. While hot work comes (the last of it
+    `since_hot_s` ago), or somebody is in a hurry, a tenth of a second is long enough.
+    """
+    if since_hot_s < HOT_EXPECTED_S:
+        return LONG_ENOUGH_S
+    return min(PATIENT_S, max(LONG_ENOUGH_S, SHARE_OF_SLACK * slack_s))
 
 
 def is_worth_gathering(arrivals_per_s: float, crowd: int, gather_s: float) -> bool:

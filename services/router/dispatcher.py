@@ -15,7 +15,7 @@ from services.router.arrival_rate import ArrivalRate
 from services.router.batch import BatchLimits, OpenBatch
 from services.router.batch_span import start_batch_span
 from services.router.crowd import Crowd
-from services.router.dispatch_policy import choose, count_passes, is_worth_gathering
+from services.router.dispatch_policy import choose, count_passes, is_worth_gathering, long_enough_s
 from services.router.pools import Pool
 from services.router.request import Ticket
 from services.router.variant_queue import VariantQueue
@@ -58,6 +58,7 @@ class Dispatcher:
         self._clock = clock
         self._rate = ArrivalRate()
         self._crowd = Crowd()
+        self._hot_at = float("-inf")
         self._next_look: asyncio.Handle | None = None
         self._at_once = False
         self._timer: asyncio.TimerHandle | None = None
@@ -68,6 +69,8 @@ class Dispatcher:
         rate = self._rate.count(ticket.enqueued_at)
         crowd = self._crowd.count(self._open_requests(), ticket.enqueued_at)
         self._gathers = is_worth_gathering(rate, crowd, self._gather_s)
+        if ticket.hot:
+            self._hot_at = ticket.enqueued_at
         self.look(at_once=ticket.hot or not self._gathers)
 
     def credit_came(self, link: WorkerLink) -> None:
@@ -156,8 +159,13 @@ class Dispatcher:
             return BatchLimits(max_items=1)
         name = queue.variant_id
         items = min(max_items, link.variants[name].max_batch_size)
-        worth_tokens = link.times.worth_tokens(name, queue.tokens_each, items, now) if self._sizes else 0.0
+        worth_tokens = self._worth_tokens(link, queue, items, now) if self._sizes else 0.0
         return BatchLimits(max_items=items, max_tokens=link.max_tokens, worth_tokens=worth_tokens)
+
+    def _worth_tokens(self, link: WorkerLink, queue: VariantQueue, items: int, now: float) -> float:
+        _, deadline = queue.head() or (True, now)
+        enough_s = long_enough_s(slack_s=deadline - now, since_hot_s=now - self._hot_at)
+        return link.times.worth_tokens(queue.variant_id, queue.tokens_each, items, now, long_enough_s=enough_s)
 
     def _send(self, link: WorkerLink, batch: OpenBatch) -> None:
         if self._tracing.enabled:

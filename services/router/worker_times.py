@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import exp2
 
 from services.router.batch import OpenBatch
-from services.router.batch_time import BatchCurve
+from services.router.batch_time import LONG_ENOUGH_S, BatchCurve
 from services.router.pace import HALF_LIFE_S, WILDEST, Pace
 from sluice.variant import BatchTime, Variant
 
@@ -51,10 +51,14 @@ class WorkerTimes:
         """Expected device time of a batch of `tokens`."""
         return self._curves[variant_id].time_s(tokens) * self._paces[variant_id].ratio(now)
 
-    def worth_tokens(self, variant_id: str, each: float, most_items: int, now: float) -> float:
+    def worth_tokens(
+        self, variant_id: str, each: float, most_items: int, now: float, *, long_enough_s: float = LONG_ENOUGH_S
+    ) -> float:
         """The tokens beyond which a batch of texts of `each` tokens only takes longer; 0 when nothing is known."""
         curve = self._curves[variant_id]
-        return curve.worth_tokens(each, most_items, self._paces[variant_id].ratio(now)) if curve.measured else 0.0
+        if not curve.measured:
+            return 0.0
+        return curve.worth_tokens(each, most_items, self._paces[variant_id].ratio(now), long_enough_s=long_enough_s)
 
     def has_evidence(self, variant_id: str, tokens: int) -> bool:
         """Whether the worker has answered a batch of the variant that was not much smaller than `tokens`."""

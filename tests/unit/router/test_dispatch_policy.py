@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.dispatch_policy import choose, count_passes, is_worth_gathering, may_dispatch_at
+from services.router.dispatch_policy import choose, count_passes, is_worth_gathering, long_enough_s, may_dispatch_at
 from services.router.request import Request, Ticket
 from services.router.variant_queue import VariantQueue
 
@@ -94,3 +94,13 @@ def test_gathering_pays_only_when_company_is_expected() -> None:
 @pytest.mark.parametrize("callers", [1, 3, 15])
 def test_a_few_callers_who_wait_for_each_answer_are_never_made_to_wait_for_each_other(callers: int) -> None:
     assert not is_worth_gathering(1e9, callers, 0.004)
+
+
+@pytest.mark.parametrize(
+    ("slack_s", "since_hot_s", "expected_s"),
+    [(120.0, 0.0, 0.1), (120.0, 9.9, 0.1), (120.0, 10.0, 1.0), (5.0, 11.0, 0.5), (0.2, 11.0, 0.1), (-1.0, 11.0, 0.1)],
+)
+def test_batches_are_long_only_while_nobody_is_in_a_hurry(
+    slack_s: float, since_hot_s: float, expected_s: float
+) -> None:
+    assert long_enough_s(slack_s=slack_s, since_hot_s=since_hot_s) == expected_s
