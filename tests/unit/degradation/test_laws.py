@@ -128,6 +128,15 @@ def test_a_level_goes_only_if_there_would_be_room_for_what_it_moved() -> None:
     assert LIGHTEN in after(released, 100, adopt(LawState(), ALL)).published.levels
 
 
+def test_more_cold_work_is_moved_only_where_room_is_known() -> None:
+    queueing = healthy(utilization=None, queue_delay_s=0.2, alone=True)
+    held = adopt(LawState(), Degradation(levels=(OFFLOAD,), offload_share=0.3))
+    moved = {cpu: after(replace(queueing, cpu_utilization=cpu), 30, held).published for cpu in (None, 0.5, 0.9, 1.0)}
+    assert moved[0.5].offload_share > 0.8
+    assert moved[None].offload_share == moved[0.9].offload_share == pytest.approx(0.3)
+    assert moved[1.0].offload_share < 0.3
+
+
 def test_a_clock_that_jumps_by_hours_has_proven_nothing() -> None:
     state = after(healthy(utilization=0.95), 0.3)
     state, decided = decide(healthy(utilization=0.95), state, 36_000.0)
