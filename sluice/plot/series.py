@@ -9,6 +9,8 @@ from typing import Any
 from sluice.load.kind import POOLS
 
 ROUNDING_S = 1e-6
+# The fleet is recorded several times a second; after so long without, nothing is known of it.
+SILENCE_S = 1.0
 Results = Mapping[str, Any]
 
 
@@ -58,8 +60,12 @@ def queue(results: Results, percentile: str) -> Line:
 
 def signal(results: Results, name: str) -> Line:
     """A signal of the fleet, with a gap where nobody measured it or the governor could not be reached."""
-    rows = results["fleet"]
-    return Line(tuple(row["at_s"] for row in rows), tuple(row.get(name) for row in rows))
+    points: list[tuple[float, float | None]] = []
+    for row in results["fleet"]:
+        if points and row["at_s"] - points[-1][0] > SILENCE_S:
+            points.append((points[-1][0], None))
+        points.append((row["at_s"], row.get(name)))
+    return Line(tuple(at_s for at_s, _ in points), tuple(value for _, value in points))
 
 
 def bands(results: Results) -> tuple[Band, ...]:

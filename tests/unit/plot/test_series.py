@@ -49,6 +49,13 @@ def test_a_signal_has_a_gap_where_the_governor_was_away() -> None:
     assert signal(results([window(0.0)], fleet), "utilization").is_empty
 
 
+def test_a_signal_has_a_gap_where_the_fleet_was_silent() -> None:
+    fleet = [{"at_s": at_s, "levels": [], "memory": 0.5} for at_s in (0.1, 0.3, 9.0)]
+    silent = signal(results([window(0.0)], fleet), "memory")
+    assert silent.values == (0.5, 0.5, None, 0.5)
+    assert silent.at_s == (0.1, 0.3, 0.3, 9.0)
+
+
 def test_bands_are_the_governor_s_and_end_with_the_run() -> None:
     fleet = [{"at_s": at_s, "levels": levels} for at_s, levels in ((0.0, []), (0.2, [1]), (0.4, [1, 3]), (0.7, [3]))]
     found = bands(results([window(0.0), window(0.5)], [*fleet, {"at_s": 0.8, "lost": "x"}]))
