@@ -53,7 +53,8 @@ class StreamSession:
                 self._has_outcome.clear()
                 if self._outbox.outcomes:
                     data = self._outbox.SerializeToString()
-                    self._outbox.Clear()
+                    # A message that is cleared keeps the memory of all that it ever held.
+                    self._outbox = inference_pb2.InferStreamResponse()
                     await write(data)
                     self._has_room.set()
                 if self._error is not None or (self._closing and not self._open):

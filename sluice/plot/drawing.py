@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LEVEL_COLOURS = {1: "#f4d35e", 2: "#ee964b", 3: "#d1495b"}
 LEVEL_NAMES = {1: "1 offload", 2: "2 lighten", 3: "3 admit"}
 INCHES = (11, 11)
+COLOURS = 64
 
 
 def require_matplotlib() -> None:
@@ -56,6 +57,17 @@ def draw(runs: Sequence[tuple[str, Results]], path: Path, *, title: str = "") ->
         figure.savefig(path, dpi=110)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+    if path.suffix == ".png":
+        _use_few_colours(path)
+
+
+def _use_few_colours(path: Path) -> None:
+    """Lines and bands need no more, and pictures that are kept beside the code are a third as large."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        few = picture.convert("RGB").quantize(COLOURS)
+    few.save(path, optimize=True)
 
 
 def _shade(axes: Axes, results: Results) -> None:

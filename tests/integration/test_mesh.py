@@ -6,6 +6,7 @@ import asyncio
 import signal
 
 import grpc
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -122,6 +123,19 @@ def test_the_sync_client_streams_in_order_and_ends_each_text_once(identity_mesh:
     assert (bad.reason, bad.field) == (Reason.INVALID_ARGUMENT, "text")
     expected = [query.request_id for query in queries if query.text]
     assert [outcome.request_id for outcome in outcomes if isinstance(outcome, Answer)] == expected
+
+
+def test_a_long_stream_takes_no_more_memory_than_a_short_one(identity_mesh: LocalMesh) -> None:
+    router = psutil.Process(identity_mesh.processes["router"].pid)
+    before = 0
+    with Client(identity_mesh.router, timeout_s=60) as client:
+        queries = (Query(text=f"text {number}") for number in range(60_000))
+        for number, outcome in enumerate(client.infer_many(queries, max_open=500)):
+            assert isinstance(outcome, Answer)
+            if number == 20_000:
+                before = router.memory_info().rss
+    # What is kept of an answer would be some hundreds of bytes.
+    assert router.memory_info().rss - before < 40_000 * 100
 
 
 @pytest.mark.parametrize(
