@@ -102,12 +102,12 @@ def _why_enter(law: Offload, signals: Signals, now: float, limits: Thresholds) -
 def _next_share(law: Offload, signals: Signals, elapsed_s: float, limits: Thresholds) -> float:
     # CPU workers of whom nobody tells have no room: a router on its own would push all cold work at them, for as long
     # as the queue that this makes is long.
-    cpu = signals.cpu_utilization
+    cpu = signals.cpu_utilization if signals.cpu_utilization is not None else CPU_OVERFULL
     change = 0.0
-    if cpu is not None and cpu > CPU_OVERFULL:
+    if cpu > CPU_OVERFULL:
         change = -FALL_PER_S
     elif _wants_more(law, signals, limits):
-        change = RISE_PER_S if cpu is not None and cpu <= CPU_FULL else 0.0
+        change = RISE_PER_S if cpu <= CPU_FULL else 0.0
     elif _wants_less(law, signals, limits):
         change = -FALL_PER_S
     # A greater share that was taken over goes down step by step too, and never up.
