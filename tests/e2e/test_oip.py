@@ -21,7 +21,8 @@ from tests.conftest import IDENTITY_MESH
 
 SCRIPT = Path(__file__).with_name("oip_client.py")
 CLIENTS = ["threads", "asyncio"]
-TIERS = ["full", "light", "quantized"]
+# Not what is worth most by measured times, which differ on a busy machine: the face is what is tested.
+BY_CLASS = {**IDENTITY_MESH, "router": {**IDENTITY_MESH["router"], "assignment": "preference"}}
 Outcomes = dict[str, dict[str, Any]]
 
 
@@ -44,7 +45,7 @@ def ask(foreign: Path, address: str, *cases: str) -> Outcomes:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def outcomes(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Outcomes]:
     logs = tmp_path_factory.mktemp("logs")
-    async with LocalMesh(IDENTITY_MESH, environ=os.environ, free_ports=True, log_directory=logs) as mesh:
+    async with LocalMesh(BY_CLASS, environ=os.environ, free_ports=True, log_directory=logs) as mesh:
         yield ask(foreign, mesh.router)
 
 
@@ -78,9 +79,7 @@ def test_metadata_names_server_tensors_and_variants(outcomes: Outcomes, client: 
 def test_texts_are_answered_row_by_row(outcomes: Outcomes, client: str, case: str, texts: int) -> None:
     answer = outcomes[client][case]
     assert (answer["labels"], answer["scores"]) == (["identity"] * texts, [1.0] * texts)
-    # Which tier it is, the router prices by the times that it measures: what the answer says of itself is promised.
-    tier = answer["parameters"]["tier"]
-    assert (answer["model"], answer["version"]) == ("echo", f"echo/{tier}-fp32")
+    assert (answer["model"], answer["version"]) == ("echo", "echo/light-fp32")
     assert answer["order"] == ["label", "score"]
 
 
@@ -89,8 +88,8 @@ def test_an_answer_says_who_gave_it_and_whose_it_is(outcomes: Outcomes, client: 
     answer = outcomes[client]["one"]
     assert answer["id"] == "mine"
     parameters = answer["parameters"]
-    assert parameters["tier"] in TIERS
-    assert parameters["worker"].startswith(("gpu_worker@", "cpu_worker@"))
+    assert parameters["tier"] == "light"
+    assert parameters["worker"].startswith("cpu_worker@")
     assert parameters["queue_ms"] >= 0
     assert parameters["compute_ms"] >= 0
     traced = outcomes[client]["traced"]["parameters"]
