@@ -45,6 +45,8 @@ class Variant:
     quality_by_complexity: tuple[float, ...] = ()
     profile: tuple[BatchTime, ...] = ()
     state: VariantState = VariantState.READY
+    cache_tokens: int = 0
+    max_generations: int = 0
 
 
 def variant_id(model: str, tier: Tier, precision: str) -> str:
@@ -77,6 +79,8 @@ def to_proto(variant: Variant) -> model_pb2.Variant:
         quality_by_complexity=variant.quality_by_complexity,
         profile=profile,
         state=variant.state.value,  # type: ignore[arg-type]
+        cache_tokens=variant.cache_tokens,
+        max_generations=variant.max_generations,
     )
 
 
@@ -108,4 +112,6 @@ def from_proto(message: model_pb2.Variant) -> Variant:
         quality_by_complexity=tuple(message.quality_by_complexity),
         profile=profile,
         state=VariantState(message.state),
+        cache_tokens=message.cache_tokens,
+        max_generations=message.max_generations,
     )

@@ -13,12 +13,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExecuteRequest(_message.Message):
-    __slots__ = ("batch", "cancel")
+    __slots__ = ("batch", "cancel", "generation")
     BATCH_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     batch: Batch
     cancel: CancelItems
-    def __init__(self, batch: _Optional[_Union[Batch, _Mapping]] = ..., cancel: _Optional[_Union[CancelItems, _Mapping]] = ...) -> None: ...
+    generation: Generation
+    def __init__(self, batch: _Optional[_Union[Batch, _Mapping]] = ..., cancel: _Optional[_Union[CancelItems, _Mapping]] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ...) -> None: ...
 
 class Batch(_message.Message):
     __slots__ = ("id", "variant", "items", "traceparent")
@@ -48,6 +50,32 @@ class BatchItem(_message.Message):
     traceparent: str
     def __init__(self, id: _Optional[int] = ..., text: _Optional[str] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., top_k: _Optional[int] = ..., truncate: bool = ..., traceparent: _Optional[str] = ...) -> None: ...
 
+class Generation(_message.Message):
+    __slots__ = ("id", "variant", "prompt", "timeout", "max_new_tokens", "temperature", "top_p", "top_k", "seed", "stop", "traceparent")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    TOP_P_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    variant: str
+    prompt: str
+    timeout: _duration_pb2.Duration
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int
+    stop: _containers.RepeatedScalarFieldContainer[str]
+    traceparent: str
+    def __init__(self, id: _Optional[int] = ..., variant: _Optional[str] = ..., prompt: _Optional[str] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_new_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., top_k: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+
 class CancelItems(_message.Message):
     __slots__ = ("ids",)
     IDS_FIELD_NUMBER: _ClassVar[int]
@@ -55,14 +83,16 @@ class CancelItems(_message.Message):
     def __init__(self, ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ExecuteResponse(_message.Message):
-    __slots__ = ("welcome", "credit", "result")
+    __slots__ = ("welcome", "credit", "result", "pieces")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     credit: Credit
     result: BatchResult
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., result: _Optional[_Union[BatchResult, _Mapping]] = ...) -> None: ...
+    pieces: _containers.RepeatedCompositeFieldContainer[GenerationPiece]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., result: _Optional[_Union[BatchResult, _Mapping]] = ..., pieces: _Optional[_Iterable[_Union[GenerationPiece, _Mapping]]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("worker", "variants", "draining")
@@ -75,14 +105,32 @@ class Welcome(_message.Message):
     def __init__(self, worker: _Optional[str] = ..., variants: _Optional[_Iterable[_Union[_model_pb2.Variant, _Mapping]]] = ..., draining: bool = ...) -> None: ...
 
 class Credit(_message.Message):
-    __slots__ = ("batches", "max_items", "max_tokens")
+    __slots__ = ("batches", "max_items", "max_tokens", "generations")
     BATCHES_FIELD_NUMBER: _ClassVar[int]
     MAX_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    GENERATIONS_FIELD_NUMBER: _ClassVar[int]
     batches: int
     max_items: int
     max_tokens: int
-    def __init__(self, batches: _Optional[int] = ..., max_items: _Optional[int] = ..., max_tokens: _Optional[int] = ...) -> None: ...
+    generations: int
+    def __init__(self, batches: _Optional[int] = ..., max_items: _Optional[int] = ..., max_tokens: _Optional[int] = ..., generations: _Optional[int] = ...) -> None: ...
+
+class GenerationPiece(_message.Message):
+    __slots__ = ("id", "text", "tokens", "prompt_tokens", "finish_reason", "status")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    text: str
+    tokens: int
+    prompt_tokens: int
+    finish_reason: _inference_service_pb2.FinishReason
+    status: _inference_service_pb2.ItemStatus
+    def __init__(self, id: _Optional[int] = ..., text: _Optional[str] = ..., tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., finish_reason: _Optional[_Union[_inference_service_pb2.FinishReason, str]] = ..., status: _Optional[_Union[_inference_service_pb2.ItemStatus, _Mapping]] = ...) -> None: ...
 
 class BatchResult(_message.Message):
     __slots__ = ("batch_id", "results", "wait", "compute")

@@ -77,6 +77,12 @@ class WorkerServiceServicer(object):
         batches, whatever credits are left. The worker finishes what it has, batches included that crossed that Welcome. It
         then ends the stream: with OK if the router half-closes, otherwise by closing the connection, which loses nothing.
         Returns UNAVAILABLE at once if the worker drains or holds no variant that is READY.
+
+        Variants that generate text take Generations instead of Batches, each against a credit of its own kind. A Generation
+        is answered by any number of GenerationPieces, the last of which says why it is the last; pieces of one text keep
+        their order, and those of all texts come as the device writes them, many in one message. The credit comes back when
+        the text has got its memory and writing begins, so a worker holds few texts that it cannot write yet. CancelItems
+        ends a text at once and frees its memory. When the stream breaks, all texts of it end and free theirs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,90 @@
+"""The seam between a worker and a model that writes text: prompts go in, pieces of text come out as they are written.
+
+A generator batches by itself, continuously: texts begin and end between two steps of the device. Like a backend it
+knows nothing of gRPC, credits or deadlines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol, runtime_checkable
+
+from sluice.errors import SluiceError
+from sluice.variant import Variant
+
+
+class Finish(IntEnum):
+    """Why a text ends; the numbers are those of the contract's FinishReason."""
+
+    STOP = 1
+    LENGTH = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What to write on from, and how; every field as in the contract's Generation."""
+
+    text: str
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """New text of one writing. `tokens` counts what was written so far; the last piece has a `finish` or an `error`."""
+
+    key: int
+    text: str = ""
+    tokens: int = 0
+    prompt_tokens: int = 0
+    finish: Finish | None = None
+    error: SluiceError | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing comes after it."""
+        return self.finish is not None or self.error is not None
+
+
+Hear = Callable[[Sequence[Piece]], None]
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A loaded variant that writes text.
+
+    `begin` and `cancel` return at once and may be called from any thread, in any order and for any key; everything else
+    blocks and is called from one thread at a time, never the event loop.
+    """
+
+    @property
+    def variant(self) -> Variant:
+        """What this generator is; its task is text generation."""
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which its device was computing, since the start. May be read from any thread."""
+
+    def warm_up(self) -> None:
+        """Run what the first prompts would otherwise pay for. Raises if the variant cannot serve."""
+
+    def start(self, hear: Hear) -> None:
+        """Write from now on. `hear` is called with what a step of the device wrote, on a thread of the generator's own;
+        it must return soon and never raises. Called once, after `warm_up`."""
+
+    def begin(self, key: int, prompt: Prompt) -> None:
+        """Write on from `prompt`. `hear` gets any number of pieces with `key`, the first one when the text has got its
+        memory, and exactly one last piece, whatever happens. `key` may be used again after that."""
+
+    def cancel(self, key: int) -> None:
+        """End the writing of `key` and free its memory before the next step; its last piece has a Cancelled error.
+        Nothing happens if it has ended."""
+
+    def close(self) -> None:
+        """End what is being written, with NoEndpoint errors, and free everything. Called once."""
