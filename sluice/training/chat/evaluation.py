@@ -23,7 +23,8 @@ from sluice.training.plan import MAX_COMPLEXITY
 
 MAX_NEW_TOKENS = 160
 """The longest reply of the replybook has about 130."""
-_BATCH = 512
+_WRITTEN_AT_ONCE = 1200
+_READ_AT_ONCE = 256
 
 Write = Callable[[Sequence[str]], list[tuple[str, bool]]]
 """Returns the reply to each mail, and whether it ended by itself."""
@@ -76,7 +77,7 @@ def perplexity(model: Any, tokenizer: Any, conversations: Sequence[Conversation]
     tokens, total, count = tokens_of(tokenizer), 0.0, 0
     training = model.training
     model.to(device).eval()
-    for rows in ordered_rows(data, _BATCH):
+    for rows in ordered_rows(data, _READ_AT_ONCE):
         batch = data.batch(rows)
         logits = model(input_ids=batch.ids, use_cache=False).logits
         losses, number = tokens.losses(logits, batch.ids)
@@ -135,8 +136,8 @@ def quality_of(judged: Sequence[Judged]) -> ChatQuality:
 def _batches(mails: Sequence[Mail]) -> Iterator[list[int]]:
     """The places of mails of like length together."""
     order = sorted(range(len(mails)), key=lambda row: len(mails[row].text.encode()))
-    for start in range(0, len(order), _BATCH):
-        yield order[start : start + _BATCH]
+    for start in range(0, len(order), _WRITTEN_AT_ONCE):
+        yield order[start : start + _WRITTEN_AT_ONCE]
 
 
 def _share(flags: Sequence[bool]) -> float:
