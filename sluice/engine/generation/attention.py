@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from sluice.engine.generation import paged_decode
+from sluice.engine.generation.paged_decode import Step, write_and_attend
 
 # transformers makes no mask for a name with "flash" in it, and looks for packages for those that end with a version.
 NAME = "sluice_flash"
@@ -27,16 +27,15 @@ _HEAD_MULTIPLE = 8
 def use_paged_attention(model: Any) -> None:
     """Let all layers of `model` attend by `attend`, from now on and under continuous batching only."""
     from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface, flash_attention_mask
 
+    # For a name that has no mask of its own transformers makes none.
     AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, flash_attention_mask)
     # The public setter asks whether the `flash_attn` package is there for any name with "flash" in it.
     model.config._attn_implementation = NAME
 
 
 def attend(
-    module: nn.Module,
+    module: nn.Module,  # noqa: ARG001 - as transformers calls it
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -47,7 +46,7 @@ def attend(
     cu_seq_lens_k: Tensor,
     max_length_q: int,
     max_length_k: int,
-    block_table: Tensor | None = None,
+    page_step: Step | None = None,
     k_cache: Tensor | None = None,
     v_cache: Tensor | None = None,
     **_: Any,
@@ -56,15 +55,12 @@ def attend(
 
     `query` is (1, heads, tokens, width), `key` and `value` are alike with their own heads, tokens and widths; text i has
     the tokens from `cu_seq_lens_q[i]` on, and the keys from `cu_seq_lens_k[i]` on, its last query seeing all of them.
-    With a `block_table`, (texts, pages), each text has one token, whose key and value are written to the pages of
-    `k_cache` and `v_cache`, (pages, page, heads, width), before all of its pages are read. Returns (1, tokens, heads,
-    width of values).
+    In a `page_step` each text has one token, whose key and value are written to the pages of `k_cache` and `v_cache`,
+    (pages, page, heads, width), before all of its pages are read. Returns (1, tokens, heads, width of values).
     """
     width = value.shape[-1]
-    if block_table is not None and k_cache is not None and v_cache is not None:
-        step = paged_decode.step_for(module, cu_seq_lens_k, block_table, k_cache)
-        written = paged_decode.write_and_attend(step, query, key, value, k_cache, v_cache, scale=scaling)
-        return written, None
+    if page_step is not None and k_cache is not None and v_cache is not None:
+        return write_and_attend(page_step, query, key, value, k_cache, v_cache, scale=scaling), None
     if query.shape[-1] != width:
         # Latent attention has narrower values than keys, and kernels know one width.
         value = pad(value, (0, query.shape[-1] - width))

@@ -6,13 +6,13 @@ last page of a text is masked inside. Elsewhere the pages are gathered and padde
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 _QUERY_BLOCK = 128
@@ -33,33 +33,37 @@ class Step:
     mask: Any
 
 
-_steps = threading.local()
+class Pages:
+    """In the place of transformers' cache during a decode step: leads each layer to its pages, and writes nothing yet.
 
-
-def step_for(module: nn.Module, cu_seq_lens_k: Tensor, block_table: Tensor, k_cache: Tensor) -> Step:
-    """The step that `module`'s layer belongs to: made at the first layer, and kept for those after it.
-
-    It is made anew at each first layer, so that a graph that is captured holds its making too.
+    `views` are keys and values, (pages, page, heads, width), by layer.
     """
-    if getattr(module, "layer_idx", 0) == 0:
-        _steps.now = _make(cu_seq_lens_k, block_table, k_cache, layers=module.config.num_hidden_layers)
-    step: Step = _steps.now
-    return step
 
+    def __init__(self, views: Mapping[int, tuple[Tensor, Tensor]]) -> None:
+        self._views = dict(views)
+        k_cache, _ = self._views[0]
+        self.page = k_cache.shape[1]
+        # The first layer's view lacks one page, the last one's all pages of the layers before it.
+        self.slots = (k_cache.shape[0] + 2 - 2 * len(self._views)) * self.page
 
-def _make(cu_seq_lens_k: Tensor, block_table: Tensor, k_cache: Tensor, *, layers: int) -> Step:
-    texts, page = block_table.shape[0], k_cache.shape[1]
-    # The first layer's view lacks one page, the last one's all pages of the layers before it.
-    slots = (k_cache.shape[0] + 2 - 2 * layers) * page
-    lengths = cu_seq_lens_k[1 : texts + 1] - cu_seq_lens_k[:texts]
-    # Rows that only pad the batch have no length and no pages: they write to the first page, which holds nobody's.
-    before = (lengths - 1).clamp(min=0)
-    pages = block_table.clamp(min=0)
-    newest = pages.gather(1, (before // page).unsqueeze(1).long()).squeeze(1)
-    mask = _block_mask(pages, lengths, page, slots) if _has_flex(block_table) else None
-    return Step(
-        new_slots=newest.long() * page + before % page, lengths=lengths, pages=pages, slots=slots, mask=mask
-    )
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, kwargs: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """As transformers has it: the new token's keys and values, as they came."""
+        kwargs["k_cache"], kwargs["v_cache"] = self._views[layer_idx]
+        return key_states, value_states
+
+    def step(self, cu_seq_lens_k: Tensor, block_table: Tensor) -> Step:
+        """The step of texts whose keys, the new ones included, lie at `cu_seq_lens_k` and in `block_table`'s pages."""
+        texts = block_table.shape[0]
+        lengths = cu_seq_lens_k[1 : texts + 1] - cu_seq_lens_k[:texts]
+        # Rows that only pad the batch have no length and no pages: they write to the first page, which is nobody's.
+        before = (lengths - 1).clamp(min=0)
+        pages = block_table.clamp(min=0)
+        newest = pages.gather(1, (before // self.page).unsqueeze(1).long()).squeeze(1)
+        mask = _block_mask(pages, lengths, self.page, self.slots) if _has_flex(block_table) else None
+        new_slots = newest.long() * self.page + before % self.page
+        return Step(new_slots=new_slots, lengths=lengths, pages=pages, slots=self.slots, mask=mask)
 
 
 def write_and_attend(
@@ -93,6 +97,8 @@ def _block_mask(pages: Tensor, lengths: Tensor, page: int, slots: int) -> Any:
     full = lengths // page
     rest = lengths % page
     last = pages.gather(1, full.clamp(max=pages.shape[1] - 1).unsqueeze(1).long())
+    # The kernel reads both lists by the strides of this one, so it is as wide, though one entry is all that counts.
+    partial = torch.cat((last, pages[:, 1:]), dim=1)
 
     def in_last_page(text: Tensor, head: Tensor, row: Tensor, slot: Tensor) -> Tensor:
         del head, row
@@ -103,7 +109,7 @@ def _block_mask(pages: Tensor, lengths: Tensor, page: int, slots: int) -> Any:
 
     return BlockMask.from_kv_blocks(
         kv_num_blocks=shaped(rest > 0),
-        kv_indices=shaped(last),
+        kv_indices=shaped(partial),
         full_kv_num_blocks=shaped(full),
         full_kv_indices=shaped(pages),
         BLOCK_SIZE=(_QUERY_BLOCK, page),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,13 +15,14 @@ from transformers.generation.continuous_batching.input_outputs import (
 from transformers.generation.continuous_batching.model_runner import ModelRunner
 from transformers.generation.continuous_batching.utils import CudaGraphBuffer
 
+from sluice.engine.generation.paged_decode import Pages
 from sluice.engine.generation.sampling import NO_TOKEN, Draw, Samplers
 
 
 class StepRunner(ModelRunner):
     """Captures a graph for each size of a step and each kind of draw, and none for prompts, whose sizes never repeat."""
 
-    def __init__(self, processor: ContinuousBatchProcessor, samplers: Samplers) -> None:
+    def __init__(self, processor: ContinuousBatchProcessor, samplers: Samplers, *, compiles: bool) -> None:
         super().__init__(
             logit_processor=samplers,
             cb_config=processor.cb_config,
@@ -31,6 +33,11 @@ class StepRunner(ModelRunner):
         )
         self._samplers = samplers
         self._graphs: dict[tuple[int, Draw], CudaGraphBuffer] = {}
+        self._compiles = compiles
+        self._decoder: Callable[..., Any] | None = None
+        (allocator,) = processor.cache.cache_allocators.values()
+        views = {layer: allocator.get_cache_for_block_table(layer) for layer in allocator.layer_indices}
+        self._pages = Pages(views)
 
     def maybe_pad_inputs(self, num_q_tokens: int, max_kv_read: int, use_decode_fast_path: bool) -> tuple[int, int]:
         """Pad steps of single tokens to a power of two, if graphs are replayed."""
@@ -43,6 +50,29 @@ class StepRunner(ModelRunner):
         io = self._device_io()
         io.graphs = self._graphs.setdefault((id(io), self._samplers.draw), CudaGraphBuffer())
         super().compute_batch(model, batch_data)
+
+    def _forward_process_and_sample(
+        self,
+        model: Any,
+        batch_data: dict[str, Any],
+        carry_over_ids: Tensor,
+        prev_output_ids: Tensor,
+        output_ids: Tensor,
+    ) -> None:
+        table = batch_data["block_table"]
+        if table is not None:
+            # Made here, so that a graph that is captured makes it too.
+            (cu_seq_lens_k,) = batch_data["cu_seq_lens_k"].values()
+            step = self._pages.step(cu_seq_lens_k, table[0])
+            batch_data = {**batch_data, "cache": self._pages, "page_step": step}
+            model = self._decoder_of(model)
+        super()._forward_process_and_sample(model, batch_data, carry_over_ids, prev_output_ids, output_ids)
+
+    def _decoder_of(self, model: Any) -> Callable[..., Any]:
+        if self._decoder is None:
+            # Half of a small step is the time of hundreds of kernels that each do next to nothing.
+            self._decoder = torch.compile(model) if self._compiles else model
+        return self._decoder
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
         """Take the largest score of each text, or NO_TOKEN where a score is no number."""

@@ -72,8 +72,10 @@ class PagedWriter(ContinuousBatchingManager):
         most_batch_tokens: int,
         most_tokens: int,
         hear: Callable[[Outputs], None],
+        compiles: bool = False,
     ) -> None:
         register()
+        self._compiles = compiles
         use_paged_attention(model)
         # A draw that was no number is fed back before anyone has seen it.
         model.get_input_embeddings().register_forward_pre_hook(lambda _, args: (args[0].clamp(min=0),))
@@ -118,7 +120,7 @@ class PagedWriter(ContinuousBatchingManager):
         with _cache_lock, latent_pages(self.model.config) if self._latent else nullcontext():
             processor = super()._create_batch_processor()
         if not isinstance(processor.model_runner, StepRunner):
-            processor.model_runner = StepRunner(processor, self.logit_processor)
+            processor.model_runner = StepRunner(processor, self.logit_processor, compiles=self._compiles)
         return processor
 
     def _generation_loop_body(self, batch_processor: ContinuousBatchProcessor, bootstrapping: bool) -> bool:
