@@ -22,29 +22,26 @@ _QUERY_BLOCK = 128
 class Step:
     """What all layers of one decode step share. Shapes are (texts,), and `pages` (texts, most pages of a text).
 
-    `new_slots` are where the new tokens go; `lengths` count tokens, the new one included; `mask` is FlexAttention's. A
-    layer's part of the cache has `slots` slots: the views that transformers makes are longer, by their layer's number.
+    `new_slots` are where the new tokens go; `lengths` count tokens, the new one included; `mask` is FlexAttention's.
     """
 
     new_slots: Tensor
     lengths: Tensor
     pages: Tensor
-    slots: int
     mask: Any
 
 
 class Pages:
     """In the place of transformers' cache during a decode step: leads each layer to its pages, and writes nothing yet.
 
-    `views` are keys and values, (pages, page, heads, width), by layer.
+    `views` are keys and values, (pages, page, heads, width), by layer; what is written to page `waste` is nobody's.
     """
 
-    def __init__(self, views: Mapping[int, tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, views: Mapping[int, tuple[Tensor, Tensor]], *, waste: int) -> None:
         self._views = dict(views)
-        k_cache, _ = self._views[0]
-        self.page = k_cache.shape[1]
-        # The first layer's view lacks one page, the last one's all pages of the layers before it.
-        self.slots = (k_cache.shape[0] + 2 - 2 * len(self._views)) * self.page
+        self._waste = waste
+        keys, _ = next(iter(self._views.values()))
+        self._pages, self._page = keys.shape[:2]
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, kwargs: dict[str, Any]
@@ -55,15 +52,15 @@ class Pages:
 
     def step(self, cu_seq_lens_k: Tensor, block_table: Tensor) -> Step:
         """The step of texts whose keys, the new ones included, lie at `cu_seq_lens_k` and in `block_table`'s pages."""
-        texts = block_table.shape[0]
+        texts, page = block_table.shape[0], self._page
         lengths = cu_seq_lens_k[1 : texts + 1] - cu_seq_lens_k[:texts]
-        # Rows that only pad the batch have no length and no pages: they write to the first page, which is nobody's.
         before = (lengths - 1).clamp(min=0)
+        newest = block_table.gather(1, (before // page).unsqueeze(1).long()).squeeze(1)
+        # Rows that only pad the batch have no length and no pages.
+        newest = torch.where(newest < 0, self._waste, newest)
         pages = block_table.clamp(min=0)
-        newest = pages.gather(1, (before // self.page).unsqueeze(1).long()).squeeze(1)
-        mask = _block_mask(pages, lengths, self.page, self.slots) if _has_flex(block_table) else None
-        new_slots = newest.long() * self.page + before % self.page
-        return Step(new_slots=new_slots, lengths=lengths, pages=pages, slots=self.slots, mask=mask)
+        mask = _block_mask(pages, lengths, page, self._pages * page) if _has_flex(block_table) else None
+        return Step(new_slots=newest.long() * page + before % page, lengths=lengths, pages=pages, mask=mask)
 
 
 def write_and_attend(
@@ -77,7 +74,7 @@ def write_and_attend(
     queries = query[0].transpose(0, 1).unsqueeze(2)
     grouped = query.shape[1] != heads
     if step.mask is not None:
-        keys, values = (one[: step.slots].transpose(0, 1).unsqueeze(0) for one in (k_slots, v_slots))
+        keys, values = (one.transpose(0, 1).unsqueeze(0) for one in (k_slots, v_slots))
         out: Tensor = _flex_attention()(
             queries, keys, values, block_mask=step.mask, scale=scale, enable_gqa=grouped
         )

@@ -37,7 +37,7 @@ class StepRunner(ModelRunner):
         self._decoder: Callable[..., Any] | None = None
         (allocator,) = processor.cache.cache_allocators.values()
         views = {layer: allocator.get_cache_for_block_table(layer) for layer in allocator.layer_indices}
-        self._pages = Pages(views)
+        self._pages = Pages(views, waste=allocator.write_trash_index // allocator.tokens_per_page)
 
     def maybe_pad_inputs(self, num_q_tokens: int, max_kv_read: int, use_decode_fast_path: bool) -> tuple[int, int]:
         """Pad steps of single tokens to a power of two, if graphs are replayed."""

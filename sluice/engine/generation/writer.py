@@ -7,10 +7,8 @@ transformers is raised to another version.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -22,7 +20,7 @@ from transformers.generation.continuous_batching.continuous_api import (
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
 
 from sluice.engine.generation.attention import use_paged_attention
-from sluice.engine.generation.latent_cache import is_latent, latent_pages
+from sluice.engine.generation.cache import is_latent, our_pages
 from sluice.engine.generation.runner import StepRunner
 from sluice.engine.generation.sampling import Samplers
 from sluice.engine.generation.scheduler import NAME as SCHEDULER
@@ -30,7 +28,6 @@ from sluice.engine.generation.scheduler import ReservingScheduler, register
 
 Outputs = Sequence[GenerationOutput]
 
-_cache_lock = threading.Lock()
 logger = logging.getLogger(__name__)
 
 
@@ -117,7 +114,7 @@ class PagedWriter(ContinuousBatchingManager):
         return self.busy_s + (time.monotonic() - began_at if began_at is not None else 0.0)
 
     def _create_batch_processor(self) -> ContinuousBatchProcessor:
-        with _cache_lock, latent_pages(self.model.config) if self._latent else nullcontext():
+        with our_pages(self.model.config.get_text_config()):
             processor = super()._create_batch_processor()
         if not isinstance(processor.model_runner, StepRunner):
             processor.model_runner = StepRunner(processor, self.logit_processor, compiles=self._compiles)
