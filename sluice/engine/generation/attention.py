@@ -47,20 +47,36 @@ def attend(
     max_length_q: int,
     max_length_k: int,
     page_step: Step | None = None,
-    k_cache: Tensor | None = None,
-    v_cache: Tensor | None = None,
+    pages_handle: int = 0,
+    pages_layer: int = 0,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention of all texts of a batch, laid end to end.
 
     `query` is (1, heads, tokens, width), `key` and `value` are alike with their own heads, tokens and widths; text i has
     the tokens from `cu_seq_lens_q[i]` on, and the keys from `cu_seq_lens_k[i]` on, its last query seeing all of them.
-    In a `page_step` each text has one token, whose key and value are written to the pages of `k_cache` and `v_cache`,
-    (pages, page, heads, width), before all of its pages are read. Returns (1, tokens, heads, width of values).
+    In a `page_step` each text has one token, whose key and value are written to the layer's pages before all of the
+    text's are read. Returns (1, tokens, heads, width of values).
     """
     width = value.shape[-1]
-    if page_step is not None and k_cache is not None and v_cache is not None:
-        return write_and_attend(page_step, query, key, value, k_cache, v_cache, scale=scaling), None
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    if page_step is not None:
+        step = page_step
+        out: Tensor = write_and_attend(
+            query,
+            key,
+            value,
+            step.new_slots,
+            step.pages,
+            step.full,
+            step.half,
+            step.halves,
+            step.rest,
+            pages_handle,
+            pages_layer,
+            scale,
+        )
+        return out, None
     if query.shape[-1] != width:
         # Latent attention has narrower values than keys, and kernels know one width.
         value = pad(value, (0, query.shape[-1] - width))
@@ -75,14 +91,14 @@ def attend(
             cu_seq_lens_k,
             max_length_q,
             max_length_k,
-            scale=scaling,
+            scale=scale,
             window_size=(-1, 0),
             **kwargs,
         )
     elif max_length_q == 1:
-        out = _padded_decode(q, k, v, cu_seq_lens_k, max_length_k, scaling)
+        out = _padded_decode(q, k, v, cu_seq_lens_k, max_length_k, scale)
     else:
-        out = _text_by_text(q, k, v, cu_seq_lens_q.tolist(), cu_seq_lens_k.tolist(), scaling)
+        out = _text_by_text(q, k, v, cu_seq_lens_q.tolist(), cu_seq_lens_k.tolist(), scale)
     return out[..., :width].unsqueeze(0), None
 
 
@@ -104,7 +120,7 @@ def _takes(parameter: str) -> bool:
     return parameter in inspect.signature(_varlen_attn()).parameters
 
 
-def _padded_decode(q: Tensor, k: Tensor, v: Tensor, cu_k: Tensor, longest: int, scale: float | None) -> Tensor:
+def _padded_decode(q: Tensor, k: Tensor, v: Tensor, cu_k: Tensor, longest: int, scale: float) -> Tensor:
     """One query each: all texts at once, their keys padded to the longest."""
     lengths = (cu_k[1:] - cu_k[:-1]).unsqueeze(1)
     places = torch.arange(longest, device=q.device).unsqueeze(0)
@@ -118,7 +134,7 @@ def _padded_decode(q: Tensor, k: Tensor, v: Tensor, cu_k: Tensor, longest: int, 
 
 
 def _text_by_text(
-    q: Tensor, k: Tensor, v: Tensor, cu_q: list[int], cu_k: list[int], scale: float | None
+    q: Tensor, k: Tensor, v: Tensor, cu_q: list[int], cu_k: list[int], scale: float
 ) -> Tensor:
     out = torch.zeros((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device=q.device)
     for text in range(len(cu_q) - 1):
