@@ -69,7 +69,9 @@ class DeviceMeter:
         module = torch.get_device_module(self._device)
         gc.collect()
         torch.accelerator.empty_cache()
-        module.set_per_process_memory_fraction(limit_bytes / module.mem_get_info(self._device)[1], self._device)
+        # One byte more: the share is multiplied back and rounded down.
+        share = (limit_bytes + 1) / module.mem_get_info(self._device)[1]
+        module.set_per_process_memory_fraction(share, self._device)
         try:
             yield
         finally:
