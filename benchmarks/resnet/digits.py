@@ -43,7 +43,7 @@ class Course:
     batch: int
 
 
-FULL = Course(images=1797, folds=5, repetitions=3, epochs=16, batch=128)
+FULL = Course(images=1797, folds=5, repetitions=1, epochs=16, batch=128)
 SMOKE = Course(images=64, folds=2, repetitions=1, epochs=1, batch=8)
 
 
