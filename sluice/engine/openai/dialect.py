@@ -21,7 +21,7 @@ _SEED_BITS = 31
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """Which fields beyond the common ones a server takes.
+    """Which fields beyond the common ones a server takes, and whether it samples at all.
 
     `generation_config` is the one way to sample on transformers' own server, which takes no `top_k` and without it
     ignores `temperature`, unless the model's own settings say that it is sampled from.
@@ -31,6 +31,7 @@ class Dialect:
     top_k: bool = False
     seed: bool = False
     generation_config: bool = False
+    samples: bool = True
 
 
 def path_of(server: OpenAIServer) -> str:
@@ -41,8 +42,11 @@ def path_of(server: OpenAIServer) -> str:
 def body_of(prompt: Prompt, server: OpenAIServer, dialect: Dialect) -> Body:
     """The JSON of the request that writes on from `prompt`. Its stop strings are not in it: they are ours to find.
 
-    Raises InvalidRequest naming the field that the server cannot be told.
+    Raises InvalidRequest naming the field that the server cannot be told. An empty prompt is one: a server may die of
+    it (transformers' does when it batches continuously).
     """
+    if not prompt.text:
+        raise InvalidRequest("there is nothing to go on from", field="prompt")
     body: Body = {
         "model": server.model,
         "stream": True,
@@ -62,6 +66,8 @@ def body_of(prompt: Prompt, server: OpenAIServer, dialect: Dialect) -> Body:
 
 def _sampling(prompt: Prompt, dialect: Dialect) -> Body:
     # What is not said may be what the model's publisher recommends, which is not what was asked for.
+    if not dialect.samples:
+        raise _untold("temperature")
     said: Body = {"top_p": prompt.top_p}
     if dialect.top_k:
         said["top_k"] = prompt.top_k or ALL

@@ -28,10 +28,6 @@ _DONE = "[DONE]"
 _OK = 200
 
 
-class Unreachable(NoEndpoint):
-    """No connection to the server can be had."""
-
-
 class Line:
     """Use from one event loop, in an `async with`. At most `max_generations` texts at a time."""
 
@@ -75,11 +71,16 @@ class Line:
         except (ValueError, KeyError, TypeError):
             return {}
 
+    async def try_out(self, body: Body) -> str:
+        """The whole of a text that nobody waits for. Raises as `write` does."""
+        async with contextlib.aclosing(self.write(body)) as chunks:
+            return "".join([chunk.text async for chunk in chunks])
+
     async def write(self, body: Body) -> AsyncGenerator[Chunk, None]:
         """The events of one text. Closing the iterator closes the connection, by which the server knows to stop.
 
-        Raises Unreachable, NoEndpoint when the server falls silent or the stream breaks, what `refusal` makes of
-        another status than 200, and WorkerFailed for an answer that is no stream of events.
+        Raises NoEndpoint when the server cannot be reached, falls silent or breaks off, what `refusal` makes of another
+        status than 200, and WorkerFailed for an answer that is no stream of events.
         """
         with self._told():
             async with self._client.stream("POST", path_of(self._server), json=body) as response:
@@ -102,7 +103,7 @@ class Line:
         try:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise Unreachable(f"the engine at {self._server.url} cannot be reached: {_why(error)}") from error
+            raise NoEndpoint(f"the engine at {self._server.url} cannot be reached: {_why(error)}") from error
         except httpx2.TimeoutException as error:
             raise NoEndpoint(f"the engine said nothing for {self._server.silence_timeout_s:g} s") from error
         except (httpx2.SSEError, httpx2.DecodingError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import aclosing
+from dataclasses import replace
 
 from sluice.engine.openai.dialect import ALL, USAGE, Body, Dialect, body_of
 from sluice.engine.openai.line import Line
@@ -29,34 +29,46 @@ async def probe(server: OpenAIServer) -> Dialect:
             raise
         _check_length(server, listed.get(server.model, {}).get("max_model_len"))
         try:
-            await _write(line, body_of(_PROMPT, server, Dialect()))
+            await line.try_out(question(server))
         except SluiceError as error:
             raise _explained(error, server, tuple(listed)) from error
         if listed and server.model not in listed:
             known = ", ".join(listed)
             logger.warning("the engine answers for a model that it does not list", extra={"listed": known})
         top_k = await _takes(line, server, {"top_k": ALL})
-        return Dialect(
+        dialect = Dialect(
             stream_options=await _takes(line, server, {"stream_options": USAGE}),
             top_k=top_k,
             seed=await _takes(line, server, {"seed": 1}),
             generation_config=not top_k and await _takes(line, server, {"generation_config": "{}"}),
         )
+        if not dialect.generation_config:
+            return dialect
+        return replace(dialect, samples=await _samples(line, server, dialect))
+
+
+def question(server: OpenAIServer) -> Body:
+    """A request for one token, in words that every server understands."""
+    return body_of(_PROMPT, server, Dialect())
 
 
 async def _takes(line: Line, server: OpenAIServer, field: Body) -> bool:
     try:
-        await _write(line, body_of(_PROMPT, server, Dialect()) | field)
+        await line.try_out(question(server) | field)
     except InvalidRequest as error:
         logger.info("the engine does not take a field", extra={"field": next(iter(field)), "why": error.message})
         return False
     return True
 
 
-async def _write(line: Line, body: Body) -> None:
-    async with aclosing(line.write(body)) as chunks:
-        async for _ in chunks:
-            pass
+async def _samples(line: Line, server: OpenAIServer, dialect: Dialect) -> bool:
+    # When it batches continuously, transformers' server writes every text as it wrote its first, which was ours: by
+    # the most probable tokens. Hot as this is, texts that were sampled differ.
+    hot = replace(_PROMPT, max_new_tokens=8, temperature=2.0)
+    texts = [await line.try_out(body_of(hot, server, dialect)) for _ in range(2)]
+    if texts[0] == texts[1]:
+        logger.warning("the engine does not sample; texts with a temperature are refused")
+    return texts[0] != texts[1]
 
 
 def _check_length(server: OpenAIServer, length: object) -> None:

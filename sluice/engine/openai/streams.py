@@ -7,8 +7,9 @@ import logging
 from contextlib import aclosing
 
 from sluice.engine.openai.dialect import Body, Dialect, body_of
-from sluice.engine.openai.line import Line, Unreachable
+from sluice.engine.openai.line import Line
 from sluice.engine.openai.occupancy import Occupancy
+from sluice.engine.openai.probe import question
 from sluice.engine.openai.reach import Reach
 from sluice.engine.openai.text import Text
 from sluice.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
@@ -34,7 +35,7 @@ class Streams:
         self._occupancy = occupancy
         self._line = line
         self._hear = hear
-        self._reach = Reach(line)
+        self._reach = Reach(lambda: line.try_out(question(server)))
         self._places = asyncio.Semaphore(server.max_generations)
         self._open: dict[int, asyncio.Task[Piece]] = {}
         self._pieces: list[Piece] = []
@@ -77,8 +78,9 @@ class Streams:
                 await self._reach.wait()
                 try:
                     return await self._stream(text, body)
-                except Unreachable as error:
-                    self._reach.lose(error)
+                except NoEndpoint as error:
+                    if not text.is_begun:
+                        self._reach.lose(error)
                     raise
                 except Saturated as error:
                     pause_s = max(wait_s, error.retry_after_s or 0.0)

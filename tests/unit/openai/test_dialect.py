@@ -47,6 +47,17 @@ def test_what_a_server_cannot_be_told_is_refused_by_its_name(field: str) -> None
     assert "top_k" not in body_of(prompt(temperature=0.5), SERVER, PLAIN)
 
 
+def test_what_would_not_be_heeded_and_what_a_server_may_die_of_are_not_said() -> None:
+    dialect = Dialect(generation_config=True, samples=False)
+    assert body_of(prompt(), SERVER, dialect)["temperature"] == 0
+    with pytest.raises(InvalidRequest, match="temperature") as caught:
+        body_of(prompt(temperature=0.5), SERVER, dialect)
+    assert caught.value.field == "temperature"
+    with pytest.raises(InvalidRequest, match="nothing to go on from") as caught:
+        body_of(prompt(text=""), SERVER, dialect)
+    assert caught.value.field == "prompt"
+
+
 @pytest.mark.parametrize("seed", [0, 1, (1 << 31) - 1, 1 << 31, (1 << 64) - 1])
 def test_every_seed_is_one_that_all_servers_take(seed: int) -> None:
     said = body_of(prompt(temperature=1.0, seed=seed), SERVER, VLLM)["seed"]

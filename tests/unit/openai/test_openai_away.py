@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 
 import pytest
 
+from sluice.cli.addresses import free_port
 from sluice.errors import NoEndpoint
 from sluice.worker.generator import Finish, Piece
 from tests.unit.openai.fake_server import TIMEOUT_S, Body, Reply, serving, write
 from tests.unit.openai.writing import Heard, generator_at, prompt, started
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def test_a_server_that_is_away_fails_texts_until_it_is_back(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
 
+from sluice.cli.addresses import free_port
 from sluice.engine.openai.dialect import Dialect
 from sluice.engine.openai.probe import probe
 from sluice.errors import InvalidRequest, NoEndpoint, SluiceError, WorkerFailed
 from tests.unit.openai.fake_server import Answer, Body, Reply, serving, write
-from tests.unit.openai.test_openai_away import free_port
 from tests.unit.openai.writing import server_at
 
 EVERYTHING = {"stream_options", "top_k", "seed", "generation_config"}
 
 
-def taking(*fields: str) -> Answer:
-    """A server that refuses fields which it does not know, as transformers' does."""
+def taking(*fields: str, samples: bool = True) -> Answer:
+    """A server that refuses fields which it does not know, as transformers' does. Its texts differ if it samples."""
+    number = itertools.count()
 
     def answer(reply: Reply, body: Body) -> None:
         unknown = EVERYTHING & body.keys() - set(fields)
         if unknown:
             reply.status(422, {"detail": f"Unexpected fields in the request: {unknown}"})
         else:
-            write("x")(reply, body)
+            write(str(next(number)) if samples else "x")(reply, body)
 
     return answer
 
@@ -51,6 +53,11 @@ def test_a_server_that_takes_everything_is_told_everything_once() -> None:
 )
 def test_what_a_server_refuses_is_not_said_to_it(fields: tuple[str, ...], dialect: Dialect) -> None:
     assert probed(taking(*fields)) == dialect
+
+
+def test_a_server_that_takes_a_temperature_and_does_not_heed_it_is_found_out(caplog: pytest.LogCaptureFixture) -> None:
+    assert not probed(taking("generation_config", samples=False)).samples
+    assert "the engine does not sample" in caplog.text
 
 
 def test_each_question_costs_one_token() -> None:
