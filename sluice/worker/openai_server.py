@@ -9,6 +9,9 @@ from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationIn
 
 from sluice.config import Section
 
+EXTERNAL = "external"
+"""The device of what is computed in another process, and its precision unless the configuration says another."""
+
 
 def _url(value: str) -> str:
     parts = urlsplit(value)

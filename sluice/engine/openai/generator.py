@@ -16,10 +16,7 @@ from sluice.tier import Task
 from sluice.variant import Variant, variant_id
 from sluice.worker.backend import ModelSpec
 from sluice.worker.generator import Hear, Piece, Prompt
-from sluice.worker.openai_server import OpenAIServer
-
-EXTERNAL = "external"
-"""The device of what is computed in another process, and its precision unless the configuration knows it."""
+from sluice.worker.openai_server import EXTERNAL, OpenAIServer
 
 
 class OpenAIGenerator:

@@ -99,8 +99,8 @@ class Streams:
                             return piece
                         if piece is not None:
                             self._say(piece)
-                except NoEndpoint:
-                    # Only the counts are missing then, and we have our own.
+                except SluiceError:
+                    # Only the counts are missing when the text is whole, and we have our own.
                     if not text.is_whole:
                         raise
         self._tell_uncounted(text)

@@ -130,15 +130,29 @@ def test_a_cancelled_text_hangs_up_and_says_what_was_written() -> None:
     assert last.tokens == 2
 
 
-def test_a_text_can_be_cancelled_before_anything_has_happened() -> None:
-    with serving(write("x")) as server, started(server.url, warm=False) as heard:
-        for key in range(50):
+def test_a_thousand_texts_are_cancelled_wherever_they_are() -> None:
+    def answer(reply: Reply, body: Body) -> None:
+        reply.begin()
+        reply.delta("on and on")
+        reply.until_hung_up()
+
+    with serving(answer) as server, started(server.url, warm=False, max_generations=32) as heard:
+        for key in range(1000):
             heard.generator.begin(key, prompt())
-            heard.generator.cancel(key)
-        ends = [heard.next() for _ in range(50)]
-        assert heard.write(51).finish is Finish.STOP
+            if key % 2:
+                heard.generator.cancel(key)
+        ends = []
+        while len(ends) < 1000:
+            piece = heard.next()
+            if piece.is_last:
+                ends.append(piece)
+            else:
+                heard.generator.cancel(piece.key)
+        assert all(server.hung_up.acquire(timeout=TIMEOUT_S) for _ in range(500))
+        server.answer = write("next")
+        assert heard.write(7).finish is Finish.STOP
     assert {type(end.error) for end in ends} == {Cancelled}
-    assert {end.key for end in ends} == set(range(50))
+    assert {end.key for end in ends} == set(range(1000))
 
 
 def test_texts_beyond_the_places_wait_for_their_turn() -> None:
