@@ -30,6 +30,22 @@ def test_a_server_that_is_away_fails_texts_until_it_is_back(caplog: pytest.LogCa
     assert [said.count(f"the engine is {where}") for where in ("away", "back")] == [1, 1]
 
 
+def test_an_engine_that_is_dead_behind_its_server_is_asked_for_a_token_until_it_writes() -> None:
+    def dead(reply: Reply, body: Body) -> None:
+        reply.status(503, "the worker is dead")
+
+    with serving(dead, models=[{"id": "there"}]) as server, started(server.url, warm=False) as heard:
+        assert isinstance(heard.write(1).error, NoEndpoint)
+        held = heard.write(2).error
+        assert isinstance(held, NoEndpoint)
+        assert held.message == "the engine said 503: the worker is dead"
+        server.answer = write("alive")
+        heard.generator.begin(3, prompt())
+        assert heard.last(3).finish is Finish.STOP
+    # The second text was never sent: only questions for one token were, until one was answered.
+    assert [body["max_tokens"] for body in server.bodies] == [16, *[1] * (len(server.bodies) - 2), 16]
+
+
 def test_a_text_that_waits_for_the_server_can_be_cancelled() -> None:
     with started(f"http://127.0.0.1:{free_port()}/v1", warm=False) as heard:
         heard.write(1)
