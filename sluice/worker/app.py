@@ -30,6 +30,7 @@ from sluice.worker.device import Device
 from sluice.worker.engine_load import EngineLoad
 from sluice.worker.host_memory import HostMemory
 from sluice.worker.monitor import Monitor
+from sluice.worker.openai_server import EXTERNAL
 from sluice.worker.resources import Resources
 from sluice.worker.servicer import SERVICE, WorkerServicer
 from sluice.worker.spans import BatchSpans
@@ -135,8 +136,8 @@ async def serve(
 
 def _accelerator_monitor(catalog: Catalog, accelerator: Callable[[], Accelerator] | None) -> BackgroundMonitor:
     def source() -> AcceleratorMonitor | None:
-        # Asking for an accelerator imports torch, which a worker without models need not do.
-        if accelerator is None or catalog.devices <= {"cpu"}:
+        # Asking for an accelerator imports torch, which a worker without models of its own need not do.
+        if accelerator is None or catalog.devices <= {"cpu", EXTERNAL}:
             return None
         return AcceleratorMonitor(accelerator())
 
@@ -154,6 +155,9 @@ async def _load_configured(config: WorkerConfig, catalog: Catalog, swapper: Swap
 
 async def _load_entry(entry: ModelEntry, catalog: Catalog, swapper: Swapper) -> None:
     model, precision = entry.model, entry.precision
+    if entry.openai is not None:
+        await catalog.connect(entry.openai, model=model, tier=entry.tier, precision=precision)
+        return
     if not entry.distilled:
         await catalog.load(model=model, tier=entry.tier, checkpoint=entry.checkpoint, precision=precision)
         return

@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 from sluice.errors import SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant
+from sluice.worker.openai_server import OpenAIServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ class ModelSpec:
 
     `checkpoint` is an existing Hugging Face checkpoint directory, or a file of tools/quantize.py; an empty `precision`
     leaves the choice to the backend; `threads` bounds the cores of one forward pass (0: all that the process may use);
-    `engine` is who computes int8 and int4 on a CPU.
+    `engine` is who computes int8 and int4 on a CPU. With an `openai` server there is no checkpoint, and its name stands
+    for it.
     """
 
     model: str
@@ -101,6 +103,7 @@ class ModelSpec:
     max_batch_size: int = 128
     threads: int = 0
     engine: Engine = Engine.AUTO
+    openai: OpenAIServer | None = None
 
 
 class BackendLoader(Protocol):

@@ -15,6 +15,7 @@ from sluice.tier import Tier
 from sluice.variant import Variant, VariantState
 from sluice.worker.backend import Backend, BackendLoader, Engine, ModelSpec
 from sluice.worker.model_root import UnknownCheckpoint, checkpoint_under
+from sluice.worker.openai_server import OpenAIServer
 from sluice.worker.release import release
 
 Examine = Callable[[Backend], object]
@@ -89,6 +90,18 @@ class Catalog:
         Raises UnknownCheckpoint, AlreadyHeld, or InvalidRequest naming the file or field at fault.
         """
         spec = self.spec(model=model, tier=tier, checkpoint=checkpoint, precision=precision)
+        return await self._to_the_end(self._stage_and_serve(spec))
+
+    async def connect(self, server: OpenAIServer, *, model: str, tier: Tier, precision: str = "") -> Variant:
+        """Serve what an engine in another process writes. Raises as `load` does, and NoEndpoint when nobody answers."""
+        spec = ModelSpec(
+            model=model,
+            tier=tier,
+            checkpoint=Path(server.model),
+            precision=precision,
+            max_batch_size=self._max_batch_size,
+            openai=server,
+        )
         return await self._to_the_end(self._stage_and_serve(spec))
 
     async def unload(self, variant_id: str) -> None:
