@@ -11,6 +11,7 @@ import pytest
 from sluice.client.failure import from_rpc_error
 from sluice.directive import Directive, DirectiveState
 from sluice.errors import Expired, InvalidRequest, Reason, WorkerLost
+from sluice.server import drain
 from sluice.tier import Level, Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import tier_pb2
@@ -214,6 +215,18 @@ async def test_a_draining_worker_ends_its_texts_while_others_take_the_new_ones()
             assert call.last.tokens == 240
         await asyncio.wait_for(draining, 10)
         assert stays.worker.bench.catalog.writers.texts == 6
+
+
+async def test_a_worker_that_may_drain_no_longer_ends_its_texts_as_lost() -> None:
+    async with text_mesh(SLOWLY) as mesh:
+        call = mesh.ask(ENDLESS)
+        await call.begun()
+        server = mesh.scribes[0].worker.server
+        await drain(server, mesh.scribes[0].worker.servicer.drain, grace_s=0.1)
+        error = await call.failure()
+        assert isinstance(error, WorkerLost)
+        assert int(error.metadata["tokens"]) == call.last.tokens
+        await until(lambda: mesh.is_idle)
 
 
 async def test_a_draining_router_finishes_its_streams() -> None:

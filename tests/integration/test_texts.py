@@ -15,8 +15,11 @@ from services.router.generation.outlet import Portion
 from services.router.generation.sampling import Sampling
 from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
+from services.router.open_inference import OpenInferenceServicer
 from services.router.request import Request
+from services.router.request_span import RequestSpans
 from services.router.router import Router
+from sluice.config import TelemetryConfig
 from sluice.directive import Directive, DirectiveState
 from sluice.errors import (
     Cancelled,
@@ -30,6 +33,8 @@ from sluice.errors import (
     WorkerFailed,
     WorkerLost,
 )
+from sluice.open_inference import grpc_service_pb2 as oip_pb2
+from sluice.telemetry import Tracing
 from sluice.tier import Level, Tier
 from tests.integration.fake_scribe import MODEL, FakeScribe, card
 from tests.integration.fake_worker import FakeWorker, answer_well, router_to, serving
@@ -434,3 +439,13 @@ async def test_many_texts_cancelled_at_all_moments_leave_nothing() -> None:
         await until(lambda: not scribe.texts)
         assert router.open_requests == router.texts.open == 0
         assert ended(router) == {Reason.CANCELLED: 300}
+
+
+async def test_the_open_inference_protocol_sees_no_model_that_only_writes() -> None:
+    scribe, worker = FakeScribe(), FakeWorker(answer_well)
+    tracing = Tracing(service="test", config=TelemetryConfig())
+    async with texting(scribe, worker) as router:  # type: ignore[arg-type]
+        oip: Any = OpenInferenceServicer(router, RequestSpans(tracing))
+        ready = [await oip.model_ready(oip_pb2.ModelReadyRequest(name=name), None) for name in (MODEL, "echo")]
+        assert [one.ready for one in ready] == [False, True]
+    tracing.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,18 @@ from sluice.config import TelemetryConfig
 from sluice.errors import Cancelled, NoEndpoint, Reason, Saturated
 from sluice.status import from_item_status
 from sluice.telemetry import Tracing
+from sluice.tier import Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.worker.backend import ModelSpec
 from sluice.worker.generator import Finish, Piece
+from sluice.worker.model_root import ECHO
+from sluice.worker.monitor import Monitor
+from sluice.worker.profiled import profiled
+from sluice.worker.resources import Resources
 from sluice.worker.spans import WorkerSpans
+from sluice.worker.swap_step import Wish
+from sluice.worker.swapper import Swapper
 from sluice.worker.text_session import TextSession
 from tests.unit.polling import until
 from tests.unit.worker.bench import Bench, bench
@@ -223,3 +232,31 @@ async def test_an_unknown_key_is_nobody_s_text() -> None:
         generator.say(word(12345, "a"), Piece(key=7, error=Cancelled("x")))
         await turn()
         assert router.sent == []
+
+
+async def test_a_report_counts_texts_as_items_when_they_end() -> None:
+    async with writing() as (router, generator, made):
+        now = [0.0]
+        swapper = Swapper(made.catalog, wish=lambda: Wish.FULL, memory=lambda: None, ceiling=0.9, light_budget=0.1)
+        monitor = Monitor(
+            device=made.device,
+            catalog=made.catalog,
+            resources=Resources(()),
+            swapper=swapper,
+            inflight=lambda: router.session.open_texts,
+            draining=lambda: False,
+            clock=lambda: now[0],
+        )
+        router.take(1)
+        router.take(2)
+        generator.say(word(generator.key_of("text 1"), "a", finish=Finish.STOP))
+        await turn()
+        now[0] = 2.0
+        report = monitor.report()
+        assert (report.inflight, report.requests_per_second) == (1, 0.5)
+
+
+def test_a_generator_is_not_measured_in_batches() -> None:
+    spec = ModelSpec(model="m", tier=Tier.FULL, checkpoint=Path(ECHO))
+    made = ScriptedGenerator(spec)
+    assert profiled(lambda _: made, seconds=1.0, cache="nowhere")(spec) is made
