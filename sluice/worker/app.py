@@ -1,4 +1,4 @@
-"""A worker's composition root, shared by both kinds; what differs is how a checkpoint becomes a backend."""
+"""A worker's composition root, shared by both kinds; what differs is how a checkpoint becomes a model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from sluice.worker.monitor import Monitor
 from sluice.worker.openai_server import EXTERNAL
 from sluice.worker.resources import Resources
 from sluice.worker.servicer import SERVICE, WorkerServicer
-from sluice.worker.spans import BatchSpans
+from sluice.worker.spans import WorkerSpans
 from sluice.worker.swap_step import wish_of
 from sluice.worker.swapper import Swapper
 
@@ -75,14 +75,16 @@ async def serve(
             worker=worker,
             catalog=catalog,
             device=device,
-            spans=BatchSpans(tracing, worker=worker),
+            spans=WorkerSpans(tracing, worker=worker),
             credits_=config.credits,
             max_items=config.max_batch_size,
+            lookahead=config.generation_lookahead,
         )
         directives = DirectiveState()
         accelerator_monitor = _accelerator_monitor(catalog, accelerator)
         resources = Resources(
-            (EngineLoad(lambda: device.busy_s), HostMemory(), CgroupMemory()), device=accelerator_monitor
+            (EngineLoad(lambda: device.busy_s + catalog.writers.busy_s), HostMemory(), CgroupMemory()),
+            device=accelerator_monitor,
         )
         swapper = Swapper(
             catalog,
@@ -97,6 +99,7 @@ async def serve(
             await _load_configured(config, catalog, swapper)
         except BaseException:
             await server.stop(0)
+            await catalog.close()
             raise
         monitor = Monitor(
             device=device,
@@ -131,6 +134,7 @@ async def serve(
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
+        await catalog.close()
         accelerator_monitor.close()
 
 

@@ -1,4 +1,4 @@
-"""The one seam between a worker and a model: what a backend is given and what it returns.
+"""The seam between a worker and a model that answers in batches: what a backend is given and what it returns.
 
 A backend knows nothing of gRPC, credits or deadlines; a worker knows nothing of tensors.
 """
@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 from sluice.errors import SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant
+from sluice.worker.generator import Generator
 from sluice.worker.openai_server import OpenAIServer
 
 
@@ -107,7 +108,7 @@ class ModelSpec:
 
 
 class BackendLoader(Protocol):
-    """How a kind of worker turns a checkpoint into a backend. Blocking; called from a thread."""
+    """How a kind of worker turns a checkpoint into a backend, or into a generator. Blocking; called from a thread."""
 
-    def __call__(self, spec: ModelSpec) -> Backend:
+    def __call__(self, spec: ModelSpec) -> Backend | Generator:
         """Load, or raise `InvalidRequest` naming the file or field at fault."""
