@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from sluice.worker.backend import Backend, ModelSpec
+from sluice.worker.backend import ModelSpec
 from sluice.worker.catalog import Catalog
 from sluice.worker.likeness import check_alike, likeness_of
 from sluice.worker.slot import Slot
 from sluice.worker.swap_step import Step
 from sluice.worker.weight_size import weight_bytes
+from sluice.worker.writer import Servable
 
 _OF_LIGHT = frozenset({Step.LOAD_LIGHT, Step.SERVE_LIGHT, Step.RELEASE_LIGHT, Step.WITHDRAW_LIGHT})
 
@@ -42,34 +43,33 @@ class Pair:
     def is_meddled_with(self) -> bool:
         """Whether somebody else has unloaded what serves here."""
         return any(
-            slot.backend is not None and slot.served_at is not None and not self._catalog.serves(slot.backend)
+            slot.held is not None and slot.served_at is not None and not self._catalog.serves(slot.held)
             for slot in (self.full, self.light)
         )
 
     async def let_go(self) -> None:
         """Leave alone what serves, and free what does not."""
         for slot in (self.full, self.light):
-            if slot.backend is not None and slot.served_at is None:
+            if slot.held is not None and slot.served_at is None:
                 await self._release(slot)
 
     async def _load(self, slot: Slot) -> None:
-        def examine(backend: Backend) -> None:
-            seen = likeness_of(backend)
+        def examine(servable: Servable) -> None:
+            seen = likeness_of(servable)
             if slot is self.light and self.full.likeness is not None:
                 check_alike(seen, self.full.likeness)
             if slot is self.full and self.light.likeness is not None:
                 check_alike(self.light.likeness, seen)
             slot.likeness = seen
 
-        backend = await self._catalog.stage(slot.spec, examine)
+        servable = await self._catalog.stage(slot.spec, examine)
         # Only now it is known in what precision the worker computes.
-        slot.size_bytes = weight_bytes(slot.spec.checkpoint, backend.variant.precision)
-        slot.loaded(backend)
+        slot.size_bytes = weight_bytes(slot.spec.checkpoint, servable.variant.precision)
+        slot.loaded(servable)
 
     async def _serve(self, slot: Slot, *, now: float) -> None:
-        backend = _held(slot)
         try:
-            self._catalog.serve(backend)
+            self._catalog.serve(_held(slot))
         except BaseException:
             await self._release(slot)
             raise
@@ -80,17 +80,17 @@ class Pair:
         slot.served_at = None
 
     async def _release(self, slot: Slot) -> None:
-        backend = _held(slot)
+        servable = _held(slot)
         try:
             if slot.served_at is None:
-                await self._catalog.discard(backend)
+                await self._catalog.discard(servable)
             else:
-                await self._catalog.unload(backend.variant.id)
+                await self._catalog.unload(servable.variant.id)
         finally:
             slot.gone()
 
 
-def _held(slot: Slot) -> Backend:
-    if slot.backend is None:
+def _held(slot: Slot) -> Servable:
+    if slot.held is None:
         raise RuntimeError(f"{slot.spec.checkpoint.name} is not in memory")
-    return slot.backend
+    return slot.held

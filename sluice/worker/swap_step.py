@@ -30,7 +30,7 @@ class Place(Enum):
 
 
 class Step(Enum):
-    """One move of one checkpoint. Releasing one that serves lets it finish its batches first."""
+    """One move of one checkpoint. Releasing one that serves lets it finish its batches and texts first."""
 
     LOAD_FULL = "load full"
     SERVE_FULL = "serve full"

@@ -56,6 +56,7 @@ class Swapper:
         self._settle_s = settle_s
         self._clock = clock
         self._pairs: list[Pair] = []
+        self._departures: dict[Pair, asyncio.Task[bool]] = {}
         self._moved_at = float("-inf")
         self._is_broken = False
 
@@ -70,7 +71,7 @@ class Swapper:
 
         None when none was released, or while memory is unknown.
         """
-        released = [pair.full.size_bytes for pair in self._pairs if pair.full.backend is None]
+        released = [pair.full.size_bytes for pair in self._pairs if pair.full.held is None]
         memory = self._memory() if released else None
         return None if memory is None else min(1.0, sum(released) / memory.limit_bytes)
 
@@ -96,10 +97,15 @@ class Swapper:
 
     async def run(self) -> None:
         """Follow the wish until cancelled. Trouble with one pair ends nothing, and holds up no other pair."""
-        while True:
-            moved = [await self._try_to_advance(pair) for pair in tuple(self._pairs)]
-            if not any(moved):
-                await asyncio.sleep(POLL_S)
+        try:
+            while True:
+                pairs = [pair for pair in self._pairs if pair not in self._departures]
+                moved = [await self._try_to_advance(pair) for pair in pairs]
+                if not any(moved):
+                    await asyncio.sleep(POLL_S)
+        finally:
+            for departure in self._departures.values():
+                departure.cancel()
 
     async def _try_to_advance(self, pair: Pair) -> bool:
         try:
@@ -113,7 +119,7 @@ class Swapper:
         return moved
 
     async def _advance(self, pair: Pair) -> bool:
-        """Take the pair's next step if there is one and its time has come; returns whether it succeeded."""
+        """Take the pair's next step if there is one and its time has come; returns whether it succeeded by now."""
         if pair.is_meddled_with:
             await self._let_go(pair)
             return False
@@ -121,6 +127,14 @@ class Swapper:
         step = self._next_step(pair, now=now)
         if step is None or not self._is_due(step, pair, now=now):
             return False
+        if step in _LEAVING and pair.slot_of(step).is_writing:
+            # Texts take as long as they take, and no other pair waits for them.
+            departure = self._departures[pair] = asyncio.create_task(self._move(pair, step, now=now))
+            departure.add_done_callback(lambda _: self._departures.pop(pair, None))
+            return False
+        return await self._move(pair, step, now=now)
+
+    async def _move(self, pair: Pair, step: Step, *, now: float) -> bool:
         slot = pair.slot_of(step)
         extra = {"model": slot.spec.model, "checkpoint": slot.spec.checkpoint.name, "step": step.value}
         try:

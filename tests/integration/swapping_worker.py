@@ -58,7 +58,7 @@ class Swapping:
     def memory(self) -> Memory:
         """As if `room` bytes were there for models below the ceiling, and the models took exactly their weights."""
         slots = [slot for pair in self.swapper._pairs for slot in (pair.full, pair.light)]
-        held = sum(slot.size_bytes for slot in slots if slot.backend is not None)
+        held = sum(slot.size_bytes for slot in slots if slot.held is not None)
         return Memory(used_bytes=LIMIT * CEILING - self.room + held, limit_bytes=LIMIT)
 
     @property
