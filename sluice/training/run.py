@@ -19,6 +19,7 @@ from sluice.training.card import Measured
 from sluice.training.chat import chat_corpus
 from sluice.training.chat.chat_making import ChatMaking
 from sluice.training.chat.chat_run import ChatRun
+from sluice.training.chat.evaluation import MAX_NEW_TOKENS
 from sluice.training.chat.recipe import CHAT_RECIPES
 from sluice.training.dataset import Tick
 from sluice.training.making import CannotMake, Making
@@ -28,6 +29,7 @@ from sluice.training.recipe import RECIPES, Recipe
 from sluice.training.requests_file import REQUESTS, draw_requests, write_rows
 
 _SMALLEST_BATCH = 8
+_SHORTEST_REPLY = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,16 +119,19 @@ def _make_models(run: Run, making: Making, console: Console) -> None:
 
 
 def _make_chats(run: Run, console: Console) -> None:
+    device = _device(run.device)
     making = ChatMaking(
         out=run.out,
         teachers=run.teachers,
         seed=run.seed,
-        device=_device(run.device),
+        device=device,
+        precision=pick_precision(run.precision, device),
         tests=chat_corpus.draw_tests(run.seed, scale=run.scale),
         conversations=chat_corpus.train_size(run.scale),
+        max_new_tokens=max(_SHORTEST_REPLY, round(MAX_NEW_TOKENS * run.scale)),
     )
     with _bars(console) as bars:
-        chats = ChatRun(making, scale=run.scale, workers=run.workers, bars=bars, console=console)
+        chats = ChatRun(making, workers=run.workers, bars=bars, console=console)
         for key in run.chats:
             chats.make(key, run.recipe(key), measure_only=run.measure_only)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sluice.training.chat.conversation import Conversation, converse, converse_in_shards
-from sluice.training.dataset import Tick
+from sluice.training.chat.conversation import Conversation, converse
 
 TRAIN_CONVERSATIONS = 400_000
 VALIDATION_CONVERSATIONS = 800
@@ -38,11 +37,6 @@ def draw_tests(seed: int, *, scale: float = 1.0) -> ChatTests:
 def train_size(scale: float) -> int:
     """Returns the number of training conversations of a run at `scale` (1.0 is the whole corpus)."""
     return _scaled(TRAIN_CONVERSATIONS, scale)
-
-
-def train(seed: int, *, scale: float, workers: int, tick: Tick) -> list[Conversation]:
-    """Returns the training split, made by `workers` processes."""
-    return converse_in_shards(train_size(scale), seed=seed, workers=workers, tick=tick)
 
 
 def _scaled(count: int, scale: float) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sluice.distillation.layer_drop import keep_layers
 from sluice.training.all_experts import compute_all_experts
 from sluice.training.card import Training
 from sluice.training.chat import chat_checkpoint
@@ -20,7 +21,6 @@ from sluice.training.chat.reply_loss import NextToken, SoftReply
 from sluice.training.encoding import Encoded
 from sluice.training.making import CannotMake
 from sluice.training.objective import Imitation, Objective
-from sluice.training.precision import AUTO, pick_precision
 from sluice.training.recipe import Recipe
 from sluice.training.trainer import Progress, Trainer
 
@@ -39,9 +39,14 @@ class ChatMaking:
     """Where a teacher is looked for that is not in `out`."""
     seed: int
     device: torch.device
+    """Where models learn and are measured."""
+    precision: str
+    """What learning computes in; one of precision's PRECISIONS."""
     tests: ChatTests
     conversations: int
-    """Training conversations, as the card reports them."""
+    """How many the training split has."""
+    max_new_tokens: int
+    """After which a reply that is measured counts as one without an end."""
 
     def directory(self, recipe: Recipe) -> Path:
         """Returns where the recipe's model lives."""
@@ -57,21 +62,18 @@ class ChatMaking:
                 return place
         raise CannotMake(f"{recipe.name} learns from {name}, which is not in {self.out}: make that first")
 
+    def read_by(self, recipe: Recipe) -> int:
+        """Returns how many conversations the recipe's model reads: all, or those that its batches have room for."""
+        return min(self.conversations, recipe.steps * recipe.batch_size)
+
     def train(self, recipe: Recipe, data: Encoded, tokenizer: Any, *, progress: Progress, watch: Watch) -> float:
         """Trains a model and saves its checkpoint; returns the seconds that training took.
 
         `watch` is told the validation perplexity eight times on the way.
         """
-        model = self._prepared(chat_checkpoint.build(recipe, tokenizer, seed=self.seed))
-        precision = pick_precision(AUTO, self.device)
-        trainer = Trainer(
-            model,
-            self._objective(recipe, tokenizer),
-            data,
-            recipe.course(self.seed),
-            device=self.device,
-            precision=precision,
-        )
+        model, objective = self._beginning(recipe, tokenizer)
+        course = recipe.course(self.seed)
+        trainer = Trainer(model, objective, data, course, device=self.device, precision=self.precision)
 
         def told(step: int, loss: float | None) -> None:
             progress(step, loss)
@@ -83,15 +85,16 @@ class ChatMaking:
         chat_checkpoint.save(model.cpu(), tokenizer, self.directory(recipe))
         return trainer.seconds
 
-    def _objective(self, recipe: Recipe, tokenizer: Any) -> Objective:
+    def _beginning(self, recipe: Recipe, tokenizer: Any) -> tuple[Any, Objective]:
+        """The model before the first step, and what it is to learn."""
         place, taught, tokens = self.teacher(recipe), recipe.taught, tokens_of(tokenizer)
         if place is None or taught is None:
-            return NextToken(tokens)
-        teacher, theirs = chat_checkpoint.load(place)
-        if theirs.get_vocab() != tokenizer.get_vocab():
-            raise CannotMake(f"{place} reads other tokens than the texts were made into: make it anew")
+            return self._prepared(chat_checkpoint.build(recipe, tokenizer, seed=self.seed)), NextToken(tokens)
+        teacher, _ = chat_checkpoint.load(place)
+        model = keep_layers(teacher, taught.layers)
+        model.generation_config = teacher.generation_config
         soft = SoftReply(tokens, temperature=taught.temperature, alpha=taught.alpha)
-        return Imitation(self._prepared(teacher).to(self.device), [soft])
+        return self._prepared(model), Imitation(self._prepared(teacher).to(self.device), [soft])
 
     def _prepared(self, model: Any) -> Any:
         """The model as it learns or teaches: nothing is written, so nothing is kept for the next token."""
@@ -99,12 +102,15 @@ class ChatMaking:
         model.config.use_cache = False
         return model
 
-    def finish(self, key: str, recipe: Recipe) -> ChatMeasured:
-        """Measures the saved files, in fp32 on the run's device, and writes quality.json and the card."""
+    def finish(self, key: str, recipe: Recipe, *, trained_on: str) -> ChatMeasured:
+        """Measures the saved files, in fp32 on the run's device, and writes quality.json and the card.
+
+        `trained_on` is the kind of device that they were trained on, as torch names it.
+        """
         directory = self.directory(recipe)
         model, tokenizer = chat_checkpoint.load(directory)
         compute_all_experts(model, self.device)
-        write = greedy_writer(model, tokenizer, self.device)
+        write = greedy_writer(model, tokenizer, self.device, max_new_tokens=self.max_new_tokens)
         count = len(self.tests.seen)
         judged = judge(write, [one.mail for one in self.tests.seen + self.tests.held_out])
         measured = ChatMeasured(
@@ -116,7 +122,14 @@ class ChatMaking:
             wrong=[one for one in judged if not one.is_right],
         )
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        training = Training(seed=self.seed, steps=recipe.steps, messages=self.conversations, parameters=parameters)
+        training = Training(
+            seed=self.seed,
+            steps=recipe.steps,
+            messages=self.read_by(recipe),
+            parameters=parameters,
+            precision=self.precision,
+            device=trained_on,
+        )
         write_quality(directory, recipe, measured, training)
         write_card(directory, key, recipe, measured, training)
         return measured

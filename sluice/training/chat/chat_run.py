@@ -16,7 +16,7 @@ from sluice.training.chat import chat_corpus
 from sluice.training.chat.chat_card import ChatMeasured
 from sluice.training.chat.chat_format import train_tokenizer, transcript
 from sluice.training.chat.chat_making import ChatMaking
-from sluice.training.chat.conversation import Conversation
+from sluice.training.chat.conversation import Conversation, converse_in_shards
 from sluice.training.encoding import UNLABELLED, Encoded, encode
 from sluice.training.recipe import Recipe
 
@@ -24,29 +24,31 @@ _WRONG_SHOWN = 6
 
 
 class ChatRun:
-    """Makes one model after the other from the same conversations, which are written when they are first needed."""
+    """Makes one model after the other, each from as many of the conversations as it reads."""
 
-    def __init__(self, making: ChatMaking, *, scale: float, workers: int, bars: Progress, console: Console) -> None:
+    def __init__(self, making: ChatMaking, *, workers: int, bars: Progress, console: Console) -> None:
         self._making = making
-        self._scale = scale
         self._workers = workers
         self._bars = bars
         self._console = console
-        self._data: tuple[Encoded, Any] | None = None
 
     def make(self, key: str, recipe: Recipe, *, measure_only: bool) -> None:
         """Trains a model unless it is only to be measured; measures and describes it."""
+        making, trained_on = self._making, self._making.device.type
         if measure_only:
-            recipe = replace(recipe, steps=_steps_of(self._making.directory(recipe)))
+            former = _described(making.directory(recipe))
+            trained_on = former["training_device"]
+            making = replace(making, precision=former["training_precision"])
+            recipe = replace(recipe, steps=former["training_steps"])
         else:
             self._train(key, recipe)
         task = self._bars.add_task(f"measuring {key}", total=None)
-        measured = self._making.finish(key, recipe)
+        measured = making.finish(key, recipe, trained_on=trained_on)
         self._bars.update(task, total=1, completed=1)
         self._report(key, measured)
 
     def _train(self, key: str, recipe: Recipe) -> None:
-        data, tokenizer = self._material(self._making.teacher(recipe))
+        data, tokenizer = self._material(recipe)
         task = self._bars.add_task(f"training {key}", total=recipe.steps)
 
         def progress(step: int, loss: float | None) -> None:
@@ -59,25 +61,24 @@ class ChatRun:
 
         took_s = self._making.train(recipe, data, tokenizer, progress=progress, watch=watch)
         step_ms = took_s / recipe.steps * 1000
-        told = f"{key}: {recipe.steps} steps on {self._making.device} in {took_s:.0f} s, {step_ms:.0f} ms a step"
-        self._console.print(told)
+        where = f"on {self._making.device} in {self._making.precision}"
+        self._console.print(f"{key}: {recipe.steps} steps {where} took {took_s:.0f} s, {step_ms:.0f} ms a step")
 
-    def _material(self, teacher: Path | None) -> tuple[Encoded, Any]:
-        """The conversations, read with the tokenizer in directory `teacher` or with one that learns from them."""
-        if self._data is None:
-            conversations = self._write()
-            if teacher is None:
-                first = conversations[: chat_corpus.TOKENIZER_CONVERSATIONS]
-                tokenizer = train_tokenizer(text for one in first for text in (one.mail.text, one.reply))
-            else:
-                tokenizer = AutoTokenizer.from_pretrained(teacher, local_files_only=True)
-            self._data = self._read(conversations, tokenizer), tokenizer
-        return self._data
+    def _material(self, recipe: Recipe) -> tuple[Encoded, Any]:
+        """Conversations, read with the teacher's tokenizer or with one that learns from them."""
+        teacher = self._making.teacher(recipe)
+        conversations = self._write(self._making.read_by(recipe))
+        if teacher is None:
+            first = conversations[: chat_corpus.TOKENIZER_CONVERSATIONS]
+            tokenizer = train_tokenizer(text for one in first for text in (one.mail.text, one.reply))
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(teacher, local_files_only=True)
+        return self._read(conversations, tokenizer), tokenizer
 
-    def _write(self) -> list[Conversation]:
-        task = self._bars.add_task("writing conversations", total=chat_corpus.train_size(self._scale))
+    def _write(self, count: int) -> list[Conversation]:
+        task = self._bars.add_task("writing conversations", total=count)
         tick = partial(self._bars.advance, task)
-        return chat_corpus.train(self._making.seed, scale=self._scale, workers=self._workers, tick=tick)
+        return converse_in_shards(count, seed=self._making.seed, workers=self._workers, tick=tick)
 
     def _read(self, conversations: list[Conversation], tokenizer: Any) -> Encoded:
         task = self._bars.add_task("reading conversations", total=len(conversations))
@@ -106,6 +107,7 @@ class ChatRun:
             self._console.print(told, markup=False, highlight=False)
 
 
-def _steps_of(directory: Path) -> int:
-    """The steps behind the weights in a directory, as `quality.json` recorded them when they were trained."""
-    return int(json.loads(Path(directory, "quality.json").read_text(encoding="utf-8"))["training_steps"])
+def _described(directory: Path) -> dict[str, Any]:
+    """What `quality.json` recorded of the weights in a directory when they were trained."""
+    content: dict[str, Any] = json.loads(Path(directory, "quality.json").read_text(encoding="utf-8"))
+    return content

@@ -86,14 +86,14 @@ def perplexity(model: Any, tokenizer: Any, conversations: Sequence[Conversation]
     return math.exp(total / count)
 
 
-def greedy_writer(model: Any, tokenizer: Any, device: torch.device) -> Write:
-    """Returns what writes the likeliest token each time."""
+def greedy_writer(model: Any, tokenizer: Any, device: torch.device, *, max_new_tokens: int) -> Write:
+    """Returns what writes the likeliest token each time, until the reply's end or for `max_new_tokens`."""
     model.to(device).eval()
 
     def write(mails: Sequence[str]) -> list[tuple[str, bool]]:
         batch = tokenizer([prompt(mail) for mail in mails], padding=True, padding_side="left", return_tensors="pt")
         with torch.inference_mode():
-            ids = model.generate(**batch.to(device), max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
+            ids = model.generate(**batch.to(device), max_new_tokens=max_new_tokens, do_sample=False)
         written = ids[:, batch["input_ids"].shape[1] :].cpu()
         ended = (written == tokenizer.eos_token_id).any(1).tolist()
         return list(zip(tokenizer.batch_decode(written, skip_special_tokens=True), ended, strict=True))
