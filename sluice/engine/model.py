@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from sluice.engine.fault import fault, one_line
 from sluice.engine.weights import WEIGHTS
@@ -14,7 +14,11 @@ from sluice.tier import Task
 
 OUTPUT_NAMES = {Task.TEXT_CLASSIFICATION: "logits", Task.FEATURE_EXTRACTION: "last_hidden_state"}
 """What a task needs of a model's outputs: logits, (texts, labels), or hidden states, (texts, tokens, width)."""
-MODEL_CLASSES = {Task.TEXT_CLASSIFICATION: AutoModelForSequenceClassification, Task.FEATURE_EXTRACTION: AutoModel}
+MODEL_CLASSES = {
+    Task.TEXT_CLASSIFICATION: AutoModelForSequenceClassification,
+    Task.FEATURE_EXTRACTION: AutoModel,
+    Task.TEXT_GENERATION: AutoModelForCausalLM,
+}
 """What transformers builds a model of each task with."""
 # transformers' own summary of a text, which many checkpoints leave out and no pooling of ours reads.
 _POOLER = "pooler"

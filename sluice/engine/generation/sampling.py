@@ -53,6 +53,10 @@ class Sampling:
             return Draw.GREEDY
         return Draw.TRUNCATED if self.top_k or self.top_p < 1 else Draw.TEMPERATURE
 
+    def go_back_to(self, place: int) -> None:
+        """A step has failed: `place` tokens are written, and the one behind them comes next."""
+        self.place = place
+
     def next_key(self) -> int:
         """The seed of the noise at the next place, a signed number of 32 bits."""
         mixed = _splitmix64((self.seed * 0x9E37_79B9_7F4A_7C15 + self.place) & _MASK_64) & _MASK_32
