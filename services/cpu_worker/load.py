@@ -8,14 +8,20 @@ from pathlib import Path
 from sluice.errors import InvalidRequest
 from sluice.tier import Tier
 from sluice.worker.backend import Backend, ModelSpec
+from sluice.worker.generator import Generator
 
 
-def load(spec: ModelSpec, *, cache: str) -> Backend:
+def load(spec: ModelSpec, *, cache: str) -> Backend | Generator:
     """Open `spec` on the CPU. The quantized tier computes in int8, or in int4 if the checkpoint brings only that along.
 
     A packed file of tools/quantize.py is unpacked into `cache`, and computes as it was quantized in whatever tier.
-    Raises InvalidRequest naming the file or field at fault.
+    What another process writes is left to it. Raises InvalidRequest naming the file or field at fault.
     """
+    if spec.openai is not None:
+        from sluice.engine.openai.generator import OpenAIGenerator
+
+        return OpenAIGenerator(spec, spec.openai)
+
     import torch
 
     from sluice.compression.package import unpack

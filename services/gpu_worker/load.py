@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from sluice.worker.backend import Backend, ModelSpec
+from sluice.worker.generator import Generator
 
 
-def load(spec: ModelSpec, *, device_name: str) -> Backend:
+def load(spec: ModelSpec, *, device_name: str) -> Backend | Generator:
     """Open `spec` on `device_name` ("auto": the accelerator, else the CPU), bf16 on an accelerator, fp32 on a CPU.
 
-    Raises InvalidRequest naming the file or field at fault.
+    What another process writes is left to it. Raises InvalidRequest naming the file or field at fault.
     """
+    if spec.openai is not None:
+        from sluice.engine.openai.generator import OpenAIGenerator
+
+        return OpenAIGenerator(spec, spec.openai)
+
     from sluice.engine.checkpoint import open_checkpoint
     from sluice.engine.torch_backend import TorchBackend, pick_device
 
