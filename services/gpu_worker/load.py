@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from sluice.precision import PrecisionMode, held_name
+from sluice.worker.accelerator_monitor import Accelerator
 from sluice.worker.backend import Backend, ModelSpec
 
 
-def load(spec: ModelSpec, *, device_name: str) -> Backend:
-    """Open `spec` on `device_name` ("auto": the accelerator, else the CPU), bf16 on an accelerator, fp32 on a CPU.
+def load(spec: ModelSpec, *, device_name: str, mode: PrecisionMode = PrecisionMode.AUTO) -> Backend:
+    """Open `spec` on `device_name` ("auto": the accelerator, else the CPU), in its own precision or else by `mode`.
 
     Raises InvalidRequest naming the file or field at fault.
     """
+    from sluice.engine.accelerator import pick_device
+    from sluice.engine.auto_precision import best_precision
     from sluice.engine.checkpoint import open_checkpoint
-    from sluice.engine.torch_backend import TorchBackend, pick_device
+    from sluice.engine.torch_backend import TorchBackend
 
     device = pick_device(device_name)
     checkpoint = open_checkpoint(spec.checkpoint)
-    precision = spec.precision or ("fp32" if device.type == "cpu" else "bf16")
+    precision = held_name(spec.precision) or mode.held or best_precision(checkpoint.path, device)
     return TorchBackend(spec, checkpoint, device=device, precision=precision)
+
+
+def accelerator(device_name: str) -> Accelerator:
+    """The device that `load` computes on, to be read. Raises InvalidRequest when torch has no such device here."""
+    from sluice.engine.accelerator import TorchAccelerator, pick_device
+
+    return TorchAccelerator(pick_device(device_name))

@@ -1,0 +1,134 @@
+"""What torchao offers for fp8 and int4, best first. Which of them a device can do is found out by trying.
+
+So no device is named here: a kernel that is missing raises where it is tried, and the next one is tried.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sluice.engine.fault import one_line
+from sluice.errors import InvalidRequest
+
+FP8, INT4 = "fp8", "int4"
+GROUP = 64
+"""Weights of a row that share a scale in int4."""
+# What is tried: a layer of so many inputs and outputs on so many rows, and by how much its result may be off.
+_SIZE, _ROWS, _EXPERTS, _TOLERANCE = 128, 24, 2, 0.25
+# torch's word on how torchao registers itself, and kernels of one kind of GPU that others cannot load.
+_TALKATIVE = ("torchao", "torch.utils._pytree")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantizer:
+    """torchao's configuration for linear layers, and one for three-dimensional weights of experts if it takes any.
+
+    `name` is what a log says.
+    """
+
+    name: str
+    linear: Any
+    experts: Any | None = None
+
+
+def hush() -> None:
+    """Hold back torchao's warnings from now on. transformers imports it, where it is, with the first model."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@cache
+def quantizer_of(precision: str, device: torch.device) -> Quantizer:
+    """The first of torchao's quantizers to `precision`, FP8 or INT4, that computes rightly on `device`.
+
+    Raises InvalidRequest, field `precision`, when torchao is not installed or none does.
+    """
+    if find_spec("torchao") is None:
+        raise InvalidRequest(f"{precision} needs torchao: pip install 'sluice[precision]'", field="precision")
+    hush()
+    said: list[str] = []
+    for quantizer in _fp8() if precision == FP8 else _int4():
+        why = _why_not(quantizer.linear, device, _linear)
+        if not why:
+            grouped = quantizer.experts is not None and not _why_not(quantizer.experts, device, _grouped)
+            found = quantizer if grouped else Quantizer(quantizer.name, quantizer.linear)
+            logger.info("quantizer", extra={"precision": precision, "device": str(device), "quantizer": found.name})
+            return found
+        said.append(f"{quantizer.name}: {why}")
+    raise InvalidRequest(f"{device} cannot compute in {precision} ({'; '.join(said)})", field="precision")
+
+
+def _fp8() -> Iterator[Quantizer]:
+    from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, Float8WeightOnlyConfig, PerRow
+
+    both = Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
+    yield Quantizer("fp8 weights and activations", both, experts=both)
+    weights = Float8WeightOnlyConfig(set_inductor_config=False)
+    yield Quantizer("fp8 weights, computed in half", weights, experts=weights)
+
+
+def _int4() -> Iterator[Quantizer]:
+    from torchao.prototype.quantization.int4.inference_workflow import PrototypeInt4WeightOnlyConfig
+    from torchao.quantization import Int4WeightOnlyConfig
+    from torchao.quantization.quantize_.workflows import Int4PackingFormat as Format
+
+    for name in (Format.PLAIN, Format.TILE_PACKED_TO_4D, Format.PLAIN_INT32):
+        config = Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format=name, set_inductor_config=False)
+        yield Quantizer(f"int4 weights, {name.value}", config)
+    opaque = PrototypeInt4WeightOnlyConfig(group_size=GROUP, set_inductor_config=False)
+    yield Quantizer("int4 weights, opaque", opaque)
+
+
+def _why_not(config: Any, device: torch.device, attempt: Callable[[Any, torch.device], tuple[Tensor, Tensor]]) -> str:
+    # Whatever the library raises is its way of saying no.
+    try:
+        with torch.no_grad():
+            got, wanted = attempt(config, device)
+            off = float((got - wanted).norm() / wanted.norm())
+    except Exception as error:
+        return one_line(error)
+    return "" if off <= _TOLERANCE else f"its results are off by {off:.0%}"
+
+
+def _linear(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    from torchao.quantization import quantize_
+
+    weight, given = _some(device, _SIZE, _SIZE), _some(device, _ROWS, _SIZE)
+    holder = nn.Sequential(_layer(weight))
+    quantize_(holder, config)
+    return holder(given), given @ weight.t()
+
+
+def _grouped(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    from torchao.quantization import FqnToConfig, quantize_
+
+    weight, given = _some(device, _EXPERTS, _SIZE, _SIZE), _some(device, _ROWS, _SIZE)
+    holder = nn.ParameterDict({"weight": nn.Parameter(weight, requires_grad=False)})
+    quantize_(holder, FqnToConfig({"weight": config}), filter_fn=None)
+    cut = _ROWS // _EXPERTS
+    ends = torch.arange(cut, _ROWS + 1, cut, device=device, dtype=torch.int32)
+    got = nn.functional.grouped_mm(given, holder["weight"].transpose(-2, -1), offs=ends)
+    wanted = [rows @ one.t() for rows, one in zip(given.split(cut), weight, strict=True)]
+    return got, torch.cat(wanted)
+
+
+def _layer(weight: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = nn.Parameter(weight.clone(), requires_grad=False)
+    return layer
+
+
+def _some(device: torch.device, *shape: int) -> Tensor:
+    # Of its own generator, so that nobody else's numbers change.
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(*shape, generator=generator).to(device, torch.bfloat16)
