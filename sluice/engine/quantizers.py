@@ -118,7 +118,7 @@ def _grouped(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     cut = _ROWS // _EXPERTS
     ends = torch.arange(cut, _ROWS + 1, cut, device=device, dtype=torch.int32)
     got = nn.functional.grouped_mm(given, holder["weight"].transpose(-2, -1), offs=ends)
-    wanted = [rows @ one.t() for rows, one in zip(given.split(cut), weight, strict=True)]
+    wanted = [rows @ one.t() for rows, one in zip(given.view(_EXPERTS, cut, _SIZE), weight, strict=True)]
     return got, torch.cat(wanted)
 
 
