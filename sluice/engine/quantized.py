@@ -28,7 +28,7 @@ def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
         del path
         return type(module) is nn.Linear and module not in heads and module.weight.dtype is not torch.float32
 
-    quantize_(model, quantizer.linear, filter_fn=is_inner, device=device)
+    quantize_(model, quantizer.config, filter_fn=is_inner, device=device)
     for module in model.modules():
         if type(module).__name__.endswith(_EXPERTS):
             module.to(device)
@@ -60,8 +60,8 @@ def _quantize_experts(experts: Any, quantizer: Quantizer) -> None:
     from torchao.quantization import FqnToConfig, quantize_
 
     weights = [name for name, one in experts.named_parameters(recurse=False) if one.ndim == _EXPERT_DIMENSIONS]
-    if quantizer.experts is not None:
-        quantize_(experts, FqnToConfig(dict.fromkeys(weights, quantizer.experts)), filter_fn=None)
+    if quantizer.groups_experts:
+        quantize_(experts, FqnToConfig(dict.fromkeys(weights, quantizer.config)), filter_fn=None)
         return
     # Without a kernel for all experts at once, each is a matrix of its own, and transformers asks one after the other.
     for name in weights:
@@ -77,5 +77,5 @@ def _quantized(weight: torch.Tensor, quantizer: Quantizer) -> nn.Parameter:
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     layer.weight = nn.Parameter(weight.clone(), requires_grad=False)
     holder = nn.Sequential(layer)
-    quantize_(holder, quantizer.linear)
+    quantize_(holder, quantizer.config)
     return layer.weight

@@ -6,9 +6,9 @@ So no device is named here: a kernel that is missing raises where it is tried, a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,19 +26,19 @@ _SIZE, _ROWS, _EXPERTS, _TOLERANCE = 128, 24, 2, 0.25
 # torch's word on how torchao registers itself, and kernels of one kind of GPU that others cannot load.
 _TALKATIVE = ("torchao", "torch.utils._pytree")
 
+Make = Callable[[], Any]
+"""Makes a configuration of torchao's."""
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Quantizer:
-    """torchao's configuration for linear layers, and one for three-dimensional weights of experts if it takes any.
-
-    `name` is what a log says.
-    """
+    """torchao's `config`, and whether it takes the three-dimensional weights of experts too. `name` is for a log."""
 
     name: str
-    linear: Any
-    experts: Any | None = None
+    config: Any
+    groups_experts: bool = False
 
 
 def hush() -> None:
@@ -57,43 +57,59 @@ def quantizer_of(precision: str, device: torch.device) -> Quantizer:
         raise InvalidRequest(f"{precision} needs torchao: pip install 'sluice[precision]'", field="precision")
     hush()
     said: list[str] = []
-    for quantizer in _fp8() if precision == FP8 else _int4():
-        why = _why_not(quantizer.linear, device, _linear)
+    for name, make in (_FP8 if precision == FP8 else _INT4).items():
+        why = _why_not(make, device, _linear)
         if not why:
-            grouped = quantizer.experts is not None and not _why_not(quantizer.experts, device, _grouped)
-            found = quantizer if grouped else Quantizer(quantizer.name, quantizer.linear)
-            logger.info("quantizer", extra={"precision": precision, "device": str(device), "quantizer": found.name})
-            return found
-        said.append(f"{quantizer.name}: {why}")
+            groups = precision == FP8 and not _why_not(make, device, _grouped)
+            logger.info("quantizer", extra={"precision": precision, "device": str(device), "quantizer": name})
+            return Quantizer(name, make(), groups_experts=groups)
+        said.append(f"{name}: {why}")
     raise InvalidRequest(f"{device} cannot compute in {precision} ({'; '.join(said)})", field="precision")
 
 
-def _fp8() -> Iterator[Quantizer]:
-    from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, Float8WeightOnlyConfig, PerRow
+def _fp8_throughout() -> Any:
+    from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow
 
-    both = Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
-    yield Quantizer("fp8 weights and activations", both, experts=both)
-    weights = Float8WeightOnlyConfig(set_inductor_config=False)
-    yield Quantizer("fp8 weights, computed in half", weights, experts=weights)
+    return Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
 
 
-def _int4() -> Iterator[Quantizer]:
-    from torchao.prototype.quantization.int4.inference_workflow import PrototypeInt4WeightOnlyConfig
+def _fp8_weights() -> Any:
+    from torchao.quantization import Float8WeightOnlyConfig
+
+    return Float8WeightOnlyConfig(set_inductor_config=False)
+
+
+def _int4_packed(form: str) -> Any:
     from torchao.quantization import Int4WeightOnlyConfig
-    from torchao.quantization.quantize_.workflows import Int4PackingFormat as Format
+    from torchao.quantization.quantize_.workflows import Int4PackingFormat
 
-    for name in (Format.PLAIN, Format.TILE_PACKED_TO_4D, Format.PLAIN_INT32):
-        config = Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format=name, set_inductor_config=False)
-        yield Quantizer(f"int4 weights, {name.value}", config)
-    opaque = PrototypeInt4WeightOnlyConfig(group_size=GROUP, set_inductor_config=False)
-    yield Quantizer("int4 weights, opaque", opaque)
+    form = Int4PackingFormat(form)
+    return Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format=form, set_inductor_config=False)
 
 
-def _why_not(config: Any, device: torch.device, attempt: Callable[[Any, torch.device], tuple[Tensor, Tensor]]) -> str:
-    # Whatever the library raises is its way of saying no.
+def _int4_opaque() -> Any:
+    from torchao.prototype.quantization.int4.inference_workflow import PrototypeInt4WeightOnlyConfig
+
+    return PrototypeInt4WeightOnlyConfig(group_size=GROUP, set_inductor_config=False)
+
+
+_FP8: dict[str, Make] = {
+    "fp8 weights and activations": _fp8_throughout,
+    "fp8 weights, computed in half": _fp8_weights,
+}
+_INT4: dict[str, Make] = {
+    "int4 weights, plain": partial(_int4_packed, "plain"),
+    "int4 weights, in tiles": partial(_int4_packed, "tile_packed_to_4d"),
+    "int4 weights, in int32": partial(_int4_packed, "plain_int32"),
+    "int4 weights, opaque": _int4_opaque,
+}
+
+
+def _why_not(make: Make, device: torch.device, attempt: Callable[[Any, torch.device], tuple[Tensor, Tensor]]) -> str:
+    # Whatever the library raises, and if it is that it has no such configuration, is its way of saying no.
     try:
         with torch.no_grad():
-            got, wanted = attempt(config, device)
+            got, wanted = attempt(make(), device)
             off = float((got - wanted).norm() / wanted.norm())
     except Exception as error:
         return one_line(error)
