@@ -14,6 +14,7 @@ from sluice.engine.description import describe
 from sluice.engine.model import OUTPUT_NAMES
 from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
 from sluice.engine.precise import load_precise, unlearning
+from sluice.engine.quantized import held_bytes
 from sluice.engine.warm_up import warm_up
 from sluice.worker.backend import Item, ModelSpec, Output
 
@@ -40,6 +41,7 @@ class TorchBackend:
         # Decoders look for a text's last token by the pad token, which is the one that the tokenizer pads with.
         self._model.config.pad_token_id = checkpoint.tokenizer.pad_token_id
         self._input_names = frozenset(inspect.signature(self._model.forward).parameters)
+        self.held_bytes = held_bytes(self._model)
         self.variant = describe(spec, checkpoint, device=device.type, precision=precision)
 
     def warm_up(self) -> None:

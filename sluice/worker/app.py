@@ -16,6 +16,7 @@ from sluice.directive import DirectiveState
 from sluice.errors import SluiceError
 from sluice.fleet import Registration
 from sluice.membership import Membership
+from sluice.precision import held_name
 from sluice.server import Server, drain, until_signalled
 from sluice.telemetry import Tracing
 from sluice.tier import MemberKind, Tier
@@ -85,7 +86,7 @@ async def serve(
         )
         swapper = Swapper(
             catalog,
-            wish=lambda: wish_of(directives.levels, directives.lighten_share),
+            wish=lambda: wish_of(directives.levels, directives.lighten_share, directives.precision),
             memory=resources.model_memory,
             ceiling=config.memory_ceiling,
             light_budget=config.distilled_budget,
@@ -153,14 +154,16 @@ async def _load_configured(config: WorkerConfig, catalog: Catalog, swapper: Swap
 
 
 async def _load_entry(entry: ModelEntry, catalog: Catalog, swapper: Swapper) -> None:
-    model, precision = entry.model, entry.precision
-    if not entry.distilled:
+    model, precision = entry.model, held_name(entry.precision)
+    if entry.tier is not Tier.FULL:
         await catalog.load(model=model, tier=entry.tier, checkpoint=entry.checkpoint, precision=precision)
         return
     full = catalog.spec(model=model, tier=entry.tier, checkpoint=entry.checkpoint, precision=precision)
-    try:
-        light = catalog.spec(model=model, tier=Tier.LIGHT, checkpoint=entry.distilled, precision=precision)
-    except SluiceError as error:
-        error.field = "distilled"
-        raise
-    await swapper.add(full=full, light=light)
+    light = None
+    if entry.distilled:
+        try:
+            light = catalog.spec(model=model, tier=Tier.LIGHT, checkpoint=entry.distilled, precision=precision)
+        except SluiceError as error:
+            error.field = "distilled"
+            raise
+    await swapper.add(full, light=light, lower=entry.lower_precision, is_fixed=bool(precision))

@@ -77,6 +77,15 @@ class Preparing(Protocol):
         """
 
 
+@runtime_checkable
+class Weighed(Protocol):
+    """What a backend may say besides: how much memory its weights take."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of weights on its device."""
+
+
 class Engine(StrEnum):
     """Who computes quantized models on a CPU."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -41,15 +41,18 @@ class ModelEntry(Section):
     """A Hugging Face checkpoint directory, or a file that `sluice quantize` made, relative to `models_root`.
     `identity` is a model that answers at once, for tests and benchmarks."""
     precision: str = ""
-    """As in the contract's Variant.precision. Empty: the worker's own choice."""
+    """As in the contract's Variant.precision. Empty: the worker's own choice, or the one that an operator orders."""
+    lower_precision: Literal["", "mixed", "fp8", "int4"] = ""
+    """What the same checkpoint is held in at the first step of level 2, before any copy takes over. Empty: none."""
     distilled: str = ""
-    """The checkpoint of a distilled copy that takes over at level 2, in tier light and the same precision. Empty: none.
+    """The checkpoint of a distilled copy that takes over at level 2, in tier light and `precision`. Empty: none.
     It must have the same labels. Where CPU workers serve tier light of this model, it must be the same checkpoint."""
 
     @model_validator(mode="after")
-    def _distilled_is_of_full(self) -> Self:
-        if self.distilled and self.tier is not Tier.FULL:
-            raise ValueError("distilled: only a model of tier full has a distilled copy")
+    def _only_full_gives_way(self) -> Self:
+        for key in ("distilled", "lower_precision"):
+            if getattr(self, key) and self.tier is not Tier.FULL:
+                raise ValueError(f"{key}: only a model of tier full gives way to something at level 2")
         return self
 
 

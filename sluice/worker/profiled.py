@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sluice.variant import Variant
-from sluice.worker.backend import Backend, Item, ModelSpec, Output, Preparing
+from sluice.worker.backend import Backend, Item, ModelSpec, Output, Preparing, Weighed
 
 
 class ProfiledBackend:
@@ -36,6 +36,13 @@ class ProfiledBackend:
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """As the backend does."""
         return self._backend.execute(items)
+
+    @property
+    def held_bytes(self) -> int:
+        """As the backend says, if it does."""
+        if isinstance(self._backend, Weighed):
+            return self._backend.held_bytes
+        raise AttributeError("the backend does not say what its weights take")
 
     def close(self) -> None:
         """As the backend does."""

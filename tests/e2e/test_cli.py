@@ -69,7 +69,7 @@ def test_every_command_explains_its_arguments(command: str) -> None:
         (["infer", "hi", "--priority", "1.5"], "1.5 does not lie between 0 and 1"),
         (["infer", "hi", "--timeout", "0"], "0 is no number of seconds above 0"),
         (["infer", "hi", "--top-k", "few"], "few is no whole number above 0"),
-        (["degrade"], "one of the arguments --level --clear is required"),
+        (["degrade"], "say what shall hold, by --level or --precision, or --clear"),
         (["degrade", "--level", "offload", "--share", "0"], "0 is no part; it lies above 0"),
         (["demo", "--max-open", "0"], "0 is no whole number above 0"),
         (["up", "--only", "cook"], "invalid choice: 'cook'"),
