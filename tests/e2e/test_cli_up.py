@@ -73,7 +73,7 @@ def test_a_precision_is_ordered_shown_and_obeyed_by_what_serves(mesh: Running, e
     while "full: echo fp8 cpu" not in (shown := run("top", "--once", env=env).stdout):
         assert mesh.process.poll() is None
     assert shown.startswith("level 2 lighten to fp8   operator: rehearsal ")
-    assert json.loads(run("infer", "hi", "--tier", "full", "--json", env=env).stdout)["precision"] == "fp8"
+    assert json.loads(run("infer", "hi", "--minimum-tier", "full", "--json", env=env).stdout)["precision"] == "fp8"
     history = run("levels", "--last", "1", "--json", env=env)
     change = json.loads(history.stdout)
     assert (change["after"], change["precision"], change["lighten_share"]) == (["lighten"], "fp8", 0.0)
