@@ -10,6 +10,7 @@ import torch
 
 from sluice.engine.half import half_of, hold_half
 from sluice.engine.model import load_model
+from sluice.engine.out_of_memory import is_out_of_memory
 from sluice.engine.quantized import quantize
 from sluice.engine.quantizers import FP8, INT4, quantizer_of
 from sluice.errors import InvalidRequest
@@ -45,7 +46,9 @@ def load_precise(
         return model.to(device)
     except ValueError as error:
         raise InvalidRequest(f"no layer of {path.name} can be held in {precision}", field="precision") from error
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise MemoryError(f"{path.name} does not fit into the memory of {device} in {precision}") from error
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.cores import granted_cores
 from sluice.engine.description import describe
+from sluice.engine.fault import one_line
 from sluice.engine.model import OUTPUT_NAMES
+from sluice.engine.out_of_memory import is_out_of_memory
 from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
 from sluice.engine.precise import load_precise, unlearning
 from sluice.engine.quantized import held_bytes
@@ -54,11 +56,29 @@ class TorchBackend:
 
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """Classify or embed, as the checkpoint's task is."""
-        return self._pipeline.run(items, self.forward)
+        try:
+            return self._pipeline.run(items, self.forward)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            out_of_memory = MemoryError(one_line(error))
+        # Behind the handler, whose traceback would keep what was computed in memory.
+        self._empty_cache()
+        raise out_of_memory
+
+    def is_device_lost(self) -> bool:
+        """Whether the device does not so much as add one and one."""
+        try:
+            return torch.ones(1, device=self._device).add_(1).item() != 2
+        except RuntimeError as error:
+            return not is_out_of_memory(error)
 
     def close(self) -> None:
         """Drop the weights and give device memory back."""
         del self._model
+        self._empty_cache()
+
+    def _empty_cache(self) -> None:
         if self._device.type != "cpu":
             torch.accelerator.empty_cache()
 

@@ -17,6 +17,7 @@ from sluice.errors import SluiceError
 from sluice.fleet import Registration
 from sluice.membership import Membership
 from sluice.precision import held_name
+from sluice.program import CannotGoOn
 from sluice.server import Server, drain, until_signalled
 from sluice.telemetry import Tracing
 from sluice.tier import MemberKind, Tier
@@ -28,6 +29,7 @@ from sluice.worker.catalog import Catalog
 from sluice.worker.cgroup_memory import CgroupMemory
 from sluice.worker.config import ModelEntry, WorkerConfig
 from sluice.worker.device import Device
+from sluice.worker.device_loss import DeviceLoss
 from sluice.worker.engine_load import EngineLoad
 from sluice.worker.host_memory import HostMemory
 from sluice.worker.monitor import Monitor
@@ -51,7 +53,7 @@ async def serve(
     """Load the configured models, serve until SIGTERM, then drain.
 
     `accelerator` is asked for once a variant computes on one. Raises ConfigError naming the key when the address cannot
-    be bound or a configured model cannot be loaded.
+    be bound or a configured model cannot be loaded, and CannotGoOn, after draining, when the device was lost.
     """
     address = config.advertise or config.listen
     worker = config.id or f"{kind.name.lower()}@{address}"
@@ -70,7 +72,8 @@ async def serve(
             threads=config.threads,
             engine=config.engine,
         )
-        device = Device(device_thread, catalog, preparer=preparer)
+        loss = DeviceLoss()
+        device = Device(device_thread, catalog, preparer=preparer, loss=loss)
         servicer = WorkerServicer(
             worker=worker,
             catalog=catalog,
@@ -124,7 +127,7 @@ async def serve(
         gc.freeze()
         await server.set_ready(ready=True)
         logger.info("ready", extra={"port": server.port, "variants": [one.id for one in catalog.variants()]})
-        await until_signalled()
+        await until_signalled(or_until=loss.wait())
         swapping.cancel()
         await drain(server, servicer.drain, grace_s=config.drain_timeout_s)
         for task in tasks:
@@ -132,6 +135,8 @@ async def serve(
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
         accelerator_monitor.close()
+        if loss.why:
+            raise CannotGoOn(f"the device is lost, and only a new process may get it back: {loss.why}")
 
 
 def _accelerator_monitor(catalog: Catalog, accelerator: Callable[[], Accelerator] | None) -> BackgroundMonitor:

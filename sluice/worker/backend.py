@@ -58,7 +58,8 @@ class Backend(Protocol):
         """One output per item, in order.
 
         An item that fails by itself (too long, say) is answered with its error in the list and costs the others
-        nothing. Raises only when the whole batch failed.
+        nothing. Raises only when the whole batch failed: MemoryError when the device has no room for it, and is as it
+        was before.
         """
 
     def close(self) -> None:
@@ -75,6 +76,14 @@ class Preparing(Protocol):
         Called from another thread, also while `execute` runs. It need not be called, and `execute` may be given any
         part of what it returned. An item that fails by itself is returned all the same: `execute` answers for it.
         """
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """A backend whose device may be lost while the process lives: fallen off the bus, or its context broken."""
+
+    def is_device_lost(self) -> bool:
+        """Try the device; asked after a batch that failed, on the same thread."""
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sluice.variant import Variant
-from sluice.worker.backend import Backend, Item, ModelSpec, Output, Preparing, Weighed
+from sluice.worker.backend import Backend, Item, ModelSpec, Mortal, Output, Preparing, Weighed
 
 
 class ProfiledBackend:
@@ -36,6 +36,10 @@ class ProfiledBackend:
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """As the backend does."""
         return self._backend.execute(items)
+
+    def is_device_lost(self) -> bool:
+        """As the backend finds, if it can tell."""
+        return isinstance(self._backend, Mortal) and self._backend.is_device_lost()
 
     @property
     def held_bytes(self) -> int:
