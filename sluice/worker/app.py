@@ -30,6 +30,7 @@ from sluice.worker.cgroup_memory import CgroupMemory
 from sluice.worker.config import ModelEntry, WorkerConfig
 from sluice.worker.device import Device
 from sluice.worker.device_loss import DeviceLoss
+from sluice.worker.device_watch import DeviceWatch
 from sluice.worker.engine_load import EngineLoad
 from sluice.worker.host_memory import HostMemory
 from sluice.worker.monitor import Monitor
@@ -72,7 +73,7 @@ async def serve(
             threads=config.threads,
             engine=config.engine,
         )
-        loss = DeviceLoss()
+        loss = DeviceLoss(lambda: servicer.stop_taking())  # noqa: PLW0108  it is made behind its device
         device = Device(device_thread, catalog, preparer=preparer, loss=loss)
         servicer = WorkerServicer(
             worker=worker,
@@ -110,7 +111,7 @@ async def serve(
             draining=lambda: servicer.draining,
         )
         swapping = asyncio.create_task(swapper.run())
-        tasks = [swapping]
+        tasks = [swapping, asyncio.create_task(DeviceWatch(accelerator_monitor, device.probe).run())]
         autonomy = Autonomy(kind, directives, measure=monitor.report, thresholds=config.thresholds)
         if config.autonomous:
             tasks.append(asyncio.create_task(autonomy.run()))

@@ -78,6 +78,10 @@ class Catalog:
             raise NoEndpoint(f"this worker does not serve '{variant_id}'")
         return self._backends[variant_id]
 
+    def backends(self) -> tuple[Backend, ...]:
+        """Everything that is served, or is being unloaded."""
+        return tuple(self._backends.values())
+
     def serves(self, backend: Backend) -> bool:
         """Whether requests for its variant go to `backend`."""
         name = backend.variant.id

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from sluice.errors import Cancelled, Expired, NoEndpoint, SluiceError, WorkerFailed
 from sluice.telemetry import trace_id_of
-from sluice.worker.backend import Backend, Item, Output, Preparing
+from sluice.worker.backend import Backend, Item, Mortal, Output, Preparing
 from sluice.worker.catalog import Catalog
 from sluice.worker.device_loss import DeviceLoss
 from sluice.worker.execution import DeviceLost, execute
@@ -71,6 +71,15 @@ class Device:
             ready = self._preparer.submit(prepare, backend, [item.item for item in work.items])
         self._open += 1
         self._thread.submit(self._run, backend, work, ready, loop)
+
+    def probe(self) -> None:
+        """Try the device behind what it has to do, and report it if it is lost."""
+        self._thread.submit(self._probe)
+
+    def _probe(self) -> None:
+        for backend in self._catalog.backends():
+            if self._loss is not None and isinstance(backend, Mortal) and backend.is_device_lost():
+                self._loss.report("it does not compute any more, and nobody had asked it anything")
 
     def _run(
         self,

@@ -118,11 +118,16 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         """Items taken from all routers and not answered."""
         return sum(session.open_items for session in self._sessions)
 
+    def stop_taking(self) -> None:
+        """Grant nothing more, and tell the routers."""
+        if not self.draining:
+            self.draining = True
+            for outbox in self._sessions.values():
+                outbox.put(self._card())
+
     async def drain(self) -> None:
-        """Grant nothing more, tell the routers, and wait until every batch that was taken is done and sent."""
-        self.draining = True
-        for outbox in self._sessions.values():
-            outbox.put(self._card())
+        """Take nothing more, and wait until every batch that was taken is done and sent."""
+        self.stop_taking()
         for session, outbox in list(self._sessions.items()):
             await session.finished.wait()
             await outbox.flushed()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
 from sluice.errors import NoEndpoint, Saturated, WorkerFailed
-from sluice.worker.backend import Classified, Item, Output
+from sluice.tier import Tier
+from sluice.worker.accelerator_monitor import AcceleratorMonitor
+from sluice.worker.backend import Classified, Item, ModelSpec, Output
 from sluice.worker.device import Device
 from sluice.worker.device_loss import DeviceLoss
+from sluice.worker.device_watch import DeviceWatch
 from sluice.worker.execution import DeviceLost, execute
 from tests.unit.worker.bench import ScriptedBackend, bench, echo, work
+from tests.unit.worker.fake_accelerator import FakeAccelerator
+from tests.unit.worker.ram import turns
 
 
 class Tight:
@@ -104,19 +110,23 @@ class Falling(ScriptedBackend):
         return self.lost
 
 
-async def test_a_batch_that_loses_the_device_is_not_run_again_and_those_behind_it_are_given_back() -> None:
+@asynccontextmanager
+async def falling() -> AsyncIterator[tuple[Falling, Device, DeviceLoss]]:
+    """A worker's device with one backend, and who is told when it is lost."""
     made: list[Falling] = []
 
-    def load(spec: object) -> Falling:
-        made.append(Falling(spec))  # type: ignore[arg-type]
+    def load(spec: ModelSpec) -> Falling:
+        made.append(Falling(spec))
         return made[-1]
 
     async with bench(load=load) as here:
-        from sluice.tier import Tier
-
         await here.catalog.load(model="m", tier=Tier.LIGHT, checkpoint="identity")
         loss = DeviceLoss()
-        device = Device(here.device._thread, here.catalog, loss=loss)
+        yield made[0], Device(here.device._thread, here.catalog, loss=loss), loss
+
+
+async def test_a_batch_that_loses_the_device_is_not_run_again_and_those_behind_it_are_given_back() -> None:
+    async with falling() as (backend, device, loss):
         batches = [work("a"), work("b", "pull", first=2), work("c", first=4)]
         for one in batches:
             device.submit(one)
@@ -127,8 +137,45 @@ async def test_a_batch_that_loses_the_device_is_not_run_again_and_those_behind_i
     assert {type(output) for output in second.outputs.values()} == {WorkerFailed}
     # Nobody has begun this one: it costs its router no try.
     assert {type(output) for output in third.outputs.values()} == {NoEndpoint}
-    assert made[0].calls == [["a"], ["b", "pull"]]
+    assert backend.calls == [["a"], ["b", "pull"]]
     assert loss.why == "RuntimeError: CUDA error: unspecified launch failure"
+
+
+async def test_a_device_that_cannot_be_read_for_a_while_is_tried_though_nobody_asks_it_anything() -> None:
+    accelerator, now = FakeAccelerator(), 0.0
+    async with falling() as (backend, device, loss):
+        watch = DeviceWatch(AcceleratorMonitor(accelerator), device.probe, clock=lambda: now)
+        accelerator.fault = RuntimeError("Xid 79: the GPU has fallen off the bus")
+        backend.lost = True
+        watch.look()
+        now = 2.9
+        watch.look()
+        await turns()
+        assert loss.why == ""
+        now = 3.0
+        watch.look()
+        await asyncio.wait_for(loss.wait(), 20)
+
+
+async def test_a_driver_that_falters_costs_no_device_that_computes() -> None:
+    accelerator, now = FakeAccelerator(), 0.0
+    async with falling() as (backend, device, loss):
+        watch = DeviceWatch(AcceleratorMonitor(accelerator), device.probe, clock=lambda: now)
+        accelerator.fault = RuntimeError("NVML: unknown error")
+        for _ in range(20):
+            watch.look()
+            now += 1.0
+        one = work("a")
+        device.submit(one)
+        assert (await asyncio.wait_for(one.done, 20)).outputs == {1: Classified("a", 1.0)}
+        # Readable now and then, it is not even tried.
+        backend.lost = True
+        for number in range(20):
+            accelerator.fault = None if number % 3 == 0 else RuntimeError("NVML: unknown error")
+            watch.look()
+            now += 1.0
+        await turns()
+        assert loss.why == ""
 
 
 def test_a_failure_on_a_device_that_still_computes_is_the_items_own() -> None:
