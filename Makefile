@@ -9,7 +9,7 @@ RUN := .venv/.run
 DEV := .venv/.dev
 BUF := node_modules/.bin/buf
 
-.PHONY: help demo test up check lint-protos protos train manual bench-overhead bench-refusals bench-cpu bench-overload clean
+.PHONY: help demo test up check lint-protos protos train manual bench-overhead bench-refusals bench-cpu bench-gpu bench-mixed bench-overload clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -55,6 +55,13 @@ bench-refusals: $(DEV) ## how soon bad input is told so; writes benchmarks/resul
 
 bench-cpu: $(DEV) ## the CPU tiers against their targets, ten minutes; writes benchmarks/results/cpu.json
 	@$(BIN)/python -m benchmarks.cpu
+
+# On a machine with an accelerator, whose torch has to be in the environment already: ours is for the CPU.
+bench-gpu: ## the full tier on an accelerator against its targets; writes benchmarks/results/gpu.json
+	@$(PYTHON) -m benchmarks.gpu
+
+bench-mixed: ## a ResNet-152 learns, in fp32 and mixed; writes benchmarks/results/mixed_precision.json
+	@$(PYTHON) -m benchmarks.mixed_precision
 
 bench-overload: $(DEV) ## does it degrade instead of failing? seven experiments; writes benchmarks/results/overload/
 	@$(BIN)/python -m benchmarks.overload

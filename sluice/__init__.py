@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sluice.client import Answer, AsyncClient, Client, Query
+    from sluice.client import Answer, AsyncClient, Client, Generated, Prompt, Query
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "AsyncClient", "Client", "Query"]
+__all__ = ["Answer", "AsyncClient", "Client", "Generated", "Prompt", "Query"]
 
 
 def __getattr__(name: str) -> Any:

@@ -100,7 +100,7 @@ def load(name: str, kind: type[SectionType], *, file: Mapping[str, Any], environ
         if variable in environ:
             values[key] = _from_variable(variable, environ[variable])
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(values, context=environ)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""

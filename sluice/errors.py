@@ -24,6 +24,7 @@ class Reason(StrEnum):
     SHUTTING_DOWN = "rejected-shutting-down"
     UNKNOWN_MODEL = "unknown-model"
     INVALID_ARGUMENT = "invalid-argument"
+    WORKER_LOST = "worker-lost"
     WORKER_FAILED = "worker-failed"
     CANCELLED = "cancelled"
 
@@ -94,6 +95,13 @@ class ShuttingDown(SluiceError):
 
     code = grpc.StatusCode.UNAVAILABLE
     reason = Reason.SHUTTING_DOWN
+
+
+class WorkerLost(SluiceError):
+    """The worker that wrote a text went away in the middle of it; `metadata` has its `tokens` until then."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = Reason.WORKER_LOST
 
 
 class WorkerFailed(SluiceError):

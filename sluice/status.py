@@ -24,6 +24,7 @@ from sluice.errors import (
     SluiceError,
     UnknownModel,
     WorkerFailed,
+    WorkerLost,
 )
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
@@ -39,7 +40,8 @@ Trailers = tuple[tuple[str, str | bytes], ...]
 _BY_REASON: dict[str, type[SluiceError]] = {
     kind.reason: kind
     for kind in (
-        InvalidRequest, UnknownModel, Expired, Saturated, Outranked, NoEndpoint, ShuttingDown, WorkerFailed, Cancelled,
+        InvalidRequest, UnknownModel, Expired, Saturated, Outranked, NoEndpoint, ShuttingDown, WorkerFailed,
+        WorkerLost, Cancelled,
     )
 }  # fmt: skip
 

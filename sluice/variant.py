@@ -47,6 +47,7 @@ class Variant:
     state: VariantState = VariantState.READY
     cache_tokens: int = 0
     max_generations: int = 0
+    max_token_bytes: int = 0
 
 
 def variant_id(model: str, tier: Tier, precision: str) -> str:
@@ -81,6 +82,7 @@ def to_proto(variant: Variant) -> model_pb2.Variant:
         state=variant.state.value,  # type: ignore[arg-type]
         cache_tokens=variant.cache_tokens,
         max_generations=variant.max_generations,
+        max_token_bytes=variant.max_token_bytes,
     )
 
 
@@ -114,4 +116,5 @@ def from_proto(message: model_pb2.Variant) -> Variant:
         state=VariantState(message.state),
         cache_tokens=message.cache_tokens,
         max_generations=message.max_generations,
+        max_token_bytes=message.max_token_bytes,
     )

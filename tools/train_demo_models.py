@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 TIERS = ("full", "light", "quantized")
 QUICK_SCALE = 0.004
 QUICK_STEPS_FACTOR = 0.0003
@@ -28,8 +29,9 @@ Everything is written by a seeded grammar, so no download is needed. What happen
 """
 EXAMPLES = """\
 examples:
-  %(prog)s                              all of it, on a GPU if there is one
+  %(prog)s                              all of it, on an accelerator if there is one, in mixed precision there
   %(prog)s --only quantized --device cpu    one model, on the CPU
+  %(prog)s --only full --precision fp32    one model, without mixed precision
   %(prog)s --only texts --texts mails.jsonl   20,000 labelled messages, for sluice distill
   %(prog)s --measure-only               no training: quantize, measure and describe what is in --out
   %(prog)s --quick --out build/models --requests build/requests.jsonl   a few steps of everything, to see that it runs
@@ -49,7 +51,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--texts", type=Path, metavar="FILE", help="with --only texts: where to write fresh messages, to distill with"
     )
     parser.add_argument("--seed", type=int, default=20260101, help="of texts, weights and order (default %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where training runs")
+    parser.add_argument(
+        "--device", default="auto", metavar="NAME", help="where training runs: auto, cpu, cuda, xpu ... (default: auto)"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="what training computes in; weights stay fp32 (default: auto, which is bf16 where the device "
+        "computes in it natively, else fp16 with scaled gradients, and fp32 on a CPU without a unit for bf16 matrices)",
+    )
     parser.add_argument("--only", choices=(*TIERS, "examples", "texts"), help="make one thing instead of everything")
     parser.add_argument("--steps", type=float, default=1.0, metavar="FACTOR", help="times the recipe's training steps")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that write texts")
@@ -86,6 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
         requests=options.requests,
         seed=options.seed,
         device=options.device,
+        precision=options.precision,
         tiers=TIERS if options.only is None else tuple(tier for tier in TIERS if tier == options.only),
         with_requests=options.only in (None, "examples"),
         texts=options.texts,

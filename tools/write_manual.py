@@ -17,6 +17,7 @@ from sluice.config import TelemetryConfig  # noqa: E402
 from sluice.degradation.thresholds import Thresholds  # noqa: E402
 from sluice.manual import markdown_table  # noqa: E402
 from sluice.worker.config import ModelEntry, WorkerConfig  # noqa: E402
+from sluice.worker.openai_server import OpenAIServer  # noqa: E402
 
 PAGE = ROOT / "docs" / "operations.md"
 BETWEEN = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- end of settings -->)", re.DOTALL)
@@ -25,6 +26,7 @@ SECTIONS = {
     "gpu_worker": GpuWorkerConfig,
     "cpu_worker": WorkerConfig,
     "an entry of `models`": ModelEntry,
+    "`openai` of such an entry": OpenAIServer,
     "governor": GovernorConfig,
     "`thresholds` of any of them": Thresholds,
     "telemetry": TelemetryConfig,

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from benchmarks.cpu.figure import Figure
 from benchmarks.cpu.scale import Scale
 from benchmarks.cpu.shapes import Shape, make_checkpoint
+from benchmarks.figure import Figure
 from services.cpu_worker.load import load
 from sluice.tier import Tier
 from sluice.worker.backend import Backend, ModelSpec

@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 
 from benchmarks.cpu.bench import MODEL, Bench
-from benchmarks.cpu.figure import Figure, Target, ratio_figure
 from benchmarks.cpu.load import mixed_texts, texts_per_s
-from benchmarks.cpu.rounds import Leg, interleave
 from benchmarks.cpu_mesh import cpu_mesh
+from benchmarks.figure import Figure, Target, ratio_figure
+from benchmarks.rounds import Leg, interleave
 from sluice.engine.peak_memory import PEAK, status_bytes
 
 TARGET = Target(0.5, at_most=True)

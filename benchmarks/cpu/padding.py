@@ -12,12 +12,12 @@ import yaml
 
 from benchmarks.child import child
 from benchmarks.cpu.bench import MODEL, Bench
-from benchmarks.cpu.figure import Figure, Target, ratio_figure
 from benchmarks.cpu.load import OPEN, texts_for, texts_per_s
-from benchmarks.cpu.rounds import interleave
 from benchmarks.cpu.served import check_cores
 from benchmarks.cpu_mesh import cpu_mesh
+from benchmarks.figure import Figure, Target, ratio_figure
 from benchmarks.length_mix import LONGEST, SHORTEST
+from benchmarks.rounds import interleave
 from sluice.cli.addresses import choose_ports
 from sluice.cli.mesh import LocalMesh
 from sluice.config import FILE_VARIABLE

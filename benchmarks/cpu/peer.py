@@ -13,13 +13,13 @@ import grpc
 
 from benchmarks.closed_loop import keep_open
 from benchmarks.cpu.bench import MODEL, Bench
-from benchmarks.cpu.figure import Figure, Target, ratio_figure
 from benchmarks.cpu.mlserver import Settings, mlserver
-from benchmarks.cpu.rounds import interleave
 from benchmarks.cpu.served import check_cores
 from benchmarks.cpu.texts import texts_of
 from benchmarks.cpu_mesh import cpu_mesh
+from benchmarks.figure import Figure, Target, ratio_figure
 from benchmarks.foreign import MLSERVER
+from benchmarks.rounds import interleave
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 from sluice.open_inference import grpc_service_pb2_grpc as oip_grpc
 

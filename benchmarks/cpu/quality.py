@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.cpu.bench import MODELS, Bench
-from benchmarks.cpu.figure import Figure, Target
+from benchmarks.figure import Figure, Target
 from sluice.engine.checkpoint import open_checkpoint
 from sluice.engine.model import load_model
 from sluice.training import corpus, phrasebook

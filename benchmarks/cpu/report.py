@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.cpu.figure import Figure
+from benchmarks.figure import Figure
 
 LIBRARIES = ("onnxruntime", "openvino", "torch", "torchao", "transformers", "tokenizers", "grpcio", "sluice")
 

@@ -8,12 +8,12 @@ from functools import partial
 import psutil
 
 from benchmarks.cpu.bench import MODEL, Bench
-from benchmarks.cpu.figure import Figure, Target, ratio_figure
 from benchmarks.cpu.load import OPEN, texts_for, texts_per_s
-from benchmarks.cpu.rounds import interleave
 from benchmarks.cpu.speed import rate
 from benchmarks.cpu_mesh import cpu_mesh
+from benchmarks.figure import Figure, Target, ratio_figure
 from benchmarks.length_mix import LONGEST, SHORTEST
+from benchmarks.rounds import interleave
 from sluice.cli.mesh import LocalMesh
 from sluice.errors import SluiceError
 from sluice.worker.backend import Backend, Item

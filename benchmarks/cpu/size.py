@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors import safe_open
 
 from benchmarks.cpu.bench import Bench
-from benchmarks.cpu.figure import Figure, Target
 from benchmarks.cpu.quality import LIGHT, QUANTIZED
+from benchmarks.figure import Figure, Target
 from sluice.compression.package import unpack
 from sluice.engine.weights import weight_files
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.cpu.bench import Bench
-from benchmarks.cpu.figure import Figure, Target, ratio_figure
-from benchmarks.cpu.rounds import Leg, interleave
 from benchmarks.cpu.shapes import Shape
 from benchmarks.cpu.texts import texts_of
+from benchmarks.figure import Figure, Target, ratio_figure
+from benchmarks.rounds import Leg, interleave
 from sluice.engine.checkpoint import open_checkpoint
 from sluice.engine.cores import granted_cores
 from sluice.engine.model import load_model

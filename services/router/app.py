@@ -98,7 +98,7 @@ def report(router: Router) -> Report:
     window = router.ledger.last_window()
     let_in = window.ended - window.refused
     signals = router.admission.signals
-    accelerators = router.placement.outlook.workers.get(Pool.ACCELERATOR, 0)
+    accelerators = sum(link.is_serving and link.pool is Pool.ACCELERATOR for link in router.pool.links())
     return Report(
         measured_at=datetime.now(UTC),
         utilization=None,

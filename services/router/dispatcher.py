@@ -1,8 +1,9 @@
 """The dispatcher: queues on one side, workers' credits on the other, and batches formed when both meet.
 
-It holds the only queues of the mesh. Whatever may let a batch go (a request, a credit, a linger that ends) only
-schedules one look at everything, so that all that comes until then shares a batch: at the end of the loop's turn, or,
-while requests come thick and fast, a moment later, because a message costs the router more than an item in it.
+It holds the only queues of the mesh, those of texts too, which `generation/text_dispatcher.py` sends. Whatever may let
+a batch go (a request, a credit, a linger that ends) only schedules one look at everything, so that all that comes until
+then shares a batch: at the end of the loop's turn, or, while requests come thick and fast, a moment later, because a
+message costs the router more than an item in it.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Dispatcher:
         self._gather_s = gather_s
         self._open_requests = open_requests
         self._gathers = False
-        self._links = links
-        self._ages = ages
+        self.links = links
+        self.ages = ages
         self._sizes = sizes
         self._on_sent = on_sent
         self._tracing = tracing
@@ -120,10 +121,11 @@ class Dispatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        takers = [link for link in self._links() if link.may_take]
+        takers = [link for link in self.links() if link.may_take]
         # The idlest first: an idle device is never left beside a busy one that prefetches. Of those, the pool that the
         # most urgent work belongs to.
-        home = Pool.ACCELERATOR if any(queue.hot.items for queue in self.queues.values()) else Pool.CPU
+        is_hot = any(self.queues[name].hot.items for link in takers for name in link.variants if name in self.queues)
+        home = Pool.ACCELERATOR if is_hot else Pool.CPU
         takers.sort(key=lambda link: (len(link.open), link.pool is not home))
         look_again_at = min((self._serve(link) for link in takers), default=float("inf"))
         if look_again_at < float("inf"):
@@ -136,7 +138,7 @@ class Dispatcher:
             now = self._clock()
             queues = [self.queues[name] for name in link.variants if name in self.queues]
             limit = min(self._max_batch_size, link.max_items)
-            ages = self._ages()
+            ages = self.ages()
             choice = choose(
                 queues,
                 idle=not link.open,

@@ -24,10 +24,10 @@ class Door:
         draining: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        self._draining = draining
+        self.draining = draining
         self._admission = admission
         self._ledger = ledger
-        self._hot_from = hot_from
+        self.hot_from = hot_from
         self._clock = clock
 
     def refusal(self, *, priority: float, client: str, texts: int = 1) -> Refusal | None:
@@ -36,9 +36,9 @@ class Door:
         What may go on is not let in yet, and not counted. A draining router refuses by other means, and so does
         validation a priority that is none.
         """
-        if not self._admission.is_shedding or self._draining() or not 0.0 <= priority <= 1.0:
+        if not self._admission.is_shedding or self.draining() or not 0.0 <= priority <= 1.0:
             return None
-        hot = priority >= self._hot_from
+        hot = priority >= self.hot_from
         now = self._clock()
         found = self._admission.turn_away(priority=priority, hot=hot, client=client, now=now, texts=texts)
         if found is not None:

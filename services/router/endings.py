@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from services.router.admission import Admission
 from services.router.deadline_watch import DeadlineWatch
 from services.router.dispatcher import Dispatcher
+from services.router.generation.written import Written
 from services.router.ledger import Ledger
 from services.router.request import Answer, Outcome, Ticket, TicketState
 from services.router.waiting_room import WaitingRoom
@@ -44,7 +45,7 @@ class Endings:
         self.all_done.clear()
         self._deadlines.add(ticket)
 
-    def finish(self, ticket: Ticket, outcome: Outcome, tier: str = "") -> None:
+    def finish(self, ticket: Ticket, outcome: Outcome | Written, tier: str = "") -> None:
         """The ticket ends so, answered by `tier` if that is not empty. Nothing happens if it has ended before."""
         if ticket.state is TicketState.DONE:
             return

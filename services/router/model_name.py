@@ -12,26 +12,33 @@ def resolve(model: str, view: FleetView, *, default: str) -> str:
 
     Raises UnknownModel, NoEndpoint when no worker has come yet, or InvalidRequest when no model is named.
     """
-    if not view.offered:
+    if not view.names:
         raise NoEndpoint("no worker is connected yet")
     name = model or default or _only_model(view)
-    if name not in view.offered:
+    if name not in view.names:
         raise UnknownModel(f"no worker has offered a model named '{name}'", field="model")
     return name
 
 
-def why_not_generate(model: str, view: FleetView, *, default: str) -> InvalidRequest:
-    """What is wrong with asking `model` for text. Raises as `resolve`, and NoEndpoint when nobody serves it now."""
-    name = resolve(model, view, default=default)
+def check_generates(name: str, view: FleetView) -> None:
+    """Raise InvalidRequest when a resolved model never wrote a text, and NoEndpoint when nobody knows what it does."""
+    if name in view.ever_written:
+        return
     tasks = {Task(variant.task) for variant in view.models().get(name, ())}
     if not tasks:
         raise NoEndpoint(f"nobody serves model '{name}' just now")
     done = ", ".join(sorted(task.name.lower().replace("_", "-") for task in tasks))
-    return InvalidRequest(f"model '{name}' does {done} and does not generate text", field="model")
+    raise InvalidRequest(f"model '{name}' does {done} and does not generate text", field="model")
+
+
+def check_answers(name: str, view: FleetView) -> None:
+    """Raise InvalidRequest when a resolved model only ever wrote texts."""
+    if name not in view.offered:
+        raise InvalidRequest(f"model '{name}' generates text, and answers only Generate", field="model")
 
 
 def _only_model(view: FleetView) -> str:
-    names = sorted(view.offered)
+    names = sorted(view.names)
     if len(names) > 1:
         raise InvalidRequest(f"several models are served, so name one of: {', '.join(names)}", field="model")
     return names[0]

@@ -27,6 +27,7 @@ from sluice import __version__
 from sluice.errors import InvalidRequest, SluiceError, UnknownModel
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 from sluice.status import abort
+from sluice.tier import Task
 
 SERVICE = "inference.GRPCInferenceService"
 EXTENSIONS = ("request_priority", "query_class", "minimum_tier", "truncate", "timeout", "priority")
@@ -70,9 +71,9 @@ class OpenInferenceServicer:
         return oip_pb2.ServerReadyResponse(ready=self._router.ready)
 
     async def model_ready(self, request: oip_pb2.ModelReadyRequest, context: Context) -> Message:
-        """Whether any tier serves the model."""
+        """Whether any tier answers for the model; one that only generates cannot be asked by this protocol."""
         del context
-        return oip_pb2.ModelReadyResponse(ready=request.name in self._router.models())
+        return oip_pb2.ModelReadyResponse(ready=request.name in self._router.view.serving)
 
     async def server_metadata(self, request: oip_pb2.ServerMetadataRequest, context: Context) -> Message:
         """The server's name."""
@@ -81,7 +82,8 @@ class OpenInferenceServicer:
 
     async def model_metadata(self, request: oip_pb2.ModelMetadataRequest, context: Context) -> Message:
         """The model's tensors and variants."""
-        variants = self._router.models().get(request.name)
+        known = self._router.models().get(request.name, ())
+        variants = [one for one in known if one.task is not Task.TEXT_GENERATION]
         if not variants:
             await abort(context, UnknownModel(f"no worker serves a model named '{request.name}'", field="name"))
         metadata = oip_pb2.ModelMetadataResponse.TensorMetadata

@@ -13,7 +13,7 @@ from services.router.complexity import Complexity
 from services.router.estimate import options
 from services.router.fleet_view import FleetView
 from services.router.flow import Flow
-from services.router.model_name import resolve, why_not_generate
+from services.router.model_name import check_answers, resolve
 from services.router.outlook import Outlook, Survey, Worker
 from services.router.pools import Pool
 from services.router.precedents import Key, Precedents
@@ -24,7 +24,7 @@ from services.router.query_class import ASSUMED, infer_query_class
 from services.router.request import Request
 from services.router.variant_queue import VariantQueue
 from sluice.directive import DirectiveState
-from sluice.errors import Expired, InvalidRequest, NoEndpoint, Saturated
+from sluice.errors import Expired, NoEndpoint, Saturated
 from sluice.tier import QueryClass
 from sluice.variant import Variant
 
@@ -91,12 +91,13 @@ class Placement:
         return self.outlook
 
     def identify(self, request: Request) -> None:
-        """Fill in the model's name. Raises as `resolve`."""
-        request.model = resolve(request.model, self.view, default=self._default_model)
+        """Fill in the model's name. Raises as `resolve`, and InvalidRequest for a model that only generates."""
+        request.model = self.resolve(request.model)
+        check_answers(request.model, self.view)
 
-    def why_not_generate(self, model: str) -> InvalidRequest:
-        """What is wrong with asking `model` for text. Raises as the function of this name."""
-        return why_not_generate(model, self.view, default=self._default_model)
+    def resolve(self, model: str) -> str:
+        """Which model `model` means. Raises as the function of this name."""
+        return resolve(model, self.view, default=self._default_model)
 
     def least_cost_s(self, request: Request, tokens: int, now: float) -> float:
         """Device time that the cheapest acceptable variant takes for an identified request."""

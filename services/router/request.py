@@ -10,7 +10,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
+from services.router.generation.written import Written
 from sluice.errors import SluiceError
 from sluice.telemetry import trace_id_of
 from sluice.tier import Level, QueryClass, Tier
@@ -93,7 +95,7 @@ class Ticket:
         "variant_id",
     )
 
-    def __init__(self, number: int, request: Request, on_done: OnDone, *, hot: bool, now: float) -> None:
+    def __init__(self, number: int, request: Request, on_done: Callable[[Any], None], *, hot: bool, now: float) -> None:
         self.id = number
         self.request = request
         self.on_done = on_done
@@ -114,7 +116,7 @@ class Ticket:
         self.degraded_from = Tier.UNSPECIFIED
         self.levels: tuple[Level, ...] = ()
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Outcome | Written) -> None:
         """Hand over the outcome. Who cannot take it costs neither its neighbours theirs nor the worker its link."""
         try:
             self.on_done(outcome)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from services.router.generation.written import Written, finish_name
 from services.router.request import Answer, Request
 from sluice.errors import Reason, SluiceError
 from sluice.telemetry import Tracing, traceparent_of
@@ -34,10 +35,10 @@ class RequestSpans:
         return traceparent_of(span), span
 
     @contextmanager
-    def recording(self, span: Span | None, request: Request) -> Iterator[Callable[[Answer], None]]:
-        """End `span`, if there is one, with what comes of the block: the answer it records, an error, or departure."""
+    def recording(self, span: Span | None, request: Request) -> Iterator[Callable[[Answer | Written], None]]:
+        """End `span`, if there is one, with what comes of the block: what it records, an error, or departure."""
         try:
-            yield (lambda answer: self.answer(span, request, answer)) if span is not None else _nothing
+            yield (lambda outcome: self._record(span, request, outcome)) if span is not None else _nothing
         except SluiceError as error:
             if span is not None:
                 self.fail(span, error)
@@ -69,6 +70,35 @@ class RequestSpans:
         span.set_attributes(attributes)
         span.end()
 
+    def written(self, span: Span, request: Request, written: Written) -> None:
+        """The text was written to its end."""
+        attributes: dict[str, str | float | Sequence[str]] = {
+            "gen_ai.operation.name": "text_completion",
+            "gen_ai.request.model": request.model,
+            "gen_ai.response.model": written.variant.id,
+            "gen_ai.response.finish_reasons": [finish_name(written.finish_reason)],
+            "gen_ai.usage.input_tokens": written.prompt_tokens,
+            "gen_ai.usage.output_tokens": written.tokens,
+            "sluice.tier": written.variant.tier.label,
+            "sluice.worker": written.worker,
+            "sluice.priority": request.priority,
+            "sluice.queue_ms": written.queue_s * 1000,
+            "sluice.first_token_ms": written.first_token_s * 1000,
+            "rpc.response.status_code": "OK",
+        }
+        if written.degraded_from:
+            attributes["sluice.degraded_from"] = written.degraded_from.label
+        if request.request_id:
+            attributes["sluice.request_id"] = request.request_id
+        span.set_attributes(attributes)
+        span.end()
+
+    def _record(self, span: Span, request: Request, outcome: Answer | Written) -> None:
+        if isinstance(outcome, Written):
+            self.written(span, request, outcome)
+        else:
+            self.answer(span, request, outcome)
+
     def fail(self, span: Span, error: SluiceError) -> None:
         """The request failed."""
         span.set_attribute("rpc.response.status_code", error.code.name)
@@ -84,5 +114,5 @@ class RequestSpans:
         span.end()
 
 
-def _nothing(answer: Answer) -> None:
-    del answer
+def _nothing(outcome: Answer | Written) -> None:
+    del outcome

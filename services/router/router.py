@@ -20,6 +20,8 @@ from services.router.dispatcher import Dispatcher
 from services.router.door import Door
 from services.router.endings import Endings
 from services.router.fleet_view import FleetView
+from services.router.generation.text_ticket import TextTicket
+from services.router.generation.texts import Texts
 from services.router.intake import Intake
 from services.router.ledger import Ledger
 from services.router.placement import Placement
@@ -39,7 +41,7 @@ from sluice.variant import Variant
 
 
 class Router:
-    """Admits, assigns, queues, dispatches and answers. Use from one event loop only."""
+    """Admits, assigns, queues, dispatches and answers; once `draining`, nothing new. Use from one event loop only."""
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class Router:
             max_batch_size=config.max_batch_size,
             batch_timeout_s=config.batch_timeout_ms / 1000,
             gather_s=config.batch_gather_ms / 1000,
-            open_requests=lambda: self.open_requests,
+            open_requests=lambda: self.open_requests - self.texts.open,
             links=self.pool.links,
             ages=lambda: priced and Level.ADMIT not in directives.levels,
             sizes=priced,
@@ -86,7 +88,7 @@ class Router:
             admission=self.admission,
             ledger=self.ledger,
             hot_from=config.priority_threshold,
-            draining=lambda: self._draining,
+            draining=lambda: self.draining,
             clock=clock,
         )
         self._endings = Endings(
@@ -108,6 +110,19 @@ class Router:
         )
         self._budget = RetryBudget(burst=2 * config.max_batch_size if priced else math.inf)
         second_tries = SecondTries(budget=self._budget, finish=self._endings.finish, reassign=self._intake.reassign)
+        self.texts: Texts = Texts(
+            placement=self.placement,
+            admission=self.admission,
+            dispatcher=self.dispatcher,
+            endings=self._endings,
+            ledger=self.ledger,
+            budget=self._budget,
+            directives=directives,
+            number=self._intake.number,
+            max_text_bytes=config.max_text_bytes,
+            door=self.door,
+            clock=clock,
+        )
         self._settlement = Settlement(
             finish=self._endings.finish,
             retry=second_tries.after_failure,
@@ -131,7 +146,7 @@ class Router:
             directives=directives,
             clock=clock,
         )
-        self._draining = False
+        self.draining = False
 
     # What the faces ask.
 
@@ -142,7 +157,7 @@ class Router:
         """
         hot = request.priority >= self.config.priority_threshold
         try:
-            if self._draining:
+            if self.draining:
                 raise ShuttingDown("this router is shutting down")
             return self._intake.take(request, on_done, hot=hot)
         except SluiceError as error:
@@ -173,13 +188,6 @@ class Router:
         ticket.on_done = lambda _: None
         self._endings.finish(ticket, Cancelled("the caller cancelled"))
 
-    def why_not_generate(self, model: str) -> SluiceError:
-        """Why `model` (empty: the default) writes no text; no worker of this release holds one that does.
-
-        Raises NoEndpoint or UnknownModel when nobody serves it at all.
-        """
-        return self.placement.why_not_generate(model)
-
     def models(self) -> Mapping[str, tuple[Variant, ...]]:
         """The variants that are served now, by model."""
         return self.view.models()
@@ -192,12 +200,7 @@ class Router:
     @property
     def ready(self) -> bool:
         """Whether new requests are welcome: something is served, and no known worker is still being dialled first."""
-        return not self._draining and bool(self.view.serving) and self.pool.all_tried
-
-    @property
-    def draining(self) -> bool:
-        """Whether nothing new is taken any more."""
-        return self._draining
+        return not self.draining and bool(self.view.variants) and self.pool.all_tried
 
     @property
     def open_requests(self) -> int:
@@ -206,7 +209,7 @@ class Router:
 
     async def drain(self) -> None:
         """Refuse what is new and wait until everything open has ended."""
-        self._draining = True
+        self.draining = True
         self.changed.set()
         await self._endings.all_done.wait()
 
@@ -219,10 +222,10 @@ class Router:
     def link_changed(self, link: WorkerLink) -> None:
         """A worker came, went or holds other variants: see who is served now, and re-place what has lost its place."""
         del link
-        held = [one.variants.values() for one in self.pool.links() if one.up and not one.draining]
+        held = [one.held for one in self.pool.links() if one.is_serving]
         self.placement.update(held)
         for ticket in (*self.dispatcher.stranded(self.view.variants), *self._endings.waiting_room.call_all()):
-            self._intake.reassign(ticket)
+            (self.texts if isinstance(ticket, TextTicket) else self._intake).reassign(ticket)
         self.changed.set()
 
     def link_has_credit(self, link: WorkerLink) -> None:

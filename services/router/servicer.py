@@ -12,10 +12,11 @@ from typing import Any
 import grpc
 
 from services.router.fair_share import Peer
+from services.router.generation.generate_call import generate
+from services.router.generation.translation import to_request as to_text
 from services.router.infer_stream import StreamSession
 from services.router.parsing import parse
 from services.router.refusal import Refusal
-from services.router.request import Request
 from services.router.request_span import RequestSpans
 from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request
@@ -53,7 +54,9 @@ class InferenceServicer:
             refusal = self._router.door.refusal(priority=priority_of(message), client=client)
             if refusal is not None:
                 return refuse(context, refusal)
-            request = self._to_request(message, client, context)
+            request = to_request(
+                message, deadline=self._deadline(context), traceparent=traceparent_in(context), client=client
+            )
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
             await abort(context, error)
@@ -71,13 +74,6 @@ class InferenceServicer:
         fill_response(response, answer, request.request_id)
         return response.SerializeToString()
 
-    def _to_request(self, message: inference_pb2.InferRequest, client: str, context: Context) -> Request:
-        remaining_s = context.time_remaining()
-        if remaining_s is None:
-            remaining_s = self._router.config.default_timeout_s
-        deadline = time.monotonic() + remaining_s
-        return to_request(message, deadline=deadline, traceparent=traceparent_in(context), client=client)
-
     async def infer_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Answer many texts over one call."""
         session = StreamSession(self._router, self._spans, peer=peer_of(context))
@@ -89,14 +85,29 @@ class InferenceServicer:
         finally:
             self._streams.discard(session)
 
-    async def generate(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
-        """Write new text, for which a model must generate; one that does not is the caller's mistake."""
+    async def generate(self, data: bytes, context: Context) -> None:
+        """Write one text out."""
         try:
-            message = parse(inference_pb2.GenerateRequest, data)
-            raise self._router.why_not_generate(message.model)
+            message = parse(inference_pb2.GenerateRequest, data, field="prompt")
+            client = peer_of(context)
+            refusal = self._router.door.refusal(priority=priority_of(message), client=client)
+            if refusal is not None:
+                refuse(context, refusal)
+                return
+            request, sampling = to_text(
+                message, deadline=self._deadline(context), traceparent=traceparent_in(context), client=client
+            )
+        except SluiceError as error:
+            self._router.door.unreadable(error.reason)
+            await abort(context, error)
+        try:
+            await generate(self._router.texts, self._spans, request, sampling, context.write)
         except SluiceError as error:
             await abort(context, error)
-        yield b""
+
+    def _deadline(self, context: Context) -> float:
+        remaining_s = context.time_remaining()
+        return time.monotonic() + (self._router.config.default_timeout_s if remaining_s is None else remaining_s)
 
     def close_streams(self) -> None:
         """Let open streams finish what they have and end; used while draining."""

@@ -11,9 +11,17 @@ _TIERS = {tier.value: tier for tier in Tier}
 _CLASSES = {query_class.value: query_class for query_class in QueryClass}
 
 
-def priority_of(message: inference_pb2.InferRequest) -> float:
+def priority_of(message: inference_pb2.InferRequest | inference_pb2.GenerateRequest) -> float:
     """The priority that `message` asks for, be it one or not."""
     return message.priority if message.HasField("priority") else DEFAULT_PRIORITY
+
+
+def tier_of(number: int) -> Tier:
+    """The tier that `number` means. Raises InvalidRequest for one that is none."""
+    try:
+        return _TIERS[number]
+    except KeyError:
+        raise InvalidRequest(f"there is no tier {number}", field="minimum_tier") from None
 
 
 def to_request(message: inference_pb2.InferRequest, *, deadline: float, traceparent: str, client: str) -> Request:
@@ -22,17 +30,13 @@ def to_request(message: inference_pb2.InferRequest, *, deadline: float, tracepar
         query_class = _CLASSES[message.query_class]
     except KeyError:
         raise InvalidRequest(f"there is no query class {message.query_class}", field="query_class") from None
-    try:
-        minimum_tier = _TIERS[message.minimum_tier]
-    except KeyError:
-        raise InvalidRequest(f"there is no tier {message.minimum_tier}", field="minimum_tier") from None
     return Request(
         model=message.model,
         text=message.text,
         deadline=deadline,
         priority=priority_of(message),
         query_class=query_class,
-        minimum_tier=minimum_tier,
+        minimum_tier=tier_of(message.minimum_tier),
         truncate=message.truncate,
         top_k=message.top_k,
         conversation_id=message.conversation_id,

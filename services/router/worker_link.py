@@ -11,17 +11,21 @@ import itertools
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Protocol
 
 import grpc
 
 from services.router.batch import OpenBatch
 from services.router.batch_wire import to_proto
 from services.router.ejection import Conduct
+from services.router.generation import wire
+from services.router.generation.text_account import TextAccount
+from services.router.generation.text_ticket import TextTicket
+from services.router.link_owner import LinkOwner
 from services.router.pools import Pool, pool_of
 from services.router.worker_times import WorkerTimes
 from sluice.channel import peer_channel
 from sluice.status import seconds_of
+from sluice.tier import Task
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
 from sluice.variant import Variant, VariantState, from_proto
@@ -32,24 +36,6 @@ MAX_BACKOFF_S = 1.0
 Outbox = asyncio.Queue[worker_pb2.ExecuteRequest | None]
 
 logger = logging.getLogger(__name__)
-
-
-class LinkOwner(Protocol):
-    """Whom a link tells. All calls are made on the event loop and must not block."""
-
-    def link_changed(self, link: WorkerLink) -> None:
-        """The link went up or down, or its worker holds other variants now."""
-
-    def link_has_credit(self, link: WorkerLink) -> None:
-        """The worker can take another batch."""
-
-    def link_answered(
-        self, link: WorkerLink, batch: OpenBatch, result: worker_pb2.BatchResult, compute_s: float
-    ) -> None:
-        """A batch is done; `result` names each of its tickets once, by the ids that they had when it was sent."""
-
-    def link_lost(self, link: WorkerLink, batches: Iterable[OpenBatch], why: str) -> None:
-        """The batches will not be answered."""
 
 
 class _BrokenPromise(Exception):
@@ -72,6 +58,7 @@ class WorkerLink:
         self.max_tokens = 0
         self.compute_s = 0.0
         self.open: dict[int, OpenBatch] = {}
+        self.texts = TextAccount()
         self.pool = Pool.CPU
         self.times = WorkerTimes()
         self.conduct = Conduct()
@@ -95,6 +82,15 @@ class WorkerLink:
         """Whether it is connected and takes work."""
         return self.up and not self.draining
 
+    def takes_texts(self, now: float) -> bool:
+        """Whether a text may be sent, for which it has given a credit."""
+        return self.texts.credits > 0 and self.is_serving and not self.conduct.is_out(now)
+
+    @property
+    def held(self) -> Iterable[Variant]:
+        """The variants that serve, whatever they do with a text."""
+        return (*self.variants.values(), *self.texts.variants.values())
+
     @property
     def begun_at(self) -> float:
         """When its oldest open batch was begun, at the earliest; infinity when there is none."""
@@ -110,6 +106,13 @@ class WorkerLink:
         self.credits -= 1
         self.open[batch.id] = batch
         self._outbox.put_nowait(worker_pb2.ExecuteRequest(batch=to_proto(batch, traceparent, self._clock())))
+
+    def send_text(self, ticket: TextTicket, variant_id: str) -> None:
+        """Spend a credit for texts on `ticket`."""
+        self.texts.send(ticket)
+        ticket.writer, ticket.worker = self.described[variant_id], self.worker
+        generation = wire.to_proto(ticket, variant_id, self._clock())
+        self._outbox.put_nowait(worker_pb2.ExecuteRequest(generation=generation))
 
     def cancel(self, items: Iterable[int]) -> None:
         """Tell the worker that nobody waits any more for the tickets that had these ids when they were sent."""
@@ -154,6 +157,7 @@ class WorkerLink:
     def _go_down(self, why: str) -> bool:
         was_up, self.up = self.up, False
         lost, self.open = list(self.open.values()), {}
+        lost_texts = self.texts.void()
         self.credits, self.variants, self.described = 0, {}, {}
         self.conduct.reconnected()
         first, self.tried = not self.tried, True
@@ -161,6 +165,8 @@ class WorkerLink:
             self._owner.link_changed(self)
         if lost:
             self._owner.link_lost(self, lost, why)
+        if lost_texts:
+            self._owner.texts.lost(lost_texts, why)
         return was_up
 
     def _accept(self, response: worker_pb2.ExecuteResponse) -> None:
@@ -169,14 +175,20 @@ class WorkerLink:
             self._welcome(response.welcome)
         elif not self.up:
             raise _BrokenPromise("the worker's first message was no welcome")
-        if response.HasField("credit"):
-            credit = response.credit
-            self.credits += credit.batches
-            self.max_items = credit.max_items
-            self.max_tokens = credit.max_tokens
+        credit = response.credit
+        if credit.max_items:
+            self.max_items, self.max_tokens = credit.max_items, credit.max_tokens
+        self.credits += credit.batches
+        self.texts.credits += credit.generations
         if response.HasField("result"):
             self._settle(response.result)
-        self._owner.link_has_credit(self)
+        if response.pieces:
+            self._hear(response.pieces)
+        if credit.generations or response.HasField("welcome"):
+            self._owner.texts.credit_came()
+        # What is only written, many times a second, is no reason to look for batches.
+        if credit.batches or not response.pieces:
+            self._owner.link_has_credit(self)
 
     def _welcome(self, welcome: worker_pb2.Welcome) -> None:
         try:
@@ -188,12 +200,20 @@ class WorkerLink:
         self.up = self.tried = True
         self.worker = welcome.worker
         self.draining = welcome.draining
-        self.variants = {variant.id: variant for variant in variants if variant.state is VariantState.READY}
+        ready = [variant for variant in variants if variant.state is VariantState.READY]
+        self.variants = {one.id: one for one in ready if one.task is not Task.TEXT_GENERATION}
+        self.texts.variants = {one.id: one for one in ready if one.task is Task.TEXT_GENERATION}
         # A batch may be answered after its variant has left the list.
         self.described |= {variant.id: variant for variant in variants}
         self.times.describe(variants)
         self.pool = pool_of(variants, before=self.pool)
         self._owner.link_changed(self)
+
+    def _hear(self, pieces: Iterable[worker_pb2.GenerationPiece]) -> None:
+        unknown = next((piece.id for piece in pieces if piece.id not in self.texts.open), None)
+        if unknown is not None:
+            raise _BrokenPromise(f"the worker writes text {unknown}, which is not open")
+        self._owner.texts.wrote(self, pieces)
 
     def _settle(self, result: worker_pb2.BatchResult) -> None:
         batch = self.open.get(result.batch_id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from services.router.link_owner import LinkOwner
 from services.router.pools import Pool
-from services.router.worker_link import LinkOwner, WorkerLink
+from services.router.worker_link import WorkerLink
 
 
 class WorkerPool:

@@ -47,10 +47,27 @@ def part(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A whole number, 1 or more."""
+    """A whole number, 1 or more, that a message can hold."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    if int(text) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text} is more than anybody can mean")
     return int(text)
+
+
+def whole(text: str) -> int:
+    """A whole number, 0 or more, that a message can hold."""
+    if not text.isdecimal() or int(text) >= 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0 to 2^64 - 1")
+    return int(text)
+
+
+def temperature(text: str) -> float:
+    """A number, 0 or more."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 0 on")
+    return value
 
 
 def _number(text: str) -> float:

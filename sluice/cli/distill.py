@@ -122,7 +122,8 @@ def _add_computing(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="auto",
         metavar="NAME",
-        help="auto, fp32, bf16 or fp16 (default: auto, bf16 where an accelerator computes in it, fp32 on the CPU)",
+        help="auto, fp32, bf16 or fp16; weights stay fp32 (default: auto, which is bf16 where the device "
+        "computes in it natively, else fp16 with scaled gradients, and fp32 on a CPU without a unit for bf16 matrices)",
     )
     computing.add_argument(
         "--save-seconds", type=_number, default=60.0, metavar="S", help="between two savings of the run's state"

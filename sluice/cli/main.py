@@ -15,6 +15,7 @@ from sluice.config import ConfigError
 COMMANDS = {
     "up": "run a whole mesh on this machine until Ctrl-C",
     "infer": "ask a running mesh",
+    "generate": "have a running mesh write, and read along",
     "top": "show the fleet live in the terminal",
     "load": "offer a mesh a load, open loop, and see what becomes of it",
     "plot": "make a picture of what a load came to",
@@ -28,6 +29,7 @@ EXAMPLES = """examples:
   sluice up                                      start the four services on loopback
   sluice infer "where is my parcel?"             ask them
   sluice infer - --json < texts.txt              one text a line, one JSON object a line
+  sluice generate "Dear customer,"               have them write, and read along
   sluice top                                     see workers, tiers, queues and the level
   sluice load --rate 500 --json run.json         offer them a load, open loop
   sluice plot run.json -o run.png                see what became of it

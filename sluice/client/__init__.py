@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sluice.client.aio import AsyncClient
 from sluice.client.answer import Answer
+from sluice.client.generated import Generated
+from sluice.client.prompt import Prompt
 from sluice.client.query import Query
 from sluice.client.sync import Client
 
-__all__ = ["Answer", "AsyncClient", "Client", "Query"]
+__all__ = ["Answer", "AsyncClient", "Client", "Generated", "Prompt", "Query"]

@@ -13,8 +13,11 @@ import grpc
 from sluice.client.answer import Answer, from_proto
 from sluice.client.failure import from_rpc_error
 from sluice.client.options import DEFAULT_ROUTER, OPTIONS
+from sluice.client.prompt import Prompt
+from sluice.client.prompt import to_proto as prompt_to_proto
 from sluice.client.query import Query, checked_max_open, checked_timeout, to_proto
 from sluice.client.span import request_span
+from sluice.client.text_stream import AsyncTextStream
 from sluice.errors import SluiceError
 from sluice.telemetry import TRACEPARENT_KEY
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
@@ -67,6 +70,16 @@ class AsyncClient:
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(*open_tasks, return_exceptions=True)
+
+    def generate(self, prompt: str | Prompt, **options: Any) -> AsyncTextStream:
+        """A text that goes on from `prompt`, to be read piece by piece or by `read`; `options` are those of `Prompt`.
+
+        Nothing is asked before it is read. A text whose first piece has come is never begun anew.
+        """
+        wanted = prompt if isinstance(prompt, Prompt) else Prompt(text=prompt, **options)
+        timeout_s = wanted.timeout_s if wanted.timeout_s is not None else self._timeout_s
+        message = prompt_to_proto(wanted)
+        return AsyncTextStream(lambda metadata: self._stub.Generate(message, timeout=timeout_s, metadata=metadata))
 
     async def close(self) -> None:
         """Close the channel."""

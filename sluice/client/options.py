@@ -8,7 +8,11 @@ import json
 SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": "sluice.v1.InferenceService", "method": "Infer"}],
+            "name": [
+                {"service": "sluice.v1.InferenceService", "method": "Infer"},
+                # Once its first message has come, gRPC itself tries a stream no more.
+                {"service": "sluice.v1.InferenceService", "method": "Generate"},
+            ],
             "retryPolicy": {
                 "maxAttempts": 3,
                 "initialBackoff": "0.05s",

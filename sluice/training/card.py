@@ -35,6 +35,9 @@ class Training:
     steps: int
     messages: int
     parameters: int
+    precision: str
+    device: str
+    """The kind of device, as torch names it."""
 
 
 def write_quality(directory: Path, recipe: Recipe, measured: Measured, training: Training) -> None:
@@ -55,6 +58,8 @@ def write_quality(directory: Path, recipe: Recipe, measured: Measured, training:
         "held_out_quality_by_complexity": list(measured.held_out.by_complexity),
         "training_steps": training.steps,
         "training_seed": training.seed,
+        "training_precision": training.precision,
+        "training_device": training.device,
     }
     if recipe.taught is not None:
         content["teacher"] = RECIPES[recipe.taught.teacher].name
@@ -83,6 +88,7 @@ def write_card(directory: Path, key: str, recipe: Recipe, measured: Measured, tr
         learning_rate=recipe.learning_rate,
         messages=f"{training.messages:,}",
         seed=training.seed,
+        arithmetic=_arithmetic(training),
     )
     Path(directory, "README.md").write_text(card, encoding="utf-8")
 
@@ -102,6 +108,12 @@ def _taught(recipe: Recipe) -> str:
         f"probabilities at temperature {taught.temperature:g}, by {1 - taught.alpha:.0%}, and the right labels, by "
         f"{taught.alpha:.0%}."
     )
+
+
+def _arithmetic(training: Training) -> str:
+    """In what, and on what, as a part of a sentence."""
+    place = "CPU" if training.device == "cpu" else f"{training.device} device"
+    return f"fp32 on a {place}" if training.precision == "fp32" else f"{training.precision} autocast on a {place}"
 
 
 def _fp32(measured: Measured) -> str:
@@ -156,7 +168,7 @@ showed.
 
 ## Training
 `python tools/train_demo_models.py --only {key} --seed {seed}`: {messages} messages, {steps} steps of {batch_size},
-AdamW at {learning_rate:g} with warm-up and cosine decay, bf16 autocast on one GPU, up to 15 % of the tokens of half of
+AdamW at {learning_rate:g} with warm-up and cosine decay, {arithmetic}, up to 15 % of the tokens of half of
 the messages disturbed.{taught} The same command without a GPU does the same more slowly.
 
 ## Quality

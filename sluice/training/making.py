@@ -19,7 +19,6 @@ from sluice.training.encoding import encode_messages
 from sluice.training.evaluation import Predict, judge, measure, onnx_predictor, quality_of, torch_predictor
 from sluice.training.grammar import Message
 from sluice.training.objective import HardLabels, Imitation, Objective, SoftTargets
-from sluice.training.precision import AUTO, pick_precision
 from sluice.training.recipe import RECIPES, Recipe
 from sluice.training.trainer import Progress, Trainer
 
@@ -39,6 +38,8 @@ class Making:
     """Where a teacher is looked for that is not in `out`."""
     seed: int
     device: torch.device
+    precision: str
+    """What is computed in; one of precision's PRECISIONS."""
     labels: tuple[str, ...]
     tests: Tests
     messages: int
@@ -58,7 +59,7 @@ class Making:
             encode_messages(messages, tokenizer, self.labels),
             recipe.course(self.seed),
             device=self.device,
-            precision=pick_precision(AUTO, self.device),
+            precision=self.precision,
         )
         trainer.run(progress)
         checkpoint.save(model.cpu(), tokenizer, self.directory(recipe))
@@ -98,7 +99,14 @@ class Making:
 
             export_int8(directory, directory / INT8_FILE)
         measured, parameters = self._measure(recipe, directory)
-        training = Training(seed=self.seed, steps=recipe.steps, messages=self.messages, parameters=parameters)
+        training = Training(
+            seed=self.seed,
+            steps=recipe.steps,
+            messages=self.messages,
+            parameters=parameters,
+            precision=self.precision,
+            device=self.device.type,
+        )
         write_quality(directory, recipe, measured, training)
         write_card(directory, key, recipe, measured, training)
         return measured

@@ -12,11 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import logging as transformers_logging
 
+from sluice.engine.accelerator import pick_device
+from sluice.errors import InvalidRequest
 from sluice.training import corpus, phrasebook
 from sluice.training.card import Measured
 from sluice.training.dataset import Tick
 from sluice.training.making import CannotMake, Making
 from sluice.training.material import Material
+from sluice.training.precision import pick_precision
 from sluice.training.recipe import RECIPES, Recipe
 from sluice.training.requests_file import REQUESTS, draw_requests, write_rows
 
@@ -33,7 +36,9 @@ class Run:
     requests: Path
     seed: int
     device: str
-    """auto, cpu or cuda."""
+    """As `pick_device` has it."""
+    precision: str
+    """As `pick_precision` has it."""
     tiers: tuple[str, ...]
     with_requests: bool
     texts: Path | None
@@ -62,11 +67,13 @@ def make(run: Run) -> None:
     if run.tiers or run.with_requests:
         tests = corpus.draw_tests(book, run.seed, scale=run.scale)
     if run.tiers:
+        device = _device(run.device)
         making = Making(
             out=run.out,
             teachers=run.teachers,
             seed=run.seed,
-            device=_device(run.device),
+            device=device,
+            precision=pick_precision(run.precision, device),
             labels=book.labels,
             tests=tests,
             messages=corpus.train_size(run.scale),
@@ -90,13 +97,13 @@ def _make_models(run: Run, making: Making, console: Console) -> None:
 
         material = Material(run.seed, scale=run.scale, workers=run.workers, announce=announce)
         for key in run.tiers:
-            recipe = run.recipe(key)
+            recipe, maker = run.recipe(key), making
             if run.measure_only:
-                recipe = replace(recipe, steps=_steps_of(making.directory(recipe)))
+                maker, recipe = _as_trained(making, recipe)
             else:
                 _train(making, key, recipe, material, bars, console)
             task = bars.add_task(f"measuring {key}", total=None)
-            measured = making.finish(key, recipe)
+            measured = maker.finish(key, recipe)
             bars.update(task, total=1, completed=1)
             _report(console, key, measured)
 
@@ -112,7 +119,8 @@ def _train(making: Making, key: str, recipe: Recipe, material: Material, bars: P
 
     took_s = making.train(recipe, messages, tokenizer, progress=progress)
     step_ms = took_s / recipe.steps * 1000
-    console.print(f"{key}: {recipe.steps} steps on {making.device} in {took_s:.0f} s, {step_ms:.0f} ms a step")
+    where = f"on {making.device} in {making.precision}"
+    console.print(f"{key}: {recipe.steps} steps {where} took {took_s:.0f} s, {step_ms:.0f} ms a step")
 
 
 def _report(console: Console, key: str, measured: Measured) -> None:
@@ -123,17 +131,19 @@ def _report(console: Console, key: str, measured: Measured) -> None:
     )
 
 
-def _steps_of(directory: Path) -> int:
-    """The steps behind the weights in a directory, as `quality.json` recorded them when they were trained."""
-    content = json.loads(Path(directory, "quality.json").read_text(encoding="utf-8"))
-    return int(content["training_steps"])
+def _as_trained(making: Making, recipe: Recipe) -> tuple[Making, Recipe]:
+    """Both as they were when the weights in the recipe's directory were trained, which `quality.json` recorded."""
+    content = json.loads((making.directory(recipe) / "quality.json").read_text(encoding="utf-8"))
+    device = torch.device(content["training_device"])
+    former = replace(making, device=device, precision=content["training_precision"])
+    return former, replace(recipe, steps=content["training_steps"])
 
 
 def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise CannotMake("--device cuda: torch sees no CUDA device; use --device cpu or install a CUDA build of torch")
-    return torch.device("cuda" if name != "cpu" and available else "cpu")
+    try:
+        return pick_device(name)
+    except InvalidRequest as error:
+        raise CannotMake(f"--device: {error.message}") from error
 
 
 def _bars(console: Console) -> Progress:

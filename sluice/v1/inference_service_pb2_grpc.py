@@ -42,6 +42,8 @@ class InferenceServiceStub(object):
     DEADLINE_EXCEEDED   rejected-ttl-expired: the deadline passed before an answer, or cannot be met.
     UNAVAILABLE         rejected-no-endpoints: nobody serves this model in an acceptable tier just now, or no worker
     has come yet. rejected-shutting-down: this router takes nothing new. Both are safe to retry.
+    worker-lost: the worker that wrote a text went away in the middle of it. Only Generate; the
+    metadata of ErrorInfo says after how many "tokens". Another try writes the text anew.
     NOT_FOUND           unknown-model: no worker has offered the model since the router started.
     INVALID_ARGUMENT    invalid-argument: nobody can serve the request as it stands; google.rpc.BadRequest names the
     field at fault.
@@ -91,6 +93,8 @@ class InferenceServiceServicer(object):
     DEADLINE_EXCEEDED   rejected-ttl-expired: the deadline passed before an answer, or cannot be met.
     UNAVAILABLE         rejected-no-endpoints: nobody serves this model in an acceptable tier just now, or no worker
     has come yet. rejected-shutting-down: this router takes nothing new. Both are safe to retry.
+    worker-lost: the worker that wrote a text went away in the middle of it. Only Generate; the
+    metadata of ErrorInfo says after how many "tokens". Another try writes the text anew.
     NOT_FOUND           unknown-model: no worker has offered the model since the router started.
     INVALID_ARGUMENT    invalid-argument: nobody can serve the request as it stands; google.rpc.BadRequest names the
     field at fault.
@@ -128,10 +132,16 @@ class InferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Generate(self, request, context):
-        """Generate writes new text and sends it as it comes. The last message before OK carries the finish reason. When the
-        stream fails, what was sent stands as far as it goes, and there is no finish reason. The call's deadline bounds the
-        whole text; a caller that cancels ends the writing. Returns INVALID_ARGUMENT for a model that does not generate,
-        else as Infer.
+        """Generate writes new text and sends it as it comes. The first message comes with the first token, and the last one
+        before OK carries the finish reason. When the stream fails, what was sent stands as far as it goes, and there is no
+        finish reason. A call without a deadline gets the router's default timeout; it bounds the whole text, the wait for
+        its turn included. A caller that cancels ends the writing, and frees its memory at once.
+
+        A text waits until a worker has memory for it. One whose worker goes away before its first token is written by
+        another worker, once; after that it ends with UNAVAILABLE, worker-lost. A caller that reads slowly finds all that
+        was written meanwhile in its next message, and holds up nobody else. Returns INVALID_ARGUMENT for a model that does
+        not generate, and for a prompt that leaves no room for a single token; else as Infer, which refuses a model that
+        only generates.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +190,8 @@ class InferenceService(object):
     DEADLINE_EXCEEDED   rejected-ttl-expired: the deadline passed before an answer, or cannot be met.
     UNAVAILABLE         rejected-no-endpoints: nobody serves this model in an acceptable tier just now, or no worker
     has come yet. rejected-shutting-down: this router takes nothing new. Both are safe to retry.
+    worker-lost: the worker that wrote a text went away in the middle of it. Only Generate; the
+    metadata of ErrorInfo says after how many "tokens". Another try writes the text anew.
     NOT_FOUND           unknown-model: no worker has offered the model since the router started.
     INVALID_ARGUMENT    invalid-argument: nobody can serve the request as it stands; google.rpc.BadRequest names the
     field at fault.

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from sluice.v1 import tier_pb2 as sluice_dot_v1_dot_tier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15sluice/v1/model.proto\x12\tsluice.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14sluice/v1/tier.proto\"\x80\x03\n\x07Variant\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x1d\n\x04tier\x18\x03 \x01(\x0e\x32\x0f.sluice.v1.Tier\x12\x1d\n\x04task\x18\x04 \x01(\x0e\x32\x0f.sluice.v1.Task\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x11\n\tprecision\x18\x06 \x01(\t\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x12\n\nmax_tokens\x18\x08 \x01(\r\x12\x16\n\x0emax_batch_size\x18\t \x01(\r\x12\x14\n\x07quality\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x15quality_by_complexity\x18\x0b \x03(\x01\x12%\n\x07profile\x18\x0c \x03(\x0b\x32\x14.sluice.v1.BatchTime\x12&\n\x05state\x18\r \x01(\x0e\x32\x17.sluice.v1.VariantState\x12\x14\n\x0c\x63\x61\x63he_tokens\x18\x0e \x01(\x04\x12\x17\n\x0fmax_generations\x18\x0f \x01(\rB\n\n\x08_quality\"\x81\x01\n\tBatchTime\x12\r\n\x05items\x18\x01 \x01(\r\x12\x0e\n\x06tokens\x18\x02 \x01(\r\x12\'\n\x04time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tdeviation\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*~\n\x0cVariantState\x12\x1d\n\x19VARIANT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15VARIANT_STATE_LOADING\x10\x01\x12\x17\n\x13VARIANT_STATE_READY\x10\x02\x12\x1b\n\x17VARIANT_STATE_UNLOADING\x10\x03\x42U\n\x0cio.sluice.v1P\x01Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\xaa\x02\tSluice.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15sluice/v1/model.proto\x12\tsluice.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14sluice/v1/tier.proto\"\x99\x03\n\x07Variant\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x1d\n\x04tier\x18\x03 \x01(\x0e\x32\x0f.sluice.v1.Tier\x12\x1d\n\x04task\x18\x04 \x01(\x0e\x32\x0f.sluice.v1.Task\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x11\n\tprecision\x18\x06 \x01(\t\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x12\n\nmax_tokens\x18\x08 \x01(\r\x12\x16\n\x0emax_batch_size\x18\t \x01(\r\x12\x14\n\x07quality\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x15quality_by_complexity\x18\x0b \x03(\x01\x12%\n\x07profile\x18\x0c \x03(\x0b\x32\x14.sluice.v1.BatchTime\x12&\n\x05state\x18\r \x01(\x0e\x32\x17.sluice.v1.VariantState\x12\x14\n\x0c\x63\x61\x63he_tokens\x18\x0e \x01(\x04\x12\x17\n\x0fmax_generations\x18\x0f \x01(\r\x12\x17\n\x0fmax_token_bytes\x18\x10 \x01(\rB\n\n\x08_quality\"\x81\x01\n\tBatchTime\x12\r\n\x05items\x18\x01 \x01(\r\x12\x0e\n\x06tokens\x18\x02 \x01(\r\x12\'\n\x04time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tdeviation\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*~\n\x0cVariantState\x12\x1d\n\x19VARIANT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15VARIANT_STATE_LOADING\x10\x01\x12\x17\n\x13VARIANT_STATE_READY\x10\x02\x12\x1b\n\x17VARIANT_STATE_UNLOADING\x10\x03\x42U\n\x0cio.sluice.v1P\x01Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\xaa\x02\tSluice.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sluice.v1.model_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014io.sluice.v1P\001Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\252\002\tSluice.V1'
-  _globals['_VARIANTSTATE']._serialized_start=609
-  _globals['_VARIANTSTATE']._serialized_end=735
+  _globals['_VARIANTSTATE']._serialized_start=634
+  _globals['_VARIANTSTATE']._serialized_end=760
   _globals['_VARIANT']._serialized_start=91
-  _globals['_VARIANT']._serialized_end=475
-  _globals['_BATCHTIME']._serialized_start=478
-  _globals['_BATCHTIME']._serialized_end=607
+  _globals['_VARIANT']._serialized_end=500
+  _globals['_BATCHTIME']._serialized_start=503
+  _globals['_BATCHTIME']._serialized_end=632
 # @@protoc_insertion_point(module_scope)

@@ -23,7 +23,7 @@ VARIANT_STATE_READY: VariantState
 VARIANT_STATE_UNLOADING: VariantState
 
 class Variant(_message.Message):
-    __slots__ = ("id", "model", "tier", "task", "device", "precision", "labels", "max_tokens", "max_batch_size", "quality", "quality_by_complexity", "profile", "state", "cache_tokens", "max_generations")
+    __slots__ = ("id", "model", "tier", "task", "device", "precision", "labels", "max_tokens", "max_batch_size", "quality", "quality_by_complexity", "profile", "state", "cache_tokens", "max_generations", "max_token_bytes")
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class Variant(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     CACHE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MAX_GENERATIONS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKEN_BYTES_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     tier: _tier_pb2.Tier
@@ -54,7 +55,8 @@ class Variant(_message.Message):
     state: VariantState
     cache_tokens: int
     max_generations: int
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., tier: _Optional[_Union[_tier_pb2.Tier, str]] = ..., task: _Optional[_Union[_tier_pb2.Task, str]] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., max_tokens: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., quality: _Optional[float] = ..., quality_by_complexity: _Optional[_Iterable[float]] = ..., profile: _Optional[_Iterable[_Union[BatchTime, _Mapping]]] = ..., state: _Optional[_Union[VariantState, str]] = ..., cache_tokens: _Optional[int] = ..., max_generations: _Optional[int] = ...) -> None: ...
+    max_token_bytes: int
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., tier: _Optional[_Union[_tier_pb2.Tier, str]] = ..., task: _Optional[_Union[_tier_pb2.Task, str]] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., max_tokens: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., quality: _Optional[float] = ..., quality_by_complexity: _Optional[_Iterable[float]] = ..., profile: _Optional[_Iterable[_Union[BatchTime, _Mapping]]] = ..., state: _Optional[_Union[VariantState, str]] = ..., cache_tokens: _Optional[int] = ..., max_generations: _Optional[int] = ..., max_token_bytes: _Optional[int] = ...) -> None: ...
 
 class BatchTime(_message.Message):
     __slots__ = ("items", "tokens", "time", "deviation")

@@ -80,9 +80,11 @@ class WorkerServiceServicer(object):
 
         Variants that generate text take Generations instead of Batches, each against a credit of its own kind. A Generation
         is answered by any number of GenerationPieces, the last of which says why it is the last; pieces of one text keep
-        their order, and those of all texts come as the device writes them, many in one message. The credit comes back when
-        the text has got its memory and writing begins, so a worker holds few texts that it cannot write yet. CancelItems
-        ends a text at once and frees its memory. When the stream breaks, all texts of it end and free theirs.
+        their order, and those of all texts come as the device writes them, many in one message; what one text has written
+        while a message waits for the router to read is one piece. The credit comes back when the text has got its memory
+        and writing begins, so a worker holds few texts that it cannot write yet. CancelItems ends a text at once and frees
+        its memory. When the stream breaks, all texts of it end and free theirs. A worker that drains finishes the texts it
+        has, and answers those that cross its Welcome with UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +109,7 @@ class WorkerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """UnloadModel takes no more batches for a variant, finishes those it has, and frees its memory; it returns when that
+        """UnloadModel takes no more batches and texts for a variant, finishes those it has, and frees its memory; it returns when that
         is done. Returns NOT_FOUND if the worker does not hold the variant, or is unloading it already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -1,4 +1,4 @@
-"""A worker's composition root, shared by both kinds; what differs is how a checkpoint becomes a backend."""
+"""A worker's composition root, shared by both kinds; what differs is how a checkpoint becomes a model."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ from sluice.worker.device_watch import DeviceWatch
 from sluice.worker.engine_load import EngineLoad
 from sluice.worker.host_memory import HostMemory
 from sluice.worker.monitor import Monitor
+from sluice.worker.openai_server import EXTERNAL
 from sluice.worker.resources import Resources
 from sluice.worker.servicer import SERVICE, WorkerServicer
-from sluice.worker.spans import BatchSpans
+from sluice.worker.spans import WorkerSpans
 from sluice.worker.swap_step import wish_of
 from sluice.worker.swapper import Swapper
 
@@ -79,14 +80,16 @@ async def serve(
             worker=worker,
             catalog=catalog,
             device=device,
-            spans=BatchSpans(tracing, worker=worker),
+            spans=WorkerSpans(tracing, worker=worker),
             credits_=config.credits,
             max_items=config.max_batch_size,
+            lookahead=config.generation_lookahead,
         )
         directives = DirectiveState()
         accelerator_monitor = _accelerator_monitor(catalog, accelerator)
         resources = Resources(
-            (EngineLoad(lambda: device.busy_s), HostMemory(), CgroupMemory()), device=accelerator_monitor
+            (EngineLoad(lambda: device.busy_s + catalog.writers.busy_s), HostMemory(), CgroupMemory()),
+            device=accelerator_monitor,
         )
         swapper = Swapper(
             catalog,
@@ -101,6 +104,7 @@ async def serve(
             await _load_configured(config, catalog, swapper)
         except BaseException:
             await server.stop(0)
+            await catalog.close()
             raise
         monitor = Monitor(
             device=device,
@@ -135,6 +139,7 @@ async def serve(
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
+        await catalog.close()
         accelerator_monitor.close()
         if loss.why:
             raise CannotGoOn(f"the device is lost, and only a new process may get it back: {loss.why}")
@@ -142,8 +147,8 @@ async def serve(
 
 def _accelerator_monitor(catalog: Catalog, accelerator: Callable[[], Accelerator] | None) -> BackgroundMonitor:
     def source() -> AcceleratorMonitor | None:
-        # Asking for an accelerator imports torch, which a worker without models need not do.
-        if accelerator is None or catalog.devices <= {"cpu"}:
+        # Asking for an accelerator imports torch, which a worker without models of its own need not do.
+        if accelerator is None or catalog.devices <= {"cpu", EXTERNAL}:
             return None
         return AcceleratorMonitor(accelerator())
 
@@ -161,6 +166,9 @@ async def _load_configured(config: WorkerConfig, catalog: Catalog, swapper: Swap
 
 async def _load_entry(entry: ModelEntry, catalog: Catalog, swapper: Swapper) -> None:
     model, precision = entry.model, held_name(entry.precision)
+    if entry.openai is not None:
+        await catalog.connect(entry.openai, model=model, tier=entry.tier, precision=precision)
+        return
     if entry.tier is not Tier.FULL:
         await catalog.load(model=model, tier=entry.tier, checkpoint=entry.checkpoint, precision=precision)
         return

@@ -1,4 +1,4 @@
-"""The one seam between a worker and a model: what a backend is given and what it returns.
+"""The seam between a worker and a model that answers in batches: what a backend is given and what it returns.
 
 A backend knows nothing of gRPC, credits or deadlines; a worker knows nothing of tensors.
 """
@@ -14,6 +14,8 @@ from typing import Protocol, runtime_checkable
 from sluice.errors import SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant
+from sluice.worker.generator import Generator
+from sluice.worker.openai_server import OpenAIServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ class ModelSpec:
 
     `checkpoint` is an existing Hugging Face checkpoint directory, or a file of tools/quantize.py; an empty `precision`
     leaves the choice to the backend; `threads` bounds the cores of one forward pass (0: all that the process may use);
-    `engine` is who computes int8 and int4 on a CPU.
+    `engine` is who computes int8 and int4 on a CPU. With an `openai` server there is no checkpoint, and its name stands
+    for it.
     """
 
     model: str
@@ -119,10 +122,11 @@ class ModelSpec:
     max_batch_size: int = 128
     threads: int = 0
     engine: Engine = Engine.AUTO
+    openai: OpenAIServer | None = None
 
 
 class BackendLoader(Protocol):
-    """How a kind of worker turns a checkpoint into a backend. Blocking; called from a thread."""
+    """How a kind of worker turns a checkpoint into a backend, or into a generator. Blocking; called from a thread."""
 
-    def __call__(self, spec: ModelSpec) -> Backend:
+    def __call__(self, spec: ModelSpec) -> Backend | Generator:
         """Load, or raise `InvalidRequest` naming the file or field at fault."""

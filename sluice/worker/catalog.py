@@ -14,10 +14,14 @@ from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant, VariantState
 from sluice.worker.backend import Backend, BackendLoader, Engine, ModelSpec
+from sluice.worker.generator import Generator
 from sluice.worker.model_root import UnknownCheckpoint, checkpoint_under
+from sluice.worker.openai_server import OpenAIServer
 from sluice.worker.release import release
+from sluice.worker.writer import Servable, Writer
+from sluice.worker.writers import Writers
 
-Examine = Callable[[Backend], object]
+Examine = Callable[[Servable], object]
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
@@ -30,8 +34,8 @@ class AlreadyHeld(InvalidRequest):
 class Catalog:
     """Loads beside the device's thread, so that it goes on; frees on that thread, behind what it still does.
 
-    A backend is staged (in memory and warm), then served (listed, and requests come), then withdrawn, then discarded.
-    `devices` are the types of device that anything was ever staged on.
+    A model is staged (in memory and warm), then served (listed, and requests come), then withdrawn, then discarded.
+    `devices` are the types of device that anything was ever staged on, `writers` all that is staged and writes text.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Catalog:
         engine: Engine = Engine.AUTO,
     ) -> None:
         self.devices: set[str] = set()
+        self.writers = Writers()
         self._root = root
         self._loader = load
         self._loader_thread = loader_thread
@@ -53,14 +58,14 @@ class Catalog:
         self._max_batch_size = max_batch_size
         self._threads = threads
         self._engine = engine
-        self._backends: dict[str, Backend] = {}
+        self._served: dict[str, Servable] = {}
         self._states: dict[str, VariantState] = {}
         self._watchers: set[Callable[[], None]] = set()
         self._changes: set[asyncio.Task[Any]] = set()
 
     def variants(self) -> tuple[Variant, ...]:
         """Everything that is held, ordered by id."""
-        return tuple(replace(self._backends[name].variant, state=state) for name, state in sorted(self._states.items()))
+        return tuple(replace(self._served[name].variant, state=state) for name, state in sorted(self._states.items()))
 
     @property
     def ready(self) -> bool:
@@ -74,18 +79,26 @@ class Catalog:
 
     def backend(self, variant_id: str) -> Backend:
         """The backend of a ready variant. Raises NoEndpoint."""
-        if self._states.get(variant_id) is not VariantState.READY:
-            raise NoEndpoint(f"this worker does not serve '{variant_id}'")
-        return self._backends[variant_id]
+        found = self._ready(variant_id)
+        if isinstance(found, Writer):
+            raise NoEndpoint(f"'{variant_id}' writes texts and takes no batches")
+        return found
 
-    def backends(self) -> tuple[Backend, ...]:
+    def writer(self, variant_id: str) -> Writer:
+        """The writer of a ready variant. Raises NoEndpoint."""
+        found = self._ready(variant_id)
+        if not isinstance(found, Writer):
+            raise NoEndpoint(f"'{variant_id}' writes no text")
+        return found
+
+    def served(self) -> tuple[Servable, ...]:
         """Everything that is served, or is being unloaded."""
-        return tuple(self._backends.values())
+        return tuple(self._served.values())
 
-    def serves(self, backend: Backend) -> bool:
-        """Whether requests for its variant go to `backend`."""
-        name = backend.variant.id
-        return self._states.get(name) is VariantState.READY and self._backends[name] is backend
+    def serves(self, servable: Servable) -> bool:
+        """Whether requests for its variant go to `servable`."""
+        name = servable.variant.id
+        return self._states.get(name) is VariantState.READY and self._served[name] is servable
 
     async def load(self, *, model: str, tier: Tier, checkpoint: str, precision: str = "") -> Variant:
         """Read, warm up and serve a checkpoint; what served before goes on serving meanwhile.
@@ -95,10 +108,22 @@ class Catalog:
         spec = self.spec(model=model, tier=tier, checkpoint=checkpoint, precision=precision)
         return await self._to_the_end(self._stage_and_serve(spec))
 
+    async def connect(self, server: OpenAIServer, *, model: str, tier: Tier, precision: str = "") -> Variant:
+        """Serve what an engine in another process writes. Raises as `load` does, and NoEndpoint when nobody answers."""
+        spec = ModelSpec(
+            model=model,
+            tier=tier,
+            checkpoint=Path(server.model),
+            precision=precision,
+            max_batch_size=self._max_batch_size,
+            openai=server,
+        )
+        return await self._to_the_end(self._stage_and_serve(spec))
+
     async def unload(self, variant_id: str) -> None:
         """Take nothing more for a variant, finish what was taken, free it. Raises UnknownCheckpoint if not held."""
-        backend = self._begin_unloading(variant_id)
-        await self._to_the_end(self._end_unloading(variant_id, self.discard(backend)))
+        servable = self._begin_unloading(variant_id)
+        await self._to_the_end(self._end_unloading(variant_id, servable, then=self.discard))
 
     def spec(self, *, model: str, tier: Tier, checkpoint: str, precision: str = "") -> ModelSpec:
         """What `stage` takes, for a checkpoint under the root. Raises UnknownCheckpoint or InvalidRequest."""
@@ -112,57 +137,79 @@ class Catalog:
             engine=self._engine,
         )
 
-    async def stage(self, spec: ModelSpec, examine: Examine | None = None) -> Backend:
+    async def stage(self, spec: ModelSpec, examine: Examine | None = None) -> Servable:
         """Read, warm up and examine a checkpoint, and serve it not yet.
 
         `examine` is called on the loader's thread; what it raises is a checkpoint's fault like any other. Raises
         InvalidRequest naming the file or field at fault, and Saturated when there is no room for it.
         """
         loop = asyncio.get_running_loop()
-        backend = await loop.run_in_executor(self._loader_thread, self._load_and_warm, spec, examine)
-        self.devices.add(backend.variant.device)
-        return backend
+        servable = await loop.run_in_executor(self._loader_thread, self._load_and_warm, spec, examine, loop)
+        self.devices.add(servable.variant.device)
+        if isinstance(servable, Writer):
+            self.writers.add(servable)
+        return servable
 
-    def serve(self, backend: Backend) -> Variant:
+    def serve(self, servable: Servable) -> Variant:
         """Serve what was staged. Raises AlreadyHeld."""
-        variant = backend.variant
+        variant = servable.variant
         if variant.id in self._states:
             raise AlreadyHeld(f"this worker holds '{variant.id}' already", field="model")
-        self._backends[variant.id] = backend
+        self._served[variant.id] = servable
         self._set(variant.id, VariantState.READY)
         return variant
 
-    async def withdraw(self, variant_id: str) -> Backend:
+    async def withdraw(self, variant_id: str) -> Servable:
         """Take nothing more for a variant, finish what was taken, keep it staged. Raises UnknownCheckpoint."""
-        backend = self._begin_unloading(variant_id)
-        await self._to_the_end(self._end_unloading(variant_id, self._on_device(lambda: None)))
-        return backend
+        servable = self._begin_unloading(variant_id)
+        await self._to_the_end(self._end_unloading(variant_id, servable, then=self._keep))
+        return servable
 
-    async def discard(self, backend: Backend) -> None:
+    async def discard(self, servable: Servable) -> None:
         """Free what is staged."""
-        await self._on_device(lambda: release(backend))
+        if isinstance(servable, Writer):
+            self.writers.remove(servable)
+        await self._on_device(lambda: release(servable))
+
+    async def close(self) -> None:
+        """End all that writes, whose threads would else outlive the worker. Texts that are open end with NoEndpoint."""
+        for writer in self.writers.take_all():
+            await self._on_device(writer.close)
 
     async def _stage_and_serve(self, spec: ModelSpec) -> Variant:
-        backend = await self.stage(spec)
+        servable = await self.stage(spec)
         try:
-            return self.serve(backend)
+            return self.serve(servable)
         except AlreadyHeld:
-            await self.discard(backend)
+            await self.discard(servable)
             raise
 
-    def _begin_unloading(self, variant_id: str) -> Backend:
+    def _ready(self, variant_id: str) -> Servable:
+        if self._states.get(variant_id) is not VariantState.READY:
+            raise NoEndpoint(f"this worker does not serve '{variant_id}'")
+        return self._served[variant_id]
+
+    def _begin_unloading(self, variant_id: str) -> Servable:
         if self._states.get(variant_id) is not VariantState.READY:
             raise UnknownCheckpoint(f"this worker does not hold '{variant_id}'", field="variant")
         self._set(variant_id, VariantState.UNLOADING)
-        return self._backends[variant_id]
+        return self._served[variant_id]
 
-    async def _end_unloading(self, variant_id: str, work: Awaitable[None]) -> None:
-        # Batches of this variant that were taken stand before this on the device's thread.
+    async def _end_unloading(
+        self, variant_id: str, servable: Servable, *, then: Callable[[Servable], Awaitable[None]]
+    ) -> None:
         try:
-            await work
+            if isinstance(servable, Writer):
+                await servable.finished.wait()
+            await then(servable)
         finally:
-            del self._backends[variant_id]
+            del self._served[variant_id]
             self._set(variant_id, None)
+
+    async def _keep(self, servable: Servable) -> None:
+        # Batches of this variant that were taken stand before this on the device's thread.
+        del servable
+        await self._on_device(lambda: None)
 
     async def _on_device(self, work: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._device_thread, work)
@@ -174,26 +221,27 @@ class Catalog:
         task.add_done_callback(self._changes.discard)
         return await asyncio.shield(task)
 
-    def _load_and_warm(self, spec: ModelSpec, examine: Examine | None) -> Backend:
+    def _load_and_warm(self, spec: ModelSpec, examine: Examine | None, loop: asyncio.AbstractEventLoop) -> Servable:
         try:
-            backend = self._loader(spec)
+            loaded = self._loader(spec)
         except MemoryError as error:
             raise Saturated(f"{spec.checkpoint.name} does not fit into memory", field="checkpoint") from error
         except SluiceError:
             raise
         except Exception as error:
             raise InvalidRequest(f"{spec.checkpoint.name} cannot be loaded: {error}", field="checkpoint") from error
+        servable: Servable = Writer(loaded, loop) if isinstance(loaded, Generator) else loaded
         try:
-            backend.warm_up()
+            servable.warm_up()
             if examine is not None:
-                examine(backend)
+                examine(servable)
         except SluiceError:
-            release(backend)
+            release(servable)
             raise
         except Exception as error:
-            release(backend)
+            release(servable)
             raise InvalidRequest(f"{spec.checkpoint.name} cannot serve: {error}", field="checkpoint") from error
-        return backend
+        return servable
 
     def _set(self, variant_id: str, state: VariantState | None) -> None:
         if state is None:

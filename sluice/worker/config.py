@@ -10,6 +10,7 @@ from sluice.config import Address, OptionalAddress, Section
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.tier import Tier
 from sluice.worker.backend import Engine
+from sluice.worker.openai_server import OpenAIServer
 
 
 def _tier(value: Any) -> Any:
@@ -37,9 +38,11 @@ class ModelEntry(Section):
     """The name under which clients ask for it."""
     tier: TierName
     """The tier in which it serves: full, light or quantized."""
-    checkpoint: str = Field(min_length=1)
+    checkpoint: str = ""
     """A Hugging Face checkpoint directory, or a file that `sluice quantize` made, relative to `models_root`.
-    `identity` is a model that answers at once, for tests and benchmarks."""
+    `identity` is a model that answers at once, `echo` one that writes its prompts back, for tests and benchmarks."""
+    openai: OpenAIServer | None = None
+    """In place of a checkpoint, the engine in another process that writes the model's texts."""
     precision: str = ""
     """As in the contract's Variant.precision. Empty: the worker's own choice, or the one that an operator orders."""
     lower_precision: Literal["", "mixed", "fp8", "int4"] = ""
@@ -49,8 +52,16 @@ class ModelEntry(Section):
     It must have the same labels. Where CPU workers serve tier light of this model, it must be the same checkpoint."""
 
     @model_validator(mode="after")
+    def _is_in_one_place(self) -> Self:
+        if bool(self.checkpoint) is (self.openai is not None):
+            raise ValueError("must have either a checkpoint or an openai server")
+        return self
+
+    @model_validator(mode="after")
     def _only_full_gives_way(self) -> Self:
         for key in ("distilled", "lower_precision"):
+            if getattr(self, key) and self.openai is not None:
+                raise ValueError(f"{key}: only a checkpoint gives way to something at level 2")
             if getattr(self, key) and self.tier is not Tier.FULL:
                 raise ValueError(f"{key}: only a model of tier full gives way to something at level 2")
         return self
@@ -77,6 +88,8 @@ class WorkerConfig(Section):
     """What to serve from the start."""
     credits: int = Field(default=2, ge=1, le=64)
     """Batches that each router may have here: one that is computed and one that waits for the device."""
+    generation_lookahead: int = Field(default=64, ge=1, le=4096)
+    """Texts that each router may have here before there is memory to write them."""
     max_batch_size: int = Field(default=128, ge=1, le=4096)
     """The most items in a batch."""
     threads: int = Field(default=0, ge=0, le=1024)
@@ -95,7 +108,7 @@ class WorkerConfig(Section):
     """Share of memory up to which a full model and its copy may be held together. What would exceed it is loaded only
     when the other one is gone."""
     drain_timeout_s: float = Field(default=10, ge=0, le=600)
-    """How long batches may take after SIGTERM."""
+    """How long batches and texts may take after SIGTERM."""
 
     @model_validator(mode="after")
     def _copies_stand_alone(self) -> Self:

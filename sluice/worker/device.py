@@ -77,8 +77,8 @@ class Device:
         self._thread.submit(self._probe)
 
     def _probe(self) -> None:
-        for backend in self._catalog.backends():
-            if self._loss is not None and isinstance(backend, Mortal) and backend.is_device_lost():
+        for servable in self._catalog.served():
+            if self._loss is not None and isinstance(servable, Mortal) and servable.is_device_lost():
                 self._loss.report("it does not compute any more, and nobody had asked it anything")
 
     def _run(

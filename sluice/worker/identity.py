@@ -9,7 +9,9 @@ from pathlib import Path
 from sluice.tier import Task
 from sluice.variant import Variant, variant_id
 from sluice.worker.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
-from sluice.worker.model_root import IDENTITY
+from sluice.worker.echo import EchoGenerator
+from sluice.worker.generator import Generator
+from sluice.worker.model_root import ECHO, IDENTITY
 
 _OUTPUT = Classified(label=IDENTITY, score=1.0)
 
@@ -42,10 +44,12 @@ class IdentityBackend:
         """There is nothing to free."""
 
 
-def or_identity(load: Callable[[ModelSpec], Backend]) -> BackendLoader:
-    """A loader that answers the checkpoint name `identity` with the identity backend, and all others with `load`."""
+def or_identity(load: Callable[[ModelSpec], Backend | Generator]) -> BackendLoader:
+    """A loader for the checkpoint names `identity` and `echo`, which leaves all others to `load`."""
 
-    def loader(spec: ModelSpec) -> Backend:
-        return IdentityBackend(spec) if spec.checkpoint == Path(IDENTITY) else load(spec)
+    def loader(spec: ModelSpec) -> Backend | Generator:
+        if spec.checkpoint == Path(IDENTITY):
+            return IdentityBackend(spec)
+        return EchoGenerator(spec) if spec.checkpoint == Path(ECHO) else load(spec)
 
     return loader

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sluice.precision import Precision
-from sluice.worker.backend import Backend, ModelSpec, Weighed
+from sluice.worker.backend import ModelSpec, Weighed
 from sluice.worker.catalog import Catalog
 from sluice.worker.likeness import check_alike, likeness_of
 from sluice.worker.slot import Slot
 from sluice.worker.swap_step import Act, Place, Wish
 from sluice.worker.weight_size import weight_bytes
+from sluice.worker.writer import Servable
 
 FULL, LIGHT = "full", "light"
 
@@ -64,15 +65,15 @@ class Ladder:
 
     def held_to_come_back(self) -> float:
         """Bytes that the model as configured takes more than what would go for it; 0 while it is in memory."""
-        if self.full.backend is not None:
+        if self.full.held is not None:
             return 0.0
-        goes = sum(slot.size_bytes for slot in self._precisions.values() if slot.backend is not None)
+        goes = sum(slot.size_bytes for slot in self._precisions.values() if slot.held is not None)
         return max(0.0, self.full.size_bytes - goes)
 
     def freed_by_lowering(self) -> float:
         """Bytes that its lower precision would free; 0 if there is none, or the model is not in memory."""
         lowered = self.lowered
-        if lowered is None or lowered.trouble or self.full.backend is None:
+        if lowered is None or lowered.trouble or self.full.held is None:
             return 0.0
         return max(0.0, self.full.size_bytes - lowered.size_bytes)
 
@@ -80,7 +81,7 @@ class Ladder:
     def is_meddled_with(self) -> bool:
         """Whether somebody else has unloaded what serves here."""
         return any(
-            slot.backend is not None and slot.served_at is not None and not self._catalog.serves(slot.backend)
+            slot.held is not None and slot.served_at is not None and not self._catalog.serves(slot.held)
             for slot in self.slots
         )
 
@@ -115,21 +116,21 @@ class Ladder:
         return self._precisions[ordered]
 
     async def _load(self, slot: Slot) -> None:
-        def examine(backend: Backend) -> None:
+        def examine(servable: Servable) -> None:
             if len(self.slots) == 1:
                 return
-            slot.likeness = likeness_of(backend)
+            slot.likeness = likeness_of(servable)
             if self.full.likeness is not None:
                 copies = self.slots[1:] if slot is self.full else (slot,)
                 for copy in copies:
                     if copy.likeness is not None:
                         check_alike(copy.likeness, self.full.likeness)
 
-        backend = await self._catalog.stage(slot.spec, examine)
+        servable = await self._catalog.stage(slot.spec, examine)
         # Only now it is known which precision the worker has chosen, and what the device makes of it.
-        slot.spec = replace(slot.spec, precision=backend.variant.precision)
-        slot.size_bytes = _size_of(backend, slot.spec)
-        slot.loaded(backend)
+        slot.spec = replace(slot.spec, precision=servable.variant.precision)
+        slot.size_bytes = _size_of(servable, slot.spec)
+        slot.loaded(servable)
 
     async def _serve(self, slot: Slot, *, now: float) -> None:
         try:
@@ -140,12 +141,12 @@ class Ladder:
         slot.served_at = now
 
     async def _release(self, slot: Slot) -> None:
-        backend = _held(slot)
+        servable = _held(slot)
         try:
             if slot.served_at is None:
-                await self._catalog.discard(backend)
+                await self._catalog.discard(servable)
             else:
-                await self._catalog.unload(backend.variant.id)
+                await self._catalog.unload(servable.variant.id)
         finally:
             slot.gone()
 
@@ -154,11 +155,11 @@ def _slot(spec: ModelSpec, name: str, *, tried: bool = True) -> Slot:
     return Slot(spec, name=name, size_bytes=weight_bytes(spec.checkpoint, spec.precision), tried=tried)
 
 
-def _size_of(backend: Backend, spec: ModelSpec) -> float:
-    return backend.held_bytes if isinstance(backend, Weighed) else weight_bytes(spec.checkpoint, spec.precision)
+def _size_of(servable: Servable, spec: ModelSpec) -> float:
+    return servable.held_bytes if isinstance(servable, Weighed) else weight_bytes(spec.checkpoint, spec.precision)
 
 
-def _held(slot: Slot) -> Backend:
-    if slot.backend is None:
+def _held(slot: Slot) -> Servable:
+    if slot.held is None:
         raise RuntimeError(f"{slot.spec.checkpoint.name} is not in memory")
-    return slot.backend
+    return slot.held

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from sluice.errors import InvalidRequest, SluiceError
 from sluice.tier import Task
 from sluice.worker.backend import Backend, Embedded, Item
+from sluice.worker.generator import Prompt
+from sluice.worker.writer import Servable, Writer
 
 # One text that is short, and one that fills the model: half precision overflows on long ones first.
-_PROBES = ("where is my order?", "where is my order? " * 400)
+_SHORT = "where is my order? "
+_PROBES = (_SHORT.strip(), _SHORT * 400)
+# So many tokens are written, and so many of the model's positions are left for them and for special tokens.
+_NEW_TOKENS = 4
+_SPARE_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,15 +28,32 @@ class Likeness:
     width: int
 
 
-def likeness_of(backend: Backend) -> Likeness:
-    """Look at `backend`, which must be warm and serve nobody. Raises InvalidRequest when it cannot answer."""
+def likeness_of(servable: Servable) -> Likeness:
+    """Look at `servable`, which must be warm and serve nobody. Raises InvalidRequest when it cannot answer."""
+    if isinstance(servable, Writer):
+        _try_to_write(servable)
+        width = 0
+    else:
+        width = _width_of(servable)
+    variant = servable.variant
+    return Likeness(task=variant.task, labels=frozenset(variant.labels), max_tokens=variant.max_tokens, width=width)
+
+
+def _width_of(backend: Backend) -> int:
     outputs = backend.execute([Item(text, truncate=True) for text in _PROBES])
     for output in outputs:
         if isinstance(output, SluiceError):
             raise InvalidRequest(f"the model cannot answer a plain text: {output.message}", field="checkpoint")
-    variant = backend.variant
-    width = max((len(output.values) for output in outputs if isinstance(output, Embedded)), default=0)
-    return Likeness(task=variant.task, labels=frozenset(variant.labels), max_tokens=variant.max_tokens, width=width)
+    return max((len(output.values) for output in outputs if isinstance(output, Embedded)), default=0)
+
+
+def _try_to_write(writer: Writer) -> None:
+    # A tokenizer makes at most one token of a byte, so that this much is sure to fit.
+    longest = max(len(_SHORT), writer.variant.max_tokens - _NEW_TOKENS - _SPARE_TOKENS)
+    for text in (_PROBES[0], _PROBES[1][:longest]):
+        last = writer.write(Prompt(text=text, max_new_tokens=_NEW_TOKENS))
+        if last.error is not None:
+            raise InvalidRequest(f"the model cannot go on from a plain text: {last.error.message}", field="checkpoint")
 
 
 def check_alike(copy: Likeness, full: Likeness) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from sluice.compression.settings import PACKED_SUFFIX
 from sluice.errors import InvalidRequest
 
+# Models without files, for tests and benchmarks: one answers at once, the other writes back what it is given.
 IDENTITY = "identity"
+ECHO = "echo"
 
 
 class UnknownCheckpoint(InvalidRequest):
@@ -15,12 +17,12 @@ class UnknownCheckpoint(InvalidRequest):
 
 
 def checkpoint_under(root: Path, name: str) -> Path:
-    """The checkpoint that `name` means, relative to `root`; the name `identity` is that of a model without files.
+    """The checkpoint that `name` means, relative to `root`; `identity` and `echo` are models without files.
 
     Raises UnknownCheckpoint, or InvalidRequest for a name that is no path or leads out of the root.
     """
-    if name == IDENTITY:
-        return Path(IDENTITY)
+    if name in {IDENTITY, ECHO}:
+        return Path(name)
     if not name:
         raise InvalidRequest("no checkpoint is named", field="checkpoint")
     root = root.resolve()

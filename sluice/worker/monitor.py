@@ -37,7 +37,7 @@ class Monitor:
         self._draining = draining
         self._clock = clock
         self._read_at = clock()
-        self._items = device.items
+        self._items = self._ended()
         self._rate = 0.0
 
     def report(self) -> Report:
@@ -45,7 +45,7 @@ class Monitor:
         now = self._clock()
         elapsed_s = now - self._read_at
         if elapsed_s >= _SMALLEST_INTERVAL_S:
-            items = self._device.items
+            items = self._ended()
             self._rate = (items - self._items) / elapsed_s
             self._items, self._read_at = items, now
         reading = self._resources.read()
@@ -65,3 +65,6 @@ class Monitor:
             lowering_ratio=self._swapper.lowering_ratio(),
             swap_trouble=self._swapper.trouble,
         )
+
+    def _ended(self) -> int:
+        return self._device.items + self._catalog.writers.texts

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from sluice.v1 import worker_service_pb2 as worker_pb2
 
 
 class Outbox:
-    """Written in order by one writer. Bounded by the credits of the stream and the changes of its card."""
+    """Written in order by one writer.
+
+    Bounded by the credits of the stream, the changes of its card, and the texts that are written: of each text all that
+    waits behind the message before is one piece.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[worker_pb2.ExecuteResponse] = deque()
+        self._growing: dict[int, worker_pb2.GenerationPiece] | None = None
         self._filled = asyncio.Event()
         self._flushed = asyncio.Event()
         self._flushed.set()
@@ -22,8 +27,30 @@ class Outbox:
     def put(self, response: worker_pb2.ExecuteResponse) -> None:
         """Write `response` after what waits."""
         self._waiting.append(response)
+        self._growing = None
         self._flushed.clear()
         self._filled.set()
+
+    def put_pieces(self, pieces: Iterable[worker_pb2.GenerationPiece], credit: worker_pb2.Credit | None) -> None:
+        """Write `pieces` and `credit` after what waits, in the last message if that holds pieces as well."""
+        if self._growing is None:
+            self.put(worker_pb2.ExecuteResponse())
+            self._growing = {}
+        message = self._waiting[-1]
+        if credit is not None:
+            credit.generations += message.credit.generations
+            message.credit.CopyFrom(credit)
+        for piece in pieces:
+            before = self._growing.pop(piece.id, None)
+            if before is None:
+                message.pieces.append(piece)
+                before = message.pieces[-1]
+            else:
+                piece.text = before.text + piece.text
+                before.CopyFrom(piece)
+            # Behind its last piece a text's number may come again, as another text's.
+            if not (piece.finish_reason or piece.HasField("status")):
+                self._growing[piece.id] = before
 
     async def write_all(self, write: Callable[[worker_pb2.ExecuteResponse], Awaitable[None]]) -> None:
         """Write until closed, or until the stream breaks, which this raises."""
@@ -31,7 +58,7 @@ class Outbox:
             while not self._closed:
                 await self._filled.wait()
                 while self._waiting and not self._closed:
-                    await write(self._waiting.popleft())
+                    await write(self._pop())
                 self._filled.clear()
                 self._flushed.set()
         finally:
@@ -45,3 +72,9 @@ class Outbox:
     async def flushed(self) -> None:
         """Return when everything has been written, or nothing can be any more."""
         await self._flushed.wait()
+
+    def _pop(self) -> worker_pb2.ExecuteResponse:
+        message = self._waiting.popleft()
+        if not self._waiting:
+            self._growing = None
+        return message

@@ -1,4 +1,7 @@
-"""A backend whose batch times are measured when it is warm, so that its variant reports them."""
+"""A backend whose batch times are measured when it is warm, so that its variant reports them.
+
+A generator has no batches, and is left as it is.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from pathlib import Path
 
 from sluice.variant import Variant
 from sluice.worker.backend import Backend, Item, ModelSpec, Mortal, Output, Preparing, Weighed
+from sluice.worker.generator import Generator
+
+Load = Callable[[ModelSpec], Backend | Generator]
 
 
 class ProfiledBackend:
@@ -53,9 +59,16 @@ class ProfiledBackend:
         self._backend.close()
 
 
-def profiled(load: Callable[[ModelSpec], Backend], *, seconds: float, cache: str) -> Callable[[ModelSpec], Backend]:
+def profiled(load: Load, *, seconds: float, cache: str) -> Load:
     """A loader whose backends are measured for about `seconds`; 0 leaves `load` as it is."""
     if not seconds:
         return load
     directory = Path(cache).expanduser()
-    return lambda spec: ProfiledBackend(load(spec), seconds=seconds, cache=directory)
+
+    def loader(spec: ModelSpec) -> Backend | Generator:
+        loaded = load(spec)
+        if isinstance(loaded, Generator):
+            return loaded
+        return ProfiledBackend(loaded, seconds=seconds, cache=directory)
+
+    return loader

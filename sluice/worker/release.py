@@ -5,16 +5,16 @@ from __future__ import annotations
 import ctypes
 import gc
 
-from sluice.worker.backend import Backend
+from sluice.worker.writer import Servable
 
 
-def release(backend: Backend) -> None:
-    """Close `backend`, collect what only cycles hold, and let the C library give back the pages that are left empty.
+def release(servable: Servable) -> None:
+    """Close `servable`, collect what only cycles hold, and let the C library give back the pages that are left empty.
 
     Without the last step a model that was converted while it was read (bf16 from fp32, say) leaves a fifth of itself
     behind in the allocator: never used again, and never anyone else's.
     """
-    backend.close()
+    servable.close()
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     # Only glibc has it.

@@ -17,10 +17,12 @@ from sluice.v1 import worker_service_pb2_grpc as worker_grpc
 from sluice.variant import to_proto
 from sluice.worker.catalog import AlreadyHeld, Catalog
 from sluice.worker.device import Device
+from sluice.worker.execute_stream import ExecuteStream
 from sluice.worker.model_root import UnknownCheckpoint
 from sluice.worker.outbox import Outbox
 from sluice.worker.session import Session
-from sluice.worker.spans import BatchSpans
+from sluice.worker.spans import WorkerSpans
+from sluice.worker.text_session import TextSession
 from sluice.worker.wire import to_response, to_welcome, to_work
 from sluice.worker.work import Done, Work
 
@@ -30,10 +32,21 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class WorkerServicer(worker_grpc.WorkerServiceServicer):
-    """One worker's face. `credits_` batches of at most `max_items` are granted to each router."""
+    """One worker's face.
+
+    `credits_` batches of at most `max_items` are granted to each router, and `lookahead` texts that wait for memory.
+    """
 
     def __init__(
-        self, *, worker: str, catalog: Catalog, device: Device, spans: BatchSpans, credits_: int, max_items: int
+        self,
+        *,
+        worker: str,
+        catalog: Catalog,
+        device: Device,
+        spans: WorkerSpans,
+        credits_: int,
+        max_items: int,
+        lookahead: int = 64,
     ) -> None:
         self._worker = worker
         self._catalog = catalog
@@ -41,36 +54,33 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         self._spans = spans
         self._credits = credits_
         self._max_items = max_items
-        self._sessions: dict[Session, Outbox] = {}
+        self._lookahead = lookahead
+        self._streams: set[ExecuteStream] = set()
         self.draining = False
 
     async def Execute(self, request_iterator: AsyncIterator[worker_pb2.ExecuteRequest], context: Context) -> None:
         """Serve one router until it half-closes or goes away."""
         if not self._catalog.ready or self.draining:
             await abort(context, NoEndpoint("this worker serves nothing just now"))
-        outbox = Outbox()
-        session = Session(
-            self._device,
-            credits_=self._credits,
-            send=lambda number, work, done: outbox.put(self._result(number, work, done)),
-        )
-        self._sessions[session] = outbox
+        stream = self._open_stream()
+        outbox = stream.outbox
         forget = self._catalog.watch(lambda: outbox.put(self._card()))
         first = self._card()
-        first.credit.CopyFrom(worker_pb2.Credit(batches=self._credits, max_items=self._max_items))
+        first.credit.CopyFrom(
+            worker_pb2.Credit(batches=self._credits, max_items=self._max_items, generations=self._lookahead)
+        )
         outbox.put(first)
         writer = asyncio.create_task(outbox.write_all(context.write))
         broken: SluiceError | None = None
         try:
-            await self._read(request_iterator, session)
-            await session.finished.wait()
-            await outbox.flushed()
+            await self._read(request_iterator, stream)
+            await stream.finished()
         except SluiceError as error:
             broken = error
         finally:
             forget()
-            session.abandon()
-            del self._sessions[session]
+            stream.abandon()
+            self._streams.discard(stream)
             outbox.close()
             await asyncio.wait({writer}, timeout=LAST_WRITE_S)
             writer.cancel()
@@ -115,24 +125,40 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         return worker_pb2.UnloadModelResponse()
 
     def open_items(self) -> int:
-        """Items taken from all routers and not answered."""
-        return sum(session.open_items for session in self._sessions)
+        """Items and texts taken from all routers and not answered."""
+        return sum(stream.open_items for stream in self._streams)
 
     def stop_taking(self) -> None:
         """Grant nothing more, and tell the routers."""
         if not self.draining:
             self.draining = True
-            for outbox in self._sessions.values():
-                outbox.put(self._card())
+            for stream in self._streams:
+                stream.outbox.put(self._card())
 
     async def drain(self) -> None:
-        """Take nothing more, and wait until every batch that was taken is done and sent."""
+        """Take nothing more, and wait until all batches and texts that were taken are done and sent."""
         self.stop_taking()
-        for session, outbox in list(self._sessions.items()):
-            await session.finished.wait()
-            await outbox.flushed()
+        for stream in list(self._streams):
+            await stream.finished()
 
-    async def _read(self, requests: AsyncIterator[worker_pb2.ExecuteRequest], session: Session) -> None:
+    def _open_stream(self) -> ExecuteStream:
+        outbox = Outbox()
+        batches = Session(
+            self._device,
+            credits_=self._credits,
+            send=lambda number, work, done: outbox.put(self._result(number, work, done)),
+        )
+        texts = TextSession(
+            self._catalog,
+            credits_=self._lookahead,
+            send=lambda pieces, begun: outbox.put_pieces(pieces, self._credit(generations=begun)),
+            spans=self._spans,
+        )
+        stream = ExecuteStream(batches, texts, outbox)
+        self._streams.add(stream)
+        return stream
+
+    async def _read(self, requests: AsyncIterator[worker_pb2.ExecuteRequest], stream: ExecuteStream) -> None:
         async for request in requests:
             if request.HasField("batch"):
                 batch = request.batch
@@ -140,16 +166,25 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
                     raise Saturated(
                         f"batch {batch.id} has {len(batch.items)} items; 1 to {self._max_items} are granted"
                     )
-                session.take(batch.id, to_work(batch, now=time.monotonic()))
+                stream.batches.take(batch.id, to_work(batch, now=time.monotonic()))
+            elif request.HasField("generation"):
+                stream.texts.take(request.generation, draining=self.draining)
             elif request.HasField("cancel"):
-                session.cancel(set(request.cancel.ids))
+                stream.cancel(request.cancel.ids)
 
     def _result(self, number: int, work: Work, done: Done) -> worker_pb2.ExecuteResponse:
-        self._spans.record(number, work, done)
+        self._spans.record_batch(number, work, done)
         response = to_response(number, done)
-        if not self.draining:
-            response.credit.CopyFrom(worker_pb2.Credit(batches=1, max_items=self._max_items))
+        credit = self._credit(batches=1)
+        if credit is not None:
+            response.credit.CopyFrom(credit)
         return response
+
+    def _credit(self, *, batches: int = 0, generations: int = 0) -> worker_pb2.Credit | None:
+        """What is granted now; None if that is nothing."""
+        if self.draining or not (batches or generations):
+            return None
+        return worker_pb2.Credit(batches=batches, max_items=self._max_items, generations=generations)
 
     def _card(self) -> worker_pb2.ExecuteResponse:
         welcome = to_welcome(self._worker, self._catalog.variants(), draining=self.draining)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from sluice.worker.backend import Backend, ModelSpec
+from sluice.worker.backend import ModelSpec
 from sluice.worker.likeness import Likeness
 from sluice.worker.swap_step import Place, Side
+from sluice.worker.writer import Servable, Writer
 
 FIRST_BAR_S = 5.0
 LONGEST_BAR_S = 300.0
 
 
 class Slot:
-    """`backend` is in memory unless it is None, and serves since `served_at` unless that is None.
+    """`held` is in memory unless it is None, and serves since `served_at` unless that is None.
 
     After a failure loading is barred, each time for twice as long, and `trouble` says why until a loading succeeds.
     `name` is what logs call it. One that is `tried` has been loaded before, so that another may go for it.
@@ -21,7 +22,7 @@ class Slot:
         self.spec = spec
         self.name = name
         self.size_bytes = size_bytes
-        self.backend: Backend | None = None
+        self.held: Servable | None = None
         self.served_at: float | None = None
         self.likeness: Likeness | None = None
         self.trouble = ""
@@ -42,20 +43,25 @@ class Slot:
     @property
     def place(self) -> Place:
         """Where it is."""
-        if self.backend is None:
+        if self.held is None:
             return Place.DISK
         return Place.MEMORY if self.served_at is None else Place.SERVING
 
-    def loaded(self, backend: Backend) -> None:
+    @property
+    def is_writing(self) -> bool:
+        """Whether texts are being written with it."""
+        return isinstance(self.held, Writer) and not self.held.finished.is_set()
+
+    def loaded(self, servable: Servable) -> None:
         """It is in memory, warm and examined."""
-        self.backend = backend
+        self.held = servable
         self._tried = True
         self.trouble = ""
         self._failures = 0
 
     def gone(self) -> None:
         """It is in memory no more."""
-        self.backend = self.served_at = None
+        self.held = self.served_at = None
 
     def failed(self, why: str, now: float) -> float:
         """It could not be moved; returns for how long its loading is barred, in seconds."""

@@ -1,27 +1,30 @@
-"""A worker's spans: one for each batch, and below each traced request one for its part in the batch."""
+"""A worker's spans: one for each batch, below each traced request one for its part in the batch, one for each text."""
 
 from __future__ import annotations
 
 import time
 
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from sluice.errors import SluiceError
 from sluice.telemetry import Tracing
+from sluice.worker.generator import Piece
 from sluice.worker.work import Done, Work
+from sluice.worker.writing import Writing
 
 BATCH_SPAN = "sluice.v1.WorkerService/Execute"
 ITEM_SPAN = "execute"
+TEXT_SPAN = "generate"
 
 
-class BatchSpans:
-    """Writes spans after the fact, from a batch's own times, so that nothing is done while it is computed."""
+class WorkerSpans:
+    """Writes spans after the fact, from a batch's or text's own times, so that nothing is done while it is computed."""
 
     def __init__(self, tracing: Tracing, *, worker: str) -> None:
         self._tracing = tracing
         self._worker = worker
 
-    def record(self, number: int, work: Work, done: Done) -> None:
+    def record_batch(self, number: int, work: Work, done: Done) -> None:
         """Record a batch that has just ended. Costs nothing when none of its requests is traced."""
         if not work.traceparent or not self._tracing.enabled:
             return
@@ -63,6 +66,36 @@ class BatchSpans:
             )
             output = done.outputs.get(item.id)
             if isinstance(output, SluiceError):
-                span.set_attribute("error.type", str(output.reason))
-                span.set_status(Status(StatusCode.ERROR, output.message))
+                _fail(span, output)
             span.end(ended_ns)
+
+    def record_text(self, writing: Writing, last: Piece, error: SluiceError | None, *, now: float) -> None:
+        """Record a text that has just ended with `last`, or with `error`; `now` is of the clock of its times."""
+        if not writing.traceparent or not self._tracing.is_sampled(writing.traceparent):
+            return
+        ended_ns = time.time_ns()
+        begun_at = writing.begun_at if writing.begun_at is not None else now
+        span = self._tracing.start(
+            TEXT_SPAN,
+            kind=SpanKind.SERVER,
+            traceparent=writing.traceparent,
+            start_time_ns=ended_ns - int((now - writing.taken_at) * 1e9),
+            attributes={
+                "gen_ai.operation.name": "text_completion",
+                "gen_ai.usage.input_tokens": last.prompt_tokens,
+                "gen_ai.usage.output_tokens": last.tokens,
+                "sluice.variant": writing.variant_id,
+                "sluice.worker": self._worker,
+                "sluice.wait_ms": (begun_at - writing.taken_at) * 1000,
+            },
+        )
+        if last.finish is not None:
+            span.set_attribute("gen_ai.response.finish_reasons", [last.finish.name.lower()])
+        if error is not None:
+            _fail(span, error)
+        span.end(ended_ns)
+
+
+def _fail(span: Span, error: SluiceError) -> None:
+    span.set_attribute("error.type", str(error.reason))
+    span.set_status(Status(StatusCode.ERROR, error.message))

@@ -40,7 +40,7 @@ class Place(Enum):
 
 
 class Act(Enum):
-    """One move. Releasing what serves, or withdrawing it to memory, lets it finish its batches first."""
+    """One move. Releasing what serves, or withdrawing it to memory, lets it finish its batches and texts first."""
 
     LOAD = "load"
     SERVE = "serve"

@@ -56,6 +56,7 @@ class Swapper:
         self._settle_s = settle_s
         self._clock = clock
         self._ladders: list[Ladder] = []
+        self._departures: dict[Ladder, asyncio.Task[bool]] = {}
         self._moved_at = float("-inf")
         self._is_broken = False
 
@@ -103,10 +104,15 @@ class Swapper:
 
     async def run(self) -> None:
         """Follow the wish until cancelled. Trouble with one model ends nothing, and holds up no other."""
-        while True:
-            moved = [await self._try_to_advance(ladder) for ladder in tuple(self._ladders)]
-            if not any(moved):
-                await asyncio.sleep(POLL_S)
+        try:
+            while True:
+                ladders = [ladder for ladder in self._ladders if ladder not in self._departures]
+                moved = [await self._try_to_advance(ladder) for ladder in ladders]
+                if not any(moved):
+                    await asyncio.sleep(POLL_S)
+        finally:
+            for departure in self._departures.values():
+                departure.cancel()
 
     async def _try(self, ladder: Ladder, slot: Slot, *, field: str) -> None:
         try:
@@ -127,7 +133,7 @@ class Swapper:
         return moved
 
     async def _advance(self, ladder: Ladder) -> bool:
-        """Take the ladder's next step if there is one and its time has come; returns whether it succeeded."""
+        """Take the ladder's next step if there is one and its time has come; returns whether it succeeded by now."""
         if ladder.is_meddled_with:
             await self._let_go(ladder)
             return False
@@ -136,6 +142,14 @@ class Swapper:
         if move is None or not self._is_due(*move, ladder, now=now):
             return False
         act, slot = move
+        if act in _LEAVING and slot.is_writing:
+            # Texts take as long as they take, and no other model waits for them.
+            departure = self._departures[ladder] = asyncio.create_task(self._move(ladder, act, slot, now=now))
+            departure.add_done_callback(lambda _: self._departures.pop(ladder, None))
+            return False
+        return await self._move(ladder, act, slot, now=now)
+
+    async def _move(self, ladder: Ladder, act: Act, slot: Slot, *, now: float) -> bool:
         step = f"{act.value} {slot.name}"
         extra = {"model": slot.spec.model, "checkpoint": slot.spec.checkpoint.name, "step": step}
         try:
@@ -157,7 +171,7 @@ class Swapper:
         step = next_step(
             slots.index(wanted), sides, self._budget(), beside=None if beside is None else slots.index(beside)
         )
-        waits = step is None and wanted.backend is None and not sides[slots.index(wanted)].barred
+        waits = step is None and wanted.held is None and not sides[slots.index(wanted)].barred
         if now - self._moved_at >= READING_LAG_S:
             for slot in slots:
                 _tell_room(slot, lacks_room=waits and slot is wanted)

@@ -17,7 +17,7 @@ SERVICES = ("services.router", "services.governor", "services.gpu_worker", "serv
 GENERATED = ("sluice.v1", "sluice.open_inference")
 # What only a worker has installed.
 WORKER_EXTRA = frozenset(
-    {"numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "tokenizers", "torch", "transformers"}
+    {"httpx2", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "tokenizers", "torch", "transformers"}
 )
 LONGEST_FILE = 250
 

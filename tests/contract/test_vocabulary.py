@@ -26,7 +26,7 @@ from sluice.variant import VariantState
 
 PROTOS = Path(__file__).resolve().parents[2] / "protos"
 SERVICE = (PROTOS / "sluice/v1/inference_service.proto").read_text(encoding="utf-8")
-# The design's status contract, §4. CANCELLED is not in it: it is the caller's own doing.
+# The design's status contract, §4. Not in it are CANCELLED, the caller's own doing, and a text that lost its worker.
 STATUS_CONTRACT = {
     "rejected-saturated": "RESOURCE_EXHAUSTED",
     "rejected-priority": "RESOURCE_EXHAUSTED",
@@ -35,6 +35,7 @@ STATUS_CONTRACT = {
     "rejected-shutting-down": "UNAVAILABLE",
     "unknown-model": "NOT_FOUND",
     "invalid-argument": "INVALID_ARGUMENT",
+    "worker-lost": "UNAVAILABLE",
     "worker-failed": "INTERNAL",
     "cancelled": "CANCELLED",
 }

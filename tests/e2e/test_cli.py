@@ -44,7 +44,7 @@ def infer(env: Environ, *arguments: str, stdin: bytes = b"") -> tuple[int, list[
 def test_help_lists_every_command_with_examples_and_imports_nothing_heavy() -> None:
     ended = run("--help", env=environ(PYTHONPROFILEIMPORTTIME="1"))
     assert ended.returncode == 0
-    for name in ("up", "infer", "top", "load", "plot", "degrade", "demo"):
+    for name in ("up", "infer", "generate", "top", "load", "plot", "degrade", "demo"):
         assert re.search(rf"^    {name} +\S", ended.stdout, re.M)
         assert re.search(rf"^  sluice {name}\b.* {{2,}}\S", ended.stdout, re.M)
     imported = set(re.findall(r"\| +([\w.]+)$", ended.stderr, re.M))
@@ -52,7 +52,7 @@ def test_help_lists_every_command_with_examples_and_imports_nothing_heavy() -> N
     assert not imported & {"torch", "transformers", "numpy", "grpc", "rich", "opentelemetry"}
 
 
-@pytest.mark.parametrize("command", ["up", "infer", "top", "load", "plot", "degrade", "demo"])
+@pytest.mark.parametrize("command", ["up", "infer", "generate", "top", "load", "plot", "degrade", "demo"])
 def test_every_command_explains_its_arguments(command: str) -> None:
     ended = run(command, "--help")
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -69,6 +69,12 @@ def test_every_command_explains_its_arguments(command: str) -> None:
         (["infer", "hi", "--priority", "1.5"], "1.5 does not lie between 0 and 1"),
         (["infer", "hi", "--timeout", "0"], "0 is no number of seconds above 0"),
         (["infer", "hi", "--top-k", "few"], "few is no whole number above 0"),
+        (["generate"], "the following arguments are required: prompt"),
+        (["generate", "hi", "--max-new-tokens", "0"], "0 is no whole number above 0"),
+        (["generate", "hi", "--max-new-tokens", str(1 << 32)], "is more than anybody can mean"),
+        (["generate", "hi", "--temperature", "-1"], "-1 is no number from 0 on"),
+        (["generate", "hi", "--top-p", "0"], "0 is no part; it lies above 0"),
+        (["generate", "hi", "--seed", "x"], "x is no whole number from 0"),
         (["degrade"], "say what shall hold, by --level or --precision, or --clear"),
         (["degrade", "--level", "offload", "--share", "0"], "0 is no part; it lies above 0"),
         (["demo", "--max-open", "0"], "0 is no whole number above 0"),

@@ -16,7 +16,7 @@ from sluice.server import READINESS, Server
 from sluice.telemetry import Tracing
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
 from sluice.worker.servicer import SERVICE, WorkerServicer
-from sluice.worker.spans import BatchSpans
+from sluice.worker.spans import WorkerSpans
 from tests.unit.worker.bench import Bench, bench
 
 CREDITS, MAX_ITEMS = 2, 4
@@ -32,7 +32,7 @@ class Worker:
             worker="w1",
             catalog=made.catalog,
             device=made.device,
-            spans=BatchSpans(tracing, worker="w1"),
+            spans=WorkerSpans(tracing, worker="w1"),
             credits_=CREDITS,
             max_items=MAX_ITEMS,
         )

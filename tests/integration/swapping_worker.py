@@ -59,7 +59,7 @@ class Swapping:
     def memory(self) -> Memory:
         """As if `room` bytes were there for models below the ceiling, and the models took exactly their weights."""
         slots = [slot for ladder in self.swapper._ladders for slot in ladder.slots]
-        held = sum(slot.size_bytes for slot in slots if slot.backend is not None)
+        held = sum(slot.size_bytes for slot in slots if slot.held is not None)
         return Memory(used_bytes=LIMIT * CEILING - self.room + held, limit_bytes=LIMIT)
 
     @property

@@ -102,7 +102,7 @@ async def test_expired_and_cancelled_items_are_told_and_not_computed() -> None:
         await call.write(waiting)
         await until(lambda: running.servicer.open_items() == 4)
         await call.write(cancel(3, 99))
-        session = next(iter(running.servicer._sessions))
+        session = next(iter(running.servicer._streams)).batches
         await until(lambda: 3 in session._open[2].cancelled)
         running.bench.backend.go_on.set()
         assert reasons(await read(call)) == {1: "running"}

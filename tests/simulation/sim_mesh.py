@@ -11,8 +11,9 @@ from typing import Any
 
 from services.router.batch import OpenBatch
 from services.router.config import RouterConfig
+from services.router.link_owner import LinkOwner
 from services.router.router import Router
-from services.router.worker_link import LinkOwner, WorkerLink
+from services.router.worker_link import WorkerLink
 from sluice.config import TelemetryConfig
 from sluice.directive import DirectiveState
 from sluice.status import duration

@@ -62,7 +62,7 @@ def complaint(section: str, values: Any, environ: dict[str, str] | None = None) 
         ("cpu_worker.models.0.tier", {"models": [{**MODEL, "tier": "best"}]}),
         ("cpu_worker.models.0.tier", {"models": [{**MODEL, "tier": 0}]}),
         ("cpu_worker.models.1.model", {"models": [MODEL, {**MODEL, "model": ""}]}),
-        ("cpu_worker.models.0.checkpoint", {"models": [{"model": "m", "tier": "light"}]}),
+        ("cpu_worker.models.0", {"models": [{"model": "m", "tier": "light"}]}),
         ("cpu_worker.models.0.path", {"models": [{**MODEL, "path": "c"}]}),
         ("telemetry.log_level", {"log_level": "LOUD"}),
         ("telemetry.sample_ratio", {"sample_ratio": -0.1}),

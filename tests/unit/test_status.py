@@ -21,6 +21,7 @@ from sluice.errors import (
     SluiceError,
     UnknownModel,
     WorkerFailed,
+    WorkerLost,
 )
 from sluice.status import DETAILS_KEY, PUSHBACK_KEY, duration, from_item_status, seconds_of, to_item_status, trailers
 from sluice.v1 import inference_service_pb2 as inference_pb2
@@ -34,6 +35,7 @@ MAKERS = {
     Reason.UNKNOWN_MODEL: UnknownModel,
     Reason.INVALID_ARGUMENT: InvalidRequest,
     Reason.WORKER_FAILED: WorkerFailed,
+    Reason.WORKER_LOST: WorkerLost,
     Reason.CANCELLED: Cancelled,
 }
 every_reason = pytest.mark.parametrize("reason", list(Reason))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmarks.cpu.figure import Figure, Target, ratio_figure
 from benchmarks.cpu.report import Report
-from benchmarks.cpu.rounds import Rounds
+from benchmarks.figure import Figure, Target, ratio_figure
+from benchmarks.rounds import Rounds
 
 MACHINE = {"processor": "a processor", "granted_cores": 2}
 VERSIONS = {"torch": "2.13.0"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.cpu.rounds import Leg, Rounds, interleave
+from benchmarks.rounds import Leg, Rounds, interleave
 
 
 def recorded(name: str, order: list[str], values: list[float]) -> Leg:

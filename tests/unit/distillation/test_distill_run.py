@@ -44,7 +44,13 @@ class Stages:
 
 
 def made(teacher: Path, student: Path, texts: Path, stages: Stages | None = None, **changes: Any) -> Report:
-    usual: dict[str, Any] = {"steps": STEPS, "batch_size": 16, "learning_rate": 2e-3, "device": "cpu"}
+    usual: dict[str, Any] = {
+        "steps": STEPS,
+        "batch_size": 16,
+        "learning_rate": 2e-3,
+        "device": "cpu",
+        "precision": "fp32",
+    }
     if "student_config" not in changes:
         usual["layers"] = 2
     settings = Settings(teacher=teacher, student=student, texts=texts, **{**usual, **changes})

@@ -81,6 +81,19 @@ def test_fresh_messages_are_written_for_distilling(home: Path, tmp_path: Path) -
     assert_untouched(home)
 
 
+def test_a_device_that_is_not_there_is_told_of(home: Path, tmp_path: Path) -> None:
+    ended = run(home, "--quick", "--only", "full", "--device", "nowhere", "--out", str(tmp_path / "out"))
+    assert ended.returncode == 1
+    assert "--device: device 'nowhere' cannot be used" in ended.stderr
+    assert_untouched(home)
+
+
+def test_help_names_the_precisions_that_training_knows(home: Path) -> None:
+    from sluice.training.precision import AUTO, PRECISIONS
+
+    assert f"--precision {{{','.join((AUTO, *PRECISIONS))}}}" in run(home, "--help").stdout
+
+
 def test_a_taught_model_needs_its_teacher(home: Path, tmp_path: Path) -> None:
     (home / "models" / "support-intent-full" / "config.json").unlink()
     ended = run(home, "--quick", "--only", "light", "--device", "cpu", "--out", str(tmp_path / "out"), "--workers", "1")
@@ -95,12 +108,19 @@ def test_one_taught_model_learns_from_the_shipped_teacher(home: Path, tmp_path: 
         ROOT / "models" / "support-intent-full", home / "models" / "support-intent-full", dirs_exist_ok=True
     )
     out = tmp_path / "out"
-    ended = run(home, "--quick", "--only", "light", "--device", "cpu", "--out", str(out), "--workers", "1")
+    common = ["--quick", "--only", "light", "--device", "cpu", "--out", str(out), "--workers", "1"]
+    ended = run(home, *common, "--precision", "bf16")
     assert ended.returncode == 0, ended.stderr
+    assert "steps on cpu in bf16 took" in ended.stdout
     assert [path.name for path in out.iterdir()] == ["support-intent-light"]
     made = out / "support-intent-light"
     assert json.loads((made / "quality.json").read_text(encoding="utf-8"))["teacher"] == "support-intent-full"
     assert "what `support-intent-full` says of them" in (made / "README.md").read_text(encoding="utf-8")
+    assert "cosine decay, bf16 autocast on a CPU," in (made / "README.md").read_text(encoding="utf-8")
+    # Whoever measures again need not name what it was trained in.
+    ended = run(home, *common, "--measure-only")
+    assert ended.returncode == 0, ended.stderr
+    assert "cosine decay, bf16 autocast on a CPU," in (made / "README.md").read_text(encoding="utf-8")
     shipped = home / "models" / "support-intent-full" / "tokenizer.json"
     assert json.loads((made / "tokenizer.json").read_text()) == json.loads(shipped.read_text())
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +16,8 @@ import torch
 
 from sluice.training.encoding import Encoded
 from sluice.training.objective import HardLabels
-from sluice.training.precision import AUTO, MixedPrecision, pick_precision
-from sluice.training.trainer import Course, Diverged, Trainer
+from sluice.training.precision import AUTO, MixedPrecision, _learns, pick_precision
+from sluice.training.trainer import Course, Diverged, Trainer, _optimizer
 
 pytestmark = pytest.mark.torch
 CPU = torch.device("cpu")
@@ -163,19 +165,74 @@ def test_a_precision_is_what_matrices_are_multiplied_in(precision: str, dtype: s
     assert model.weight.dtype is torch.float32
 
 
-def test_auto_is_fp32_on_the_cpu_and_else_what_the_accelerator_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pick_precision(AUTO, CPU) == "fp32"
-    assert pick_precision("bf16", CPU) == "bf16"
-    told: dict[str, Any] = {}
-    modules = {
-        "cuda": SimpleNamespace(is_bf16_supported=lambda including_emulation: told["bf16"]),
-        "mps": SimpleNamespace(),
-    }
-    monkeypatch.setattr(torch, "get_device_module", lambda device: modules[device.type])
-    for supported, picked in ((True, "bf16"), (False, "fp16")):
-        told["bf16"] = supported
-        assert pick_precision(AUTO, torch.device("cuda")) == picked
-    assert pick_precision(AUTO, torch.device("mps")) == "fp32"
+def cpu_info(file: Path, *flags: str) -> Path:
+    file.write_text(f"model name\t: Some CPU\nflags\t\t: fpu {' '.join(flags)}\n", encoding="utf-8")
+    return file
+
+
+def test_auto_on_the_cpu_asks_for_a_unit_for_bf16_matrices(tmp_path: Path) -> None:
+    assert pick_precision(AUTO, CPU, cpu_info=cpu_info(tmp_path / "amx", "avx512_bf16", "amx_bf16")) == "bf16"
+    assert pick_precision(AUTO, CPU, cpu_info=cpu_info(tmp_path / "avx", "avx512_bf16")) == "fp32"
+    assert pick_precision(AUTO, CPU, cpu_info=tmp_path / "nowhere") == "fp32"
+    assert pick_precision("bf16", CPU, cpu_info=tmp_path / "nowhere") == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("module", "learns", "picked"),
+    [
+        (SimpleNamespace(is_bf16_supported=lambda including_emulation=True: True), "", "bf16"),
+        # One that only emulates bf16 says so when it is asked.
+        (SimpleNamespace(is_bf16_supported=lambda including_emulation=True: including_emulation), "fp16", "fp16"),
+        (SimpleNamespace(is_bf16_supported=lambda: True), "", "bf16"),
+        (SimpleNamespace(is_bf16_supported=lambda: False), "", "fp32"),
+        (SimpleNamespace(), "bf16 fp16", "bf16"),
+        (SimpleNamespace(), "fp16", "fp16"),
+        (SimpleNamespace(), "", "fp32"),
+    ],
+    ids=["native", "emulated", "plain yes", "plain no", "silent", "silent, fp16", "silent, neither"],
+)
+def test_auto_on_an_accelerator_is_what_it_tells_or_else_what_it_does(
+    monkeypatch: pytest.MonkeyPatch, module: SimpleNamespace, learns: str, picked: str
+) -> None:
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    monkeypatch.setattr("sluice.training.precision._learns", lambda name, device: name in learns.split())
+    assert pick_precision(AUTO, torch.device("mps")) == picked
+    assert pick_precision("fp32", torch.device("mps")) == "fp32"
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_a_device_is_tried_by_a_step_that_leaves_chance_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before = torch.get_rng_state()
+    assert _learns(name, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("no kernel for this device")
+
+    monkeypatch.setattr(torch.amp.GradScaler, "step", refuse)
+    assert not _learns(name, CPU)
+
+
+def test_a_device_whose_autocast_stays_in_fp32_does_not_learn_in_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    assert not _learns("bf16", CPU)
+
+
+def test_an_accelerator_without_a_fused_optimizer_takes_the_plain_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[bool] = []
+    adamw = torch.optim.AdamW
+
+    def make(groups: Any, **options: Any) -> Any:
+        made.append(options.pop("fused", False))
+        if made[-1]:
+            raise RuntimeError("`fused=True` requires all the params to be floating point Tensors of supported devices")
+        return adamw(groups, **options)
+
+    monkeypatch.setattr(torch.optim, "AdamW", make)
+    _optimizer(Model(), COURSE, torch.device("mps"))
+    assert made == [True, False]
 
 
 @pytest.mark.gpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -90,3 +91,56 @@ async def test_nobody_waits_for_a_stream_that_is_gone(how: str) -> None:
         await ended(writer)
     await asyncio.wait_for(flushed, 5)
     assert stream.written == []
+
+
+def piece(number: int, text: str, **fields: Any) -> worker_pb2.GenerationPiece:
+    return worker_pb2.GenerationPiece(id=number, text=text, **fields)
+
+
+async def written(outbox: Outbox, count: int) -> list[worker_pb2.ExecuteResponse]:
+    """The next `count` messages."""
+    messages: list[worker_pb2.ExecuteResponse] = []
+    enough = asyncio.Event()
+
+    async def write(response: worker_pb2.ExecuteResponse) -> None:
+        messages.append(response)
+        if len(messages) >= count:
+            enough.set()
+
+    writer = asyncio.create_task(outbox.write_all(write))
+    await asyncio.wait_for(enough.wait(), 10)
+    await ended(writer)
+    return messages
+
+
+async def test_pieces_that_wait_become_one_of_each_text_behind_whatever_stands_before_them() -> None:
+    outbox = Outbox()
+    credit = worker_pb2.Credit(generations=1, max_items=8)
+    outbox.put_pieces([piece(1, "a", tokens=1), piece(2, "x", tokens=1)], credit)
+    outbox.put_pieces([piece(1, "b", tokens=2), piece(3, "", tokens=0)], credit)
+    outbox.put(message(7))
+    outbox.put_pieces([piece(1, "c", tokens=3, finish_reason=1)], None)
+    first, batch, last = await written(outbox, 3)
+    assert [(one.id, one.text, one.tokens) for one in first.pieces] == [(1, "ab", 2), (2, "x", 1), (3, "", 0)]
+    assert (first.credit.generations, first.credit.max_items) == (2, 8)
+    assert batch.result.batch_id == 7
+    assert [(one.id, one.text, one.finish_reason) for one in last.pieces] == [(1, "c", 1)]
+    assert not last.HasField("credit")
+
+
+async def test_what_comes_behind_a_last_piece_is_another_text() -> None:
+    outbox = Outbox()
+    outbox.put_pieces([piece(1, "a", finish_reason=1)], None)
+    outbox.put_pieces([piece(1, "other")], None)
+    outbox.put_pieces([piece(1, "!")], None)
+    (only,) = await written(outbox, 1)
+    assert [one.text for one in only.pieces] == ["a", "other!"]
+
+
+async def test_a_message_that_is_being_written_does_not_grow() -> None:
+    outbox = Outbox()
+    outbox.put_pieces([piece(1, "a")], None)
+    messages = await written(outbox, 1)
+    outbox.put_pieces([piece(1, "b")], None)
+    messages += await written(outbox, 1)
+    assert [one.text for message in messages for one in message.pieces] == ["a", "b"]

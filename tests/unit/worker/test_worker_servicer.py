@@ -13,7 +13,7 @@ from sluice.config import TelemetryConfig
 from sluice.telemetry import Tracing
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.worker.servicer import WorkerServicer
-from sluice.worker.spans import BatchSpans
+from sluice.worker.spans import WorkerSpans
 from tests.unit.polling import until
 from tests.unit.streams import Aborted, SlowPeer, stop
 from tests.unit.worker.bench import HELD, Bench, bench
@@ -27,7 +27,7 @@ async def servicing() -> AsyncIterator[tuple[WorkerServicer, Bench]]:
     tracing = Tracing(service="test", config=TelemetryConfig())
     async with bench() as made:
         made.backend.go_on.clear()
-        spans = BatchSpans(tracing, worker="w1")
+        spans = WorkerSpans(tracing, worker="w1")
         yield (
             WorkerServicer(worker="w1", catalog=made.catalog, device=made.device, spans=spans, credits_=1, max_items=1),
             made,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 Leg = Callable[[], Awaitable[float]]
@@ -35,17 +35,27 @@ class Rounds:
         return [value / other for value, other in pairs]
 
 
+def measure_in_turn(legs: Mapping[str, Callable[[], float]], *, rounds: int) -> Rounds:
+    """As `interleave`, for legs that block."""
+    values: dict[str, list[float]] = {name: [] for name in legs}
+    for name in _turns(legs, rounds):
+        values[name].append(legs[name]())
+    return Rounds(values)
+
+
 async def interleave(legs: Mapping[str, Leg], *, rounds: int, tick: Callable[[int], None]) -> Rounds:
     """Measure all legs, one after the other, so many times; `tick` is told how many measurements are done.
 
     Every second round runs backwards, so that a steady drift of the machine's speed favours none of two.
     """
     values: dict[str, list[float]] = {name: [] for name in legs}
-    done = 0
-    for number in range(rounds):
-        order = list(legs) if number % 2 == 0 else list(legs)[::-1]
-        for name in order:
-            values[name].append(await legs[name]())
-            done += 1
-            tick(done)
+    for done, name in enumerate(_turns(legs, rounds), 1):
+        values[name].append(await legs[name]())
+        tick(done)
     return Rounds(values)
+
+
+def _turns(names: Iterable[str], rounds: int) -> Iterator[str]:
+    forwards = list(names)
+    for number in range(rounds):
+        yield from forwards if number % 2 == 0 else forwards[::-1]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.cpu.rounds import Rounds
+from benchmarks.rounds import Rounds
 
 DIGITS = 4
 
@@ -30,12 +30,12 @@ class Target:
 class Figure:
     """One line of the table. `how` says what was done; `spread` is the least and the greatest of all rounds.
 
-    `medians` are the measurements behind `measured`, their units in their names; `notes` is what else a reader may
-    want to know.
+    `target` is None where nothing is asked for. `medians` are the measurements behind `measured`, their units in their
+    names; `notes` is what else a reader may want to know.
     """
 
     what: str
-    target: Target
+    target: Target | None
     measured: float
     how: str
     medians: Mapping[str, float] = field(default_factory=dict)
@@ -43,15 +43,15 @@ class Figure:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def is_met(self) -> bool:
-        """Whether the target is reached."""
-        return self.target.is_met_by(self.measured)
+    def is_met(self) -> bool | None:
+        """Whether the target is reached; None without one."""
+        return None if self.target is None else self.target.is_met_by(self.measured)
 
     def content(self) -> dict[str, Any]:
         """What the file of results says of it."""
         return {
             "what": self.what,
-            "target": str(self.target),
+            "target": None if self.target is None else str(self.target),
             "measured": round(self.measured, DIGITS),
             "met": self.is_met,
             "how": self.how,
@@ -63,7 +63,7 @@ class Figure:
 
 def ratio_figure(
     what: str,
-    target: Target,
+    target: Target | None,
     rounds: Rounds,
     *,
     of: str,

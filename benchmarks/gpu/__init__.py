@@ -1,0 +1,1 @@
+"""The full tier on an accelerator against its targets: `python -m benchmarks.gpu`."""

@@ -1,0 +1,42 @@
+"""One Generate call: a text's pieces go out as its reader takes them, and the call ends as the text does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from services.router.generation.sampling import Sampling
+from services.router.generation.text_ticket import TextTicket
+from services.router.generation.texts import Texts
+from services.router.generation.translation import to_response
+from services.router.generation.written import Written
+from services.router.request import Request
+from services.router.request_span import RequestSpans
+from sluice.errors import SluiceError
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+async def generate(texts: Texts, spans: RequestSpans, request: Request, sampling: Sampling, write: Write) -> None:
+    """Write the text out. Raises the SluiceError that ends it; a caller who goes away cancels it, at the worker too."""
+    request.traceparent, span = spans.begin("Generate", request.traceparent)
+    with spans.recording(span, request) as record:
+        ticket = texts.take(request, sampling)
+        try:
+            record(await _pass_on(ticket, write))
+        finally:
+            # Nothing happens if it has ended.
+            texts.cancel(ticket)
+
+
+async def _pass_on(ticket: TextTicket, write: Write) -> Written:
+    is_first = True
+    while True:
+        portion = await ticket.outlet.take()
+        outcome = portion.outcome
+        if portion.text or not isinstance(outcome, SluiceError):
+            await write(to_response(portion, ticket, is_first=is_first).SerializeToString())
+            is_first = False
+        if isinstance(outcome, SluiceError):
+            raise outcome
+        if outcome is not None:
+            return outcome

@@ -1,0 +1,54 @@
+"""A text's way out: what has been written and its reader has not taken yet.
+
+A reader that is slow, or stands still, finds everything in its next message. The text itself is the bound: nothing of
+it is kept twice, and nobody else waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from services.router.generation.written import Written
+from sluice.errors import SluiceError
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """New text, how many tokens have been written by now, and, in the last one, what came of the text."""
+
+    text: str
+    tokens: int
+    outcome: Written | SluiceError | None = None
+
+
+class Outlet:
+    """Filled by the core and emptied by one reader, on one event loop."""
+
+    __slots__ = ("_filled", "_outcome", "_parts", "_tokens")
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._tokens = 0
+        self._outcome: Written | SluiceError | None = None
+        self._filled = asyncio.Event()
+
+    def put(self, text: str, tokens: int) -> None:
+        """The text has grown by `text` and has `tokens` in all."""
+        if text:
+            self._parts.append(text)
+        self._tokens = tokens
+        self._filled.set()
+
+    def end(self, outcome: Written | SluiceError) -> None:
+        """Nothing more comes. What has not been taken yet still can be."""
+        self._outcome = outcome
+        self._filled.set()
+
+    async def take(self) -> Portion:
+        """All that has come since the last time, as soon as there is anything. Not to be called after the last one."""
+        await self._filled.wait()
+        self._filled.clear()
+        text = "".join(self._parts)
+        self._parts.clear()
+        return Portion(text, self._tokens, self._outcome)

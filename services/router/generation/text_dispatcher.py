@@ -1,0 +1,73 @@
+"""The dispatcher of texts: what waits to be written on one side, workers' credits for texts on the other.
+
+The queues are those of the mesh's one dispatcher, and their order is the same: hot before cold, then the earliest
+deadline. A text goes to the idlest worker that has given a credit, as soon as there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from services.router.generation.text_ticket import TextTicket
+from services.router.request import TicketState
+from services.router.variant_queue import VariantQueue
+from services.router.worker_link import WorkerLink
+
+
+class TextDispatcher:
+    """Sends what waits to who can take it. `ages` says whether cold texts have their share of places beside hot."""
+
+    def __init__(
+        self,
+        *,
+        queues: Mapping[str, VariantQueue],
+        links: Callable[[], Iterable[WorkerLink]],
+        ages: Callable[[], bool],
+        on_sent: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._queues = queues
+        self._links = links
+        self._ages = ages
+        self._on_sent = on_sent
+        self._clock = clock
+        self._next_look: asyncio.Handle | None = None
+
+    def look(self) -> None:
+        """Look at everything at the end of this turn of the loop, so that what comes until then keeps its order."""
+        if self._next_look is None:
+            self._next_look = asyncio.get_running_loop().call_soon(self._dispatch_all)
+
+    def _dispatch_all(self) -> None:
+        self._next_look = None
+        now = self._clock()
+        takers = [link for link in self._links() if link.texts.credits > 0 and link.takes_texts(now)]
+        while takers:
+            queue = self._most_urgent(takers)
+            if queue is None:
+                return
+            ticket = queue.pop(ages=self._ages())
+            if isinstance(ticket, TextTicket):
+                self._send(ticket, idlest(takers, queue.variant_id), queue.variant_id, now)
+                takers = [link for link in takers if link.texts.credits > 0]
+
+    def _most_urgent(self, takers: Iterable[WorkerLink]) -> VariantQueue | None:
+        names = {name for link in takers for name in link.texts.variants}
+        queues = [self._queues[name] for name in names if name in self._queues]
+        heads = [(head, queue.variant_id) for queue in queues if (head := queue.head()) is not None]
+        return self._queues[min(heads)[1]] if heads else None
+
+    def _send(self, ticket: TextTicket, link: WorkerLink, variant_id: str, now: float) -> None:
+        ticket.state = TicketState.DISPATCHED
+        ticket.dispatched_at = now
+        ticket.attempts += 1
+        if ticket.attempts == 1:
+            self._on_sent()
+        link.send_text(ticket, variant_id)
+
+
+def idlest(links: Iterable[WorkerLink], variant_id: str) -> WorkerLink:
+    """The link that writes with the variant and has the fewest texts: first of all, the fewest that wait for memory."""
+    able = [link for link in links if variant_id in link.texts.variants]
+    return min(able, key=lambda link: (link.texts.unbegun, len(link.texts.open)))

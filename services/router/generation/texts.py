@@ -1,0 +1,130 @@
+"""Texts: the life of each, from admission to its one outcome. A text is a ticket like any request's.
+
+It waits in the router's queues, is sent against a worker's credit, and from then on grows by the pieces that the worker
+sends. Whatever ends it, its deadline, its caller or its worker, whoever still writes it is told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from services.router.admission import Admission
+from services.router.dispatcher import Dispatcher
+from services.router.door import Door
+from services.router.endings import Endings
+from services.router.generation.sampling import Sampling
+from services.router.generation.text_costs import TextCosts
+from services.router.generation.text_dispatcher import TextDispatcher
+from services.router.generation.text_intake import TextIntake
+from services.router.generation.text_placement import TextPlacement
+from services.router.generation.text_settlement import TextSettlement
+from services.router.generation.text_ticket import TextTicket
+from services.router.generation.written import Written
+from services.router.ledger import Ledger
+from services.router.placement import Placement
+from services.router.request import Request, Ticket
+from services.router.retry_budget import RetryBudget
+from services.router.second_try import SecondTries
+from services.router.worker_link import WorkerLink
+from sluice.directive import DirectiveState
+from sluice.errors import Cancelled, ShuttingDown, SluiceError
+from sluice.v1 import worker_service_pb2 as worker_pb2
+
+
+class Texts:
+    """Takes texts, hears of them, and lets each end once. `open` counts them."""
+
+    def __init__(
+        self,
+        *,
+        placement: Placement,
+        admission: Admission,
+        dispatcher: Dispatcher,
+        endings: Endings,
+        ledger: Ledger,
+        budget: RetryBudget,
+        directives: DirectiveState,
+        number: Callable[[], int],
+        max_text_bytes: int,
+        door: Door,
+        clock: Callable[[], float],
+    ) -> None:
+        self.open = 0
+        self._links = dispatcher.links
+        self._endings = endings
+        self._ledger = ledger
+        self._door = door
+        queues, costs = dispatcher.queues, TextCosts()
+        self._dispatcher = TextDispatcher(
+            queues=queues,
+            links=dispatcher.links,
+            ages=dispatcher.ages,
+            on_sent=lambda: budget.sent(1),
+            clock=clock,
+        )
+        self._intake = TextIntake(
+            placement=TextPlacement(placement=placement, links=dispatcher.links, queues=queues, directives=directives),
+            admission=admission,
+            dispatcher=dispatcher,
+            text_dispatcher=self._dispatcher,
+            endings=endings,
+            ledger=ledger,
+            costs=costs,
+            directives=directives,
+            number=number,
+            max_text_bytes=max_text_bytes,
+            clock=clock,
+        )
+        self._settlement = TextSettlement(
+            admission=admission,
+            endings=endings,
+            second_tries=SecondTries(budget=budget, finish=endings.finish, reassign=self.reassign),
+            ledger=ledger,
+            costs=costs,
+            waiting=lambda name: len(queues.get(name, ())),
+            clock=clock,
+        )
+
+    def take(self, request: Request, sampling: Sampling) -> TextTicket:
+        """Admit a text, whose outlet is filled from now on. Raises the SluiceError that refuses it."""
+        hot = request.priority >= self._door.hot_from
+        try:
+            if self._door.draining():
+                raise ShuttingDown("this router is shutting down")
+            ticket = self._intake.take(request, sampling, hot=hot)
+        except SluiceError as error:
+            self._ledger.count(request.model, "", error.reason, "hot" if hot else "cold")
+            raise
+        self.open += 1
+        ticket.on_done = lambda outcome: self._ended(ticket, outcome)
+        return ticket
+
+    def cancel(self, ticket: TextTicket) -> None:
+        """The caller no longer wants the text. Nothing happens if it has ended."""
+        self._endings.finish(ticket, Cancelled("the caller cancelled"))
+
+    def reassign(self, ticket: Ticket) -> None:
+        """Find the text, which has lost its place in a queue or its worker, another one."""
+        if isinstance(ticket, TextTicket):
+            self._intake.reassign(ticket)
+
+    # What the links tell.
+
+    def wrote(self, link: WorkerLink, pieces: Iterable[worker_pb2.GenerationPiece]) -> None:
+        """A worker has written."""
+        self._settlement.hear(link, pieces)
+
+    def credit_came(self) -> None:
+        """A worker can take a text."""
+        self._dispatcher.look()
+
+    def lost(self, tickets: Iterable[TextTicket], why: str) -> None:
+        """A worker took texts and will write no more of them."""
+        self._settlement.void(tickets, why)
+
+    def _ended(self, ticket: TextTicket, outcome: Written | SluiceError) -> None:
+        self.open -= 1
+        for link in self._links():
+            if ticket.id in link.texts.open:
+                link.cancel([ticket.id])
+        ticket.outlet.end(outcome)

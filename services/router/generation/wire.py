@@ -1,0 +1,25 @@
+"""A text's wire form between the router and a worker."""
+
+from __future__ import annotations
+
+from services.router.generation.text_ticket import TextTicket
+from sluice.status import duration
+from sluice.v1 import worker_service_pb2 as worker_pb2
+
+
+def to_proto(ticket: TextTicket, variant_id: str, now: float) -> worker_pb2.Generation:
+    """What the worker is sent: the text with the time that it has left at `now`."""
+    request, sampling = ticket.request, ticket.sampling
+    return worker_pb2.Generation(
+        id=ticket.id,
+        variant=variant_id,
+        prompt=request.text,
+        timeout=duration(request.deadline - now),
+        max_new_tokens=sampling.max_new_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        seed=sampling.seed,
+        stop=sampling.stop,
+        traceparent=request.traceparent,
+    )

@@ -1,0 +1,118 @@
+"""The paged cache as our kernels read it: each layer's pages side by side, and latents where a model keeps latents.
+
+transformers lays the pages of all layers of a block beside each other, so that a layer is spread over the whole cache, and
+kernels that count in 32 bits end where it is larger than 2^31 numbers. Here that bounds one layer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.generation.continuous_batching import cache as paged_cache
+from transformers.generation.continuous_batching.cache_allocators import (
+    FULL_ATTENTION,
+    CachePool,
+    FullAttentionCacheAllocator,
+)
+
+_registry_lock = threading.Lock()
+
+
+class LayeredCacheAllocator(FullAttentionCacheAllocator):
+    """Slots (layers, keys and values, slots, heads, width). Texts are neither forked nor moved to another memory."""
+
+    def register_cache_tensor(
+        self, bytes_per_sector: int, non_trash_bytes: int, cache_tensor: Tensor, pool: CachePool
+    ) -> None:
+        """Divide `cache_tensor`; its first two sectors are nobody's: what is read there is zero, what is written lost."""
+        blocks = (non_trash_bytes + 2 * bytes_per_sector) // self.bytes_per_block
+        page, heads, width = self.tokens_per_page, self.num_key_value_heads, self.head_dim
+        layers = len(self.layer_indices)
+        self.bytes_per_sector = bytes_per_sector
+        # In slots of one layer, from one block to the next.
+        self.block_physical_stride = page
+        divided = cache_tensor.view(self.cache_dtype).view(layers, 2, blocks * page, heads, width)
+        self._after_cache_tensor_init(non_trash_bytes, bytes_per_sector, divided, pool)
+        self._kv_token_views = {
+            layer: (divided[place, 0], divided[place, 1]) for place, layer in enumerate(self.layer_indices)
+        }
+        self._kv_page_views = {
+            layer: (keys.view(blocks, page, heads, width), values.view(blocks, page, heads, width))
+            for layer, (keys, values) in self._kv_token_views.items()
+        }
+
+    def fill_block_table(
+        self, request_id: str, past_length: int, query_length: int, block_table: Tensor
+    ) -> None:
+        """Write a text's pages into its row."""
+        del past_length, query_length
+        pages = self.block_table[request_id]
+        if block_table.device.type == "cpu":
+            # Several times faster than by way of a tensor, and there are hundreds in each step.
+            block_table.numpy()[: len(pages)] = pages
+        else:
+            block_table[: len(pages)] = torch.tensor(pages, dtype=block_table.dtype, device=block_table.device)
+
+    def scrub(self, request_id: str) -> None:
+        """Fill the pages of a text with zeros: what is no number would be one for nobody who gets a page of them next."""
+        pages = torch.tensor(self.block_table.get(request_id, []), device=self.cache_tensor.device, dtype=torch.long)
+        for keys, values in self._kv_page_views.values():
+            keys[pages] = 0
+            values[pages] = 0
+
+
+class LatentCacheAllocator(LayeredCacheAllocator):
+    """Latents and rotated keys (DeepSeek-V2, arXiv 2405.04434, §2.1), as they are before they are expanded to heads.
+
+    Both together are one row a token, and the cache knows heads of one width: cut in two halves, a row fills one head of
+    keys and one of values, half as wide. Nothing is padded and nothing stored expanded. A kernel that reads by a block
+    table would look for keys, so there is none.
+    """
+
+    supports_block_table = False
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, read_index: Tensor, write_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Write new latents (tokens, 1, rank) and rotated keys (tokens, 1, rope), and read those of all texts back."""
+        rank = key_states.shape[-1]
+        rows = torch.cat((key_states, value_states), dim=-1)
+        halves = super().update(*rows.chunk(2, dim=-1), layer_idx, read_index, write_index)
+        rows = torch.cat(halves, dim=-1)
+        return rows[..., :rank], rows[..., rank:]
+
+
+def is_latent(config: Any) -> bool:
+    """Whether a model of this configuration keeps latents rather than keys and values."""
+    return bool(getattr(config, "kv_lora_rank", None)) and bool(getattr(config, "qk_rope_head_dim", None))
+
+
+@contextmanager
+def our_pages(config: Any) -> Iterator[None]:
+    """Let caches that are made inside for a model of `config` be ours. Raises ValueError for rows without halves.
+
+    transformers has one registry of allocators for the process, so one cache is made at a time.
+    """
+    latent = is_latent(config)
+    row = config.kv_lora_rank + config.qk_rope_head_dim if latent else 0
+    if row % 2:
+        raise ValueError(f"a latent row of {row} numbers has no halves")
+    registry = paged_cache.ATTN_TYPE_TO_ALLOCATOR
+    with _registry_lock:
+        usual = registry[FULL_ATTENTION]
+        heads, width = config.num_key_value_heads, getattr(config, "head_dim", None)
+        registry[FULL_ATTENTION] = LatentCacheAllocator if latent else LayeredCacheAllocator
+        if latent:
+            config.num_key_value_heads, config.head_dim = 1, row // 2
+        try:
+            yield
+        finally:
+            registry[FULL_ATTENTION] = usual
+            config.num_key_value_heads = heads
+            if latent:
+                config.head_dim = width

@@ -1,0 +1,175 @@
+"""One decode step over a paged cache: every text writes one token's key and value, and reads all of its pages.
+
+On an accelerator with a compiler FlexAttention reads the pages where they lie: a block of its mask is a page, and only the
+last page of a text is masked inside. Elsewhere the pages are gathered and padded.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+_QUERY_BLOCK = 128
+# More shapes than this of one function are not compiled any more; a batch has a dozen sizes.
+_MOST_SHAPES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What all layers of one decode step share.
+
+    `new_slots`, (texts,), are where the new tokens go. `pages`, (texts, most pages of a text), of which `full`, (texts,),
+    are read whole; `halves`, (texts,), is 1 where of another one, in the first column of `half`, shaped as `pages`, the
+    first `rest` slots are read, and 0 where all are read whole.
+    """
+
+    new_slots: Tensor
+    pages: Tensor
+    full: Tensor
+    half: Tensor
+    halves: Tensor
+    rest: Tensor
+
+
+class Pages:
+    """In the place of transformers' cache during a decode step: leads each layer to its pages, and writes nothing yet.
+
+    `views` are keys and values, (pages, page, heads, width), by layer; what is written to page `waste` is nobody's.
+    `handle` stands for it in a compiled graph, which must not see that its memory changes: it would copy all of it.
+    """
+
+    def __init__(self, views: Mapping[int, tuple[Tensor, Tensor]], *, waste: int) -> None:
+        self.views = dict(views)
+        self._waste = waste
+        keys, _ = next(iter(self.views.values()))
+        self._page = keys.shape[1]
+        self.handle = next(_handles)
+        _held[self.handle] = self
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, kwargs: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """As transformers has it: the new token's keys and values, as they came."""
+        kwargs["pages_handle"], kwargs["pages_layer"] = self.handle, layer_idx
+        return key_states, value_states
+
+    def step(self, cu_seq_lens_k: Tensor, block_table: Tensor) -> Step:
+        """The step of texts whose keys, the new ones included, lie at `cu_seq_lens_k` and in `block_table`'s pages."""
+        texts, page = block_table.shape[0], self._page
+        lengths = cu_seq_lens_k[1 : texts + 1] - cu_seq_lens_k[:texts]
+        before = (lengths - 1).clamp(min=0)
+        newest = block_table.gather(1, (before // page).unsqueeze(1).long()).squeeze(1)
+        # Rows that only pad the batch have no length and no pages.
+        newest = torch.where(newest < 0, self._waste, newest)
+        pages = block_table.clamp(min=0)
+        full = lengths // page
+        last = pages.gather(1, full.clamp(max=pages.shape[1] - 1).unsqueeze(1).long())
+        return Step(
+            new_slots=newest.long() * page + before % page,
+            pages=pages,
+            full=full.to(torch.int32),
+            # FlexAttention reads both lists of pages by the strides of one, so this is as wide as the other.
+            half=torch.cat((last, pages[:, 1:]), dim=1),
+            halves=(lengths % page > 0).to(torch.int32),
+            rest=(lengths % page).to(torch.int32),
+        )
+
+
+_handles = itertools.count()
+_held: weakref.WeakValueDictionary[int, Pages] = weakref.WeakValueDictionary()
+
+
+@torch.library.custom_op("sluice::write_and_attend", mutates_args=())
+def write_and_attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    new_slots: Tensor,
+    pages: Tensor,
+    full: Tensor,
+    half: Tensor,
+    halves: Tensor,
+    rest: Tensor,
+    handle: int,
+    layer: int,
+    scale: float,
+) -> Tensor:
+    """Write new keys and values, and attend to all of each text's.
+
+    `query`, `key` and `value` are (1, heads, texts, width), the rest is a Step's, and `handle` that of the Pages. Returns
+    (1, texts, heads, width). To a compiler it is a pure function: who reads the pages comes after in the same stream.
+    """
+    k_cache, v_cache = _held[handle].views[layer]
+    _, page, heads, width = k_cache.shape
+    k_slots, v_slots = k_cache.view(-1, heads, width), v_cache.view(-1, heads, width)
+    k_slots.index_copy_(0, new_slots, key[0].transpose(0, 1))
+    v_slots.index_copy_(0, new_slots, value[0].transpose(0, 1))
+    queries = query[0].transpose(0, 1).unsqueeze(2)
+    grouped = query.shape[1] != heads
+    if _has_flex(queries):
+        keys, values = (one.transpose(0, 1).unsqueeze(0) for one in (k_slots, v_slots))
+        mask = _block_mask(pages, full, half, halves, rest, page=page, slots=k_slots.shape[0])
+        out: Tensor = _flex_attention()(queries, keys, values, block_mask=mask, scale=scale, enable_gqa=grouped)
+    else:
+        keys, values = (one[pages.long()].flatten(1, 2).transpose(1, 2) for one in (k_cache, v_cache))
+        places = torch.arange(keys.shape[2], device=keys.device)
+        visible = places < (full * page + rest).clamp(min=1).unsqueeze(1)
+        out = scaled_dot_product_attention(
+            queries, keys, values, attn_mask=visible[:, None, None, :], scale=scale, enable_gqa=grouped
+        )
+    return out.squeeze(2).unsqueeze(0).contiguous()
+
+
+@write_and_attend.register_fake
+def _(query: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+
+
+def _block_mask(
+    pages: Tensor, full: Tensor, half: Tensor, halves: Tensor, rest: Tensor, *, page: int, slots: int
+) -> Any:
+    from torch.nn.attention.flex_attention import BlockMask
+
+    def in_last_page(text: Tensor, head: Tensor, row: Tensor, slot: Tensor) -> Tensor:
+        del head, row
+        return slot % page < rest[text]
+
+    return BlockMask.from_kv_blocks(
+        kv_num_blocks=halves[:, None, None],
+        kv_indices=half[:, None, None],
+        full_kv_num_blocks=full[:, None, None],
+        full_kv_indices=pages[:, None, None],
+        BLOCK_SIZE=(_QUERY_BLOCK, page),
+        mask_mod=in_last_page,
+        seq_lengths=(1, slots),
+        # They serve the backward pass, and making them costs more than the attention.
+        compute_q_blocks=False,
+    )
+
+
+def _has_flex(tensor: Tensor) -> bool:
+    return tensor.device.type != "cpu" and _compiles()
+
+
+@cache
+def _compiles() -> bool:
+    from torch.utils._triton import has_triton
+
+    return bool(has_triton())
+
+
+@cache
+def _flex_attention() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    # Its kernel for few queries is chosen only where the number of texts is a constant.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SHAPES)
+    return torch.compile(flex_attention, dynamic=False)

@@ -1,0 +1,85 @@
+"""One step of the device: transformers' own, but that only steps of single tokens are padded, and no number is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.generation.continuous_batching.continuous_api import ContinuousBatchProcessor
+from transformers.generation.continuous_batching.input_outputs import (
+    ContinuousBatchingAsyncIOs,
+    ContinuousBatchingIOs,
+)
+from transformers.generation.continuous_batching.model_runner import ModelRunner
+from transformers.generation.continuous_batching.utils import CudaGraphBuffer
+
+from sluice.engine.generation.paged_decode import Pages
+from sluice.engine.generation.sampling import NO_TOKEN, Draw, Samplers
+
+
+class StepRunner(ModelRunner):
+    """Captures a graph for each size of a step and each kind of draw, and none for prompts, whose sizes never repeat."""
+
+    def __init__(self, processor: ContinuousBatchProcessor, samplers: Samplers, *, compiles: bool) -> None:
+        super().__init__(
+            logit_processor=samplers,
+            cb_config=processor.cb_config,
+            inputs_and_outputs=processor.inputs_and_outputs,
+            cache=processor.cache,
+            do_sample=False,
+            return_logprobs=False,
+        )
+        self._samplers = samplers
+        self._graphs: dict[tuple[int, Draw], CudaGraphBuffer] = {}
+        self._compiles = compiles
+        self._decoder: Callable[..., Any] | None = None
+        (allocator,) = processor.cache.cache_allocators.values()
+        views = {layer: allocator.get_cache_for_block_table(layer) for layer in allocator.layer_indices}
+        self._pages = Pages(views, waste=allocator.write_trash_index // allocator.tokens_per_page)
+
+    def maybe_pad_inputs(self, num_q_tokens: int, max_kv_read: int, use_decode_fast_path: bool) -> tuple[int, int]:
+        """Pad steps of single tokens to a power of two, if graphs are replayed."""
+        self.pad_inputs = use_decode_fast_path and self.use_cuda_graph_decode
+        sizes: tuple[int, int] = super().maybe_pad_inputs(num_q_tokens, max_kv_read, use_decode_fast_path)
+        return sizes
+
+    def compute_batch(self, model: Any, batch_data: dict[str, Any]) -> None:
+        """Run or replay the step."""
+        io = self._device_io()
+        io.graphs = self._graphs.setdefault((id(io), self._samplers.draw), CudaGraphBuffer())
+        super().compute_batch(model, batch_data)
+
+    def _forward_process_and_sample(
+        self,
+        model: Any,
+        batch_data: dict[str, Any],
+        carry_over_ids: Tensor,
+        prev_output_ids: Tensor,
+        output_ids: Tensor,
+    ) -> None:
+        table = batch_data["block_table"]
+        if table is not None:
+            # Made here, so that a graph that is captured makes it too.
+            (cu_seq_lens_k,) = batch_data["cu_seq_lens_k"].values()
+            step = self._pages.step(cu_seq_lens_k, table[0])
+            batch_data = {**batch_data, "cache": self._pages, "page_step": step}
+            model = self._decoder_of(model)
+        super()._forward_process_and_sample(model, batch_data, carry_over_ids, prev_output_ids, output_ids)
+
+    def _decoder_of(self, model: Any) -> Callable[..., Any]:
+        if self._decoder is None:
+            # Half of a small step is the time of hundreds of kernels that each do next to nothing.
+            self._decoder = torch.compile(model) if self._compiles else model
+        return self._decoder
+
+    def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
+        """Take the largest score of each text, or NO_TOKEN where a score is no number."""
+        largest, tokens = scores[0].max(dim=-1)
+        tokens = torch.where(largest.isfinite(), tokens, NO_TOKEN)
+        output_ids[0, : tokens.size(0)].copy_(tokens)
+
+    def _device_io(self) -> ContinuousBatchingIOs:
+        io = self.inputs_and_outputs
+        return io.io_pairs[io.current_pair].device_io if isinstance(io, ContinuousBatchingAsyncIOs) else io

@@ -1,0 +1,119 @@
+"""Which texts the next step works on: prompts or new tokens, never both, and only texts whose memory is certain.
+
+A batch of whole prompts reads nothing from the cache and one of single tokens reads it by pages, while a batch of both
+gathers everybody's keys anew in every layer: separate ones are several times faster. Prompts go first, but never twice
+in a row while somebody waits for a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from transformers.generation.continuous_batching.cache import PagedAttentionCache
+from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState, RequestStatus
+from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, Scheduler
+
+NAME = "sluice_reserving"
+Batch = tuple[list[FutureRequestState] | None, bool, int, int]
+
+
+class ReservingScheduler(Scheduler):
+    """A text begins when all pages that it can ever fill are free, so nothing that was begun is put off or lost.
+
+    `most_batch_tokens` bounds prompts in one batch; it may be lowered while running.
+    """
+
+    def __init__(self, cache: PagedAttentionCache, safety_margin: float | None, max_requests_per_batch: int) -> None:
+        del safety_margin
+        allocator = next(iter(cache.cache_allocators.values()))
+        self._page = allocator.tokens_per_page
+        self._pages = allocator.blocks_per_sector * cache.num_sectors
+        self._allocator = allocator
+        self.most_batch_tokens = cache.max_batch_tokens
+        super().__init__(cache, 0.0, max_requests_per_batch)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._reserved: dict[str, int] = {}
+        self._reserved_pages = 0
+        self._last_was_prompts = False
+
+    @property
+    def most_tokens(self) -> int:
+        """The longest text that the cache can hold, prompt included."""
+        return self._pages * self._page
+
+    @property
+    def reserved_tokens(self) -> int:
+        """What the texts that were begun may come to."""
+        return self._reserved_pages * self._page
+
+    def schedule_batch(self, token_budget: int, cache_budget: int) -> Batch:
+        """As transformers has it: the batch, whether it is read by pages, its tokens, and the tokens that it reads."""
+        decoding = [state for state in self.active_requests.values() if state.status == RequestStatus.DECODING]
+        prompts = [] if self._last_was_prompts and decoding else list(self._prompts(len(decoding)))
+        self._last_was_prompts = bool(prompts)
+        candidates = prompts or decoding
+        budget = min(token_budget, self.most_batch_tokens) if prompts else token_budget
+        self._make_room(sum(self._new_pages(state, budget) for state in candidates))
+        begun: set[str] = set()
+        scheduled, failed, by_pages, tokens, read = self._process_candidates(candidates, budget, cache_budget, begun)
+        self._cleanup_waiting_queue(begun)
+        if not scheduled and failed:
+            return None, by_pages, 0, 0
+        return scheduled, by_pages, tokens, read
+
+    def finish_request(self, request_id: str) -> None:
+        """Free a text's pages, and what was reserved for it."""
+        super().finish_request(request_id)
+        self._reserved_pages -= self._reserved.pop(request_id, 0)
+
+    def clear_cancelled_requests(self) -> list[RequestState]:
+        """Free those of all texts that were cancelled."""
+        states: list[RequestState] = super().clear_cancelled_requests()
+        for state in states:
+            self._reserved_pages -= self._reserved.pop(state.request_id, 0)
+        return states
+
+    def _prompts(self, decoding: int) -> Iterator[RequestState]:
+        """Prompts that were begun and cut, then those for which all is free, in order; nobody overtakes who waits."""
+        for state in self.active_requests.values():
+            if state.status == RequestStatus.PREFILLING:
+                yield state
+        room = self.max_requests_per_batch - decoding
+        for request_id in tuple(self.waiting_requests_order):
+            state = self.waiting_requests[request_id]
+            pages = self._reserved.get(request_id) or self._pages_of(len(state.initial_tokens) + state.max_new_tokens)
+            if request_id not in self._reserved:
+                if room <= 0 or self._reserved_pages + pages > self._pages:
+                    return
+                self._reserved[request_id] = pages
+                self._reserved_pages += pages
+            room -= 1
+            yield state
+
+    def _pages_of(self, tokens: int) -> int:
+        return -(-tokens // self._page)
+
+    def _new_pages(self, state: RequestState, budget: int) -> int:
+        length = 1 if state.status == RequestStatus.DECODING else min(budget, len(state.remaining_prefill_tokens))
+        pages: int = self._allocator.needs_new_blocks(state.request_id, state.current_len(), length)
+        return pages
+
+    def _make_room(self, pages: int) -> None:
+        """Give up prefixes that are kept for later texts if `pages` are not free without."""
+        pool = self.cache.pool
+        pool.try_to_free_sectors()
+        free = pool.num_free_sectors * self._allocator.blocks_per_sector + pool.count_free_blocks(self._allocator.index)
+        if free < pages and self.cache.evict_cached_blocks():
+            pool.try_to_free_sectors()
+
+    def _try_to_meet_safety_margin(self) -> bool:
+        """What is begun has its memory, so there is no margin to keep."""
+        return True
+
+
+def register() -> None:
+    """Let transformers find the scheduler by NAME."""
+    SCHEDULER_MAPPING[NAME] = ReservingScheduler

@@ -1,0 +1,1 @@
+"""Texts written by an engine in another process, through OpenAI's HTTP interface."""

@@ -1,0 +1,77 @@
+"""A generator that speaks to a fake server, and what is heard of it."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sluice.engine.openai.generator import OpenAIGenerator
+from sluice.tier import Tier
+from sluice.worker.backend import ModelSpec
+from sluice.worker.generator import Piece, Prompt
+from sluice.worker.openai_server import OpenAIServer
+from tests.unit.openai.fake_server import TIMEOUT_S
+
+
+def server_at(url: str, **settings: Any) -> OpenAIServer:
+    return OpenAIServer(url=url, **{"model": "there", **settings})
+
+
+def generator_at(url: str, **settings: Any) -> OpenAIGenerator:
+    spec = ModelSpec(model="chat", tier=Tier.FULL, checkpoint=Path("there"))
+    return OpenAIGenerator(spec, server_at(url, **settings))
+
+
+class Heard:
+    """The pieces of all texts, in the order in which they were heard."""
+
+    def __init__(self, generator: OpenAIGenerator) -> None:
+        self.generator = generator
+        self.all: list[Piece] = []
+        self._pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+
+    def hear(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            self._pieces.put(piece)
+
+    def next(self) -> Piece:
+        """The next piece of any text."""
+        piece = self._pieces.get(timeout=TIMEOUT_S)
+        self.all.append(piece)
+        return piece
+
+    def last(self, key: int = 1) -> Piece:
+        """The last piece of a text."""
+        while not (piece := self.next()).is_last or piece.key != key:
+            pass
+        return piece
+
+    def text(self, key: int = 1) -> str:
+        """All that was heard of a text."""
+        return "".join(piece.text for piece in self.all if piece.key == key)
+
+    def write(self, key: int = 1, **options: Any) -> Piece:
+        """The last piece of a text that is written now."""
+        self.generator.begin(key, prompt(**options))
+        return self.last(key)
+
+
+def prompt(**options: Any) -> Prompt:
+    return Prompt(**{"text": "Once", "max_new_tokens": 16, **options})
+
+
+@contextmanager
+def started(url: str, *, warm: bool = True, **settings: Any) -> Iterator[Heard]:
+    """A generator at work; without `warm` it knows the common fields only."""
+    generator = generator_at(url, **settings)
+    if warm:
+        generator.warm_up()
+    heard = Heard(generator)
+    generator.start(heard.hear)
+    try:
+        yield heard
+    finally:
+        generator.close()
