@@ -91,10 +91,6 @@ class Catalog:
             raise NoEndpoint(f"'{variant_id}' writes no text")
         return found
 
-    def served(self) -> tuple[Servable, ...]:
-        """Everything that is served, or is being unloaded."""
-        return tuple(self._served.values())
-
     def serves(self, servable: Servable) -> bool:
         """Whether requests for its variant go to `servable`."""
         name = servable.variant.id
@@ -159,11 +155,10 @@ class Catalog:
         self._set(variant.id, VariantState.READY)
         return variant
 
-    async def withdraw(self, variant_id: str) -> Servable:
+    async def withdraw(self, variant_id: str) -> None:
         """Take nothing more for a variant, finish what was taken, keep it staged. Raises UnknownCheckpoint."""
         servable = self._begin_unloading(variant_id)
         await self._to_the_end(self._end_unloading(variant_id, servable, then=self._keep))
-        return servable
 
     async def discard(self, servable: Servable) -> None:
         """Free what is staged."""
@@ -206,9 +201,8 @@ class Catalog:
             del self._served[variant_id]
             self._set(variant_id, None)
 
-    async def _keep(self, servable: Servable) -> None:
+    async def _keep(self, _: Servable) -> None:
         # Batches of this variant that were taken stand before this on the device's thread.
-        del servable
         await self._on_device(lambda: None)
 
     async def _on_device(self, work: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from sluice.errors import Cancelled, Expired, NoEndpoint, SluiceError, WorkerFailed
 from sluice.telemetry import trace_id_of
@@ -74,12 +75,13 @@ class Device:
 
     def probe(self) -> None:
         """Try the device behind what it has to do, and report it if it is lost."""
-        self._thread.submit(self._probe)
+        for variant in self._catalog.variants():
+            with suppress(NoEndpoint):
+                self._thread.submit(self._try, self._catalog.backend(variant.id))
 
-    def _probe(self) -> None:
-        for servable in self._catalog.served():
-            if self._loss is not None and isinstance(servable, Mortal) and servable.is_device_lost():
-                self._loss.report("it does not compute any more, and nobody had asked it anything")
+    def _try(self, backend: Backend) -> None:
+        if self._loss is not None and isinstance(backend, Mortal) and backend.is_device_lost():
+            self._loss.report("it does not compute any more, and nobody had asked it anything")
 
     def _run(
         self,
