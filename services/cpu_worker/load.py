@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sluice.errors import InvalidRequest
-from sluice.tier import Tier
+from sluice.tier import Task, Tier
 from sluice.worker.backend import Backend, ModelSpec
 from sluice.worker.generator import Generator
 
@@ -34,6 +34,11 @@ def load(spec: ModelSpec, *, cache: str) -> Backend | Generator:
     packed = spec.checkpoint.is_file()
     directory = unpack(spec.checkpoint, kept) if packed else spec.checkpoint
     checkpoint = open_checkpoint(directory)
+    if checkpoint.task is Task.TEXT_GENERATION:
+        from sluice.engine.generation.loading import open_generator
+
+        spec = replace(spec, checkpoint=directory)
+        return open_generator(spec, checkpoint, device=torch.device("cpu"), precision=spec.precision or "fp32")
     shipped = shipped_precisions(checkpoint.path)
     quantized = packed or spec.tier is Tier.QUANTIZED
     precision = spec.precision or ((*shipped, INT8)[0] if quantized else "fp32")

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from sluice.engine.fault import fault, one_line
+from sluice.engine.quantizers import hush
 from sluice.engine.weights import WEIGHTS
 from sluice.tier import Task
 
@@ -25,12 +26,14 @@ _POOLER = "pooler"
 _NAMED = 3
 
 
-def load_model(path: Path, *, dtype: torch.dtype, task: Task = Task.TEXT_CLASSIFICATION, **options: Any) -> Any:
+def load_model(path: Path, *, dtype: torch.dtype | str, task: Task = Task.TEXT_CLASSIFICATION, **options: Any) -> Any:
     """The model of checkpoint `path` for `task` on the CPU, in evaluation mode, with the output of OUTPUT_NAMES.
 
-    `options` go to transformers. Raises InvalidRequest, field `checkpoint`, when transformers cannot build the model
-    or a weight is missing or of another shape than config.json says; transformers would fill such a weight with noise.
+    A `dtype` of "auto" is the one that config.json names. `options` go to transformers. Raises InvalidRequest, field
+    `checkpoint`, when transformers cannot build the model or a weight is missing or of another shape than config.json
+    says; transformers would fill such a weight with noise.
     """
+    hush()
     try:
         model, report = MODEL_CLASSES[task].from_pretrained(
             path,
@@ -52,8 +55,9 @@ def load_model(path: Path, *, dtype: torch.dtype, task: Task = Task.TEXT_CLASSIF
     if wrong:
         more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise fault(path, WEIGHTS, f"does not fit config.json: {', '.join(wrong[:_NAMED])}{more}")
-    # Nothing is generated from what is remembered of a text.
-    model.config.use_cache = False
+    if task is not Task.TEXT_GENERATION:
+        # Nothing is generated from what is remembered of a text.
+        model.config.use_cache = False
     return model.eval()
 
 

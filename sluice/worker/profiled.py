@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sluice.variant import Variant
-from sluice.worker.backend import Backend, Item, ModelSpec, Output, Preparing
+from sluice.worker.backend import Backend, Item, ModelSpec, Mortal, Output, Preparing, Weighed
 from sluice.worker.generator import Generator
 
 Load = Callable[[ModelSpec], Backend | Generator]
@@ -42,6 +42,17 @@ class ProfiledBackend:
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """As the backend does."""
         return self._backend.execute(items)
+
+    def is_device_lost(self) -> bool:
+        """As the backend finds, if it can tell."""
+        return isinstance(self._backend, Mortal) and self._backend.is_device_lost()
+
+    @property
+    def held_bytes(self) -> int:
+        """As the backend says, if it does."""
+        if isinstance(self._backend, Weighed):
+            return self._backend.held_bytes
+        raise AttributeError("the backend does not say what its weights take")
 
     def close(self) -> None:
         """As the backend does."""

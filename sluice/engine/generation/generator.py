@@ -84,6 +84,10 @@ class ContinuousGenerator:
         """End the text of `key`."""
         self._prompts.submit(self._cancel, key)
 
+    def is_device_lost(self) -> bool:
+        """Whether the loop has ended by itself: what it failed at is not known to be whole, so it is not begun again."""
+        return bool(self._writer.trouble)
+
     def close(self) -> None:
         """End everything."""
         with self._lock:
@@ -111,9 +115,7 @@ class ContinuousGenerator:
         if room < 1:
             problem = f"the prompt has {len(ids)} tokens, and this model takes {self._text_tokens - 1}"
             raise InvalidRequest(problem, field="prompt")
-        text = OpenText(
-            prompt, key=key, prompt_tokens=len(ids), tokenizer=self.checkpoint.tokenizer, ends=self._ends
-        )
+        text = OpenText(prompt, key=key, prompt_tokens=len(ids), tokenizer=self.checkpoint.tokenizer, ends=self._ends)
         with self._lock:
             if self._is_closed or self._writer.trouble:
                 raise NoEndpoint(f"this model writes no more {self._writer.trouble}".strip())
@@ -126,9 +128,9 @@ class ContinuousGenerator:
             max_new_tokens=min(room, prompt.max_new_tokens),
             streaming=True,
             eos_token_id=list(self._ends),
-            **{SAMPLING: Sampling(prompt, seed=random.getrandbits(_SEED_BITS))},  # type: ignore[arg-type]
+            **{SAMPLING: Sampling(prompt, seed=random.getrandbits(_SEED_BITS))},
         )
-        if self._writer.trouble and (lost := self._take(number)) is not None:
+        if self._writer.trouble and self._take(number) is not None:
             # The loop ended before it had seen this one.
             raise NoEndpoint(f"this model writes no more: {self._writer.trouble}") from None
 

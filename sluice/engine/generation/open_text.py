@@ -19,9 +19,7 @@ class OpenText:
 
     __slots__ = ("_decoder", "_ends", "_pending", "_stops", "_tokenizer", "key", "prompt_tokens", "tokens")
 
-    def __init__(
-        self, prompt: Prompt, *, key: int, prompt_tokens: int, tokenizer: Any, ends: Collection[int]
-    ) -> None:
+    def __init__(self, prompt: Prompt, *, key: int, prompt_tokens: int, tokenizer: Any, ends: Collection[int]) -> None:
         self.key = key
         self.prompt_tokens = prompt_tokens
         self.tokens = 0
@@ -38,7 +36,7 @@ class OpenText:
         `is_done`: there will be no more. The piece is the last one then, or when a stop string is complete, or when a
         token is NO_TOKEN.
         """
-        texts = []
+        texts: list[str] = []
         for token in written[self.tokens :]:
             if token == NO_TOKEN:
                 return self._piece("".join(texts), error=WorkerFailed(NO_NUMBER))

@@ -35,6 +35,7 @@ class ReservingScheduler(Scheduler):
         self._allocator = allocator
         self.most_batch_tokens = cache.max_batch_tokens
         self.scrub: Callable[[str], None] = allocator.scrub
+        self.max_requests_per_batch = max_requests_per_batch
         self._usual = cache.max_batch_tokens, max_requests_per_batch
         super().__init__(cache, 0.0, max_requests_per_batch)
 
