@@ -85,7 +85,7 @@ class ContinuousGenerator:
         self._prompts.submit(self._cancel, key)
 
     def is_device_lost(self) -> bool:
-        """Whether the loop has ended by itself: what it failed at is not known to be whole, so it is not begun again."""
+        """Whether the loop has ended by itself: what it failed at may not be whole, so it is not begun again."""
         return bool(self._writer.trouble)
 
     def close(self) -> None:
