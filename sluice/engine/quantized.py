@@ -12,6 +12,8 @@ from sluice.engine.quantizers import Quantizer
 
 _EXPERTS = "Experts"
 _EXPERT_DIMENSIONS = 3
+# What kernels take of rows and columns.
+_MULTIPLE = 16
 
 
 def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
@@ -26,7 +28,9 @@ def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
 
     def is_inner(module: nn.Module, path: str) -> bool:
         del path
-        return type(module) is nn.Linear and module not in heads and module.weight.dtype is not torch.float32
+        if type(module) is not nn.Linear or module in heads or module.weight.dtype is torch.float32:
+            return False
+        return not any(size % _MULTIPLE for size in module.weight.shape)
 
     quantize_(model, quantizer.config, filter_fn=is_inner, device=device)
     for module in model.modules():
