@@ -16,11 +16,15 @@ _EXPERT_DIMENSIONS = 3
 _MULTIPLE = 16
 
 
+class NothingQuantized(Exception):
+    """No layer has rows long enough, or of a length that the kernels take."""
+
+
 def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
     """Quantize `model`, which is in half precision on the CPU, in place, and move it to `device`.
 
     Its head is left alone. Layer by layer is moved first, so that the device never holds more than one of them in half
-    precision beside what is quantized. Raises ValueError when no layer's sizes allow it.
+    precision beside what is quantized. Raises NothingQuantized when no layer's sizes allow it.
     """
     from torchao.quantization import quantize_
 
@@ -38,7 +42,7 @@ def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
             module.to(device)
             _quantize_experts(module, quantizer)
     if not any(_is_quantized(one) for one in model.parameters()):
-        raise ValueError("no layer can be quantized: their rows are too short, or of a length that no kernel takes")
+        raise NothingQuantized
     model.to(device)
 
 
