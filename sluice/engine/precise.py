@@ -11,7 +11,7 @@ import torch
 from sluice.engine.half import half_of, hold_half
 from sluice.engine.model import load_model
 from sluice.engine.out_of_memory import is_out_of_memory
-from sluice.engine.quantized import quantize
+from sluice.engine.quantized import NothingQuantized, quantize
 from sluice.engine.quantizers import FP8, INT4, quantizer_of
 from sluice.errors import InvalidRequest
 from sluice.tier import Task
@@ -44,7 +44,7 @@ def load_precise(
         if quantizer is not None:
             quantize(model, quantizer, device=device)
         return model.to(device)
-    except ValueError as error:
+    except NothingQuantized as error:
         raise InvalidRequest(f"no layer of {path.name} can be held in {precision}", field="precision") from error
     except RuntimeError as error:
         if not is_out_of_memory(error):

@@ -12,13 +12,19 @@ from sluice.engine.quantizers import Quantizer
 
 _EXPERTS = "Experts"
 _EXPERT_DIMENSIONS = 3
+# What kernels take of rows and columns.
+_MULTIPLE = 16
+
+
+class NothingQuantized(Exception):
+    """No layer has rows long enough, or of a length that the kernels take."""
 
 
 def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
     """Quantize `model`, which is in half precision on the CPU, in place, and move it to `device`.
 
     Its head is left alone. Layer by layer is moved first, so that the device never holds more than one of them in half
-    precision beside what is quantized. Raises ValueError when no layer's sizes allow it.
+    precision beside what is quantized. Raises NothingQuantized when no layer's sizes allow it.
     """
     from torchao.quantization import quantize_
 
@@ -26,7 +32,9 @@ def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
 
     def is_inner(module: nn.Module, path: str) -> bool:
         del path
-        return type(module) is nn.Linear and module not in heads and module.weight.dtype is not torch.float32
+        if type(module) is not nn.Linear or module in heads or module.weight.dtype is torch.float32:
+            return False
+        return not any(size % _MULTIPLE for size in module.weight.shape)
 
     quantize_(model, quantizer.config, filter_fn=is_inner, device=device)
     for module in model.modules():
@@ -34,7 +42,7 @@ def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
             module.to(device)
             _quantize_experts(module, quantizer)
     if not any(_is_quantized(one) for one in model.parameters()):
-        raise ValueError("no layer can be quantized: their rows are too short, or of a length that no kernel takes")
+        raise NothingQuantized
     model.to(device)
 
 

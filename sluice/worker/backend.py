@@ -90,11 +90,9 @@ class Mortal(Protocol):
 
 @runtime_checkable
 class Weighed(Protocol):
-    """What a backend may say besides: how much memory its weights take."""
+    """What a backend may say besides: `held_bytes`, the memory that its weights take on the device."""
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of weights on its device."""
+    held_bytes: int
 
 
 class Engine(StrEnum):

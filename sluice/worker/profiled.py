@@ -24,6 +24,8 @@ class ProfiledBackend:
         self._seconds = seconds
         self._cache = cache
         self.variant: Variant = backend.variant
+        if isinstance(backend, Weighed):
+            self.held_bytes = backend.held_bytes
 
     def warm_up(self) -> None:
         """Warm up, then measure. Raises what the backend's own warm-up raises."""
@@ -46,13 +48,6 @@ class ProfiledBackend:
     def is_device_lost(self) -> bool:
         """As the backend finds, if it can tell."""
         return isinstance(self._backend, Mortal) and self._backend.is_device_lost()
-
-    @property
-    def held_bytes(self) -> int:
-        """As the backend says, if it does."""
-        if isinstance(self._backend, Weighed):
-            return self._backend.held_bytes
-        raise AttributeError("the backend does not say what its weights take")
 
     def close(self) -> None:
         """As the backend does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,9 @@ class Mesh:
 
 
 @asynccontextmanager
-async def asked_mesh(logs: Path, *, root: Path = ROOT / "models", **entry: str) -> AsyncIterator[Mesh]:
+async def asked_mesh(
+    logs: Path, *, root: Path = ROOT / "models", environ: Mapping[str, str] | None = None, **entry: str
+) -> AsyncIterator[Mesh]:
     """A mesh whose GPU worker serves the full model below `root`, its entry with `entry` too; asked all the time.
 
     What takes over is loaded when it is needed, so that a swap takes its time.
@@ -106,7 +108,8 @@ async def asked_mesh(logs: Path, *, root: Path = ROOT / "models", **entry: str) 
         "gpu_worker": {**common, "models_root": str(root), "models": [full], "distilled_budget": 0.0},
         "cpu_worker": {**common, "models_root": str(ROOT / "models"), "models": [light]},
     }
-    async with LocalMesh(settings, environ=os.environ, free_ports=True, log_directory=logs) as local:
+    environ = {**os.environ, **(environ or {})}
+    async with LocalMesh(settings, environ=environ, free_ports=True, log_directory=logs) as local:
         made = Mesh(local, logs / "gpu_worker.log")
         asking = asyncio.create_task(made.ask())
         try:

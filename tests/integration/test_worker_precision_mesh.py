@@ -64,3 +64,14 @@ async def test_an_order_that_cannot_be_obeyed_is_told_by_the_fleet_and_changes_n
         assert report.swap_trouble == f"load int4 of {MODEL}: no layer of {MODEL}-full can be held in int4"
         assert [one.id for one in report.variants] == [FULL]
         assert all(name.startswith(("full by", "light by")) for name in mesh.outcomes), mesh.outcomes
+
+
+async def test_the_missions_variable_sets_the_mode_which_an_order_may_raise_too(tmp_path: Path) -> None:
+    async with asked_mesh(tmp_path, environ={"PRECISION_MODE": "mixed"}) as mesh:
+        await mesh.comes_to(MIXED)
+        await mesh.degrade(Level.LIGHTEN, precision=Precision.FULL)
+        await mesh.comes_to(FULL)
+        await until(lambda: mesh.precisions["fp32"] > 2, PATIENCE_S)
+        await mesh.degrade()
+        await mesh.comes_to(MIXED)
+        assert all(name.startswith(("full by", "light by")) for name in mesh.outcomes), mesh.outcomes
