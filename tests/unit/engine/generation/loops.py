@@ -22,6 +22,7 @@ PAGE = 16
 VOCABULARY = 200
 LONGEST = 512
 _STEPS = 2_000
+_DECODING = RequestStatus.DECODING
 
 
 def model_of(kind: str, *, seed: int = 0, **settings: Any) -> Any:
@@ -85,6 +86,8 @@ class Loop:
         self.processor = self.writer.batch_processor
         self.scheduler = self.processor.scheduler
         (self.allocator,) = self.processor.cache.cache_allocators.values()
+        self.texts = texts
+        self._were_prompts = False
         self._schedule = self.scheduler.schedule_batch
         self.scheduler.schedule_batch = self._scheduled
         self.processor.offloading_manager.offload_requests = _never
@@ -146,8 +149,20 @@ class Loop:
         assert self.free_pages + self.kept_pages == self.allocator.num_blocks
 
     def _scheduled(self, token_budget: int, cache_budget: int) -> Any:
+        """Plan a batch, which always keeps these laws."""
+        decoding = {name for name, one in self.scheduler.active_requests.items() if one.status == _DECODING}
         batch = self._schedule(token_budget, cache_budget)
+        assert sum(self.scheduler._reserved.values()) == self.scheduler._reserved_pages <= self.allocator.num_blocks
+        held = {page for table in self.allocator.block_table.values() for page in table}
+        assert len(held) <= self.scheduler._reserved_pages
+        assert len(self.scheduler.active_requests) <= self.texts
         if batch[0]:
+            names = [one.state.request_id for one in batch[0]]
+            # Prompts or tokens, and never prompts twice in a row while somebody waits for a token.
+            are_prompts = decoding.isdisjoint(names)
+            assert are_prompts or decoding.issuperset(names)
+            assert not (are_prompts and self._were_prompts and decoding)
+            self._were_prompts = are_prompts
             self.batches.append([(one.state.request_id, one.query_length) for one in batch[0]])
         return batch
 
