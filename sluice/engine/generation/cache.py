@@ -20,6 +20,8 @@ from transformers.generation.continuous_batching.cache_allocators import (
     FullAttentionCacheAllocator,
 )
 
+from sluice.engine.generation.sampling import NO_TOKEN
+
 _registry_lock = threading.Lock()
 
 
@@ -56,12 +58,23 @@ class LayeredCacheAllocator(FullAttentionCacheAllocator):
         else:
             block_table[: len(pages)] = torch.tensor(pages, dtype=block_table.dtype, device=block_table.device)
 
+    def mark_complete_blocks(self, request_id: str, token_ids: list[int], new_new_blocks: int) -> None:
+        """Let a text's new full pages be found by others, unless they hold what is no number."""
+        if token_ids[-1:] != [NO_TOKEN]:
+            super().mark_complete_blocks(request_id, token_ids, new_new_blocks)
+
     def scrub(self, request_id: str) -> None:
-        """Fill a text's pages with zeros: what is no number would spoil the text that gets one of them next."""
-        pages = torch.tensor(self.block_table.get(request_id, []), device=self.cache_tensor.device, dtype=torch.long)
+        """Free a text's pages, filled with zeros: what is no number would spoil the text that gets one of them next.
+
+        Pages that other texts read as well stay as they are, and nobody finds the rest as a prefix any more.
+        """
+        table = self.block_table.get(request_id, [])
+        own = [page for page in table if page not in self.ledger.shared_ref_counts]
+        pages = torch.tensor(own, device=self.cache_tensor.device, dtype=torch.long)
         for keys, values in self._kv_page_views.values():
             keys[pages] = 0
             values[pages] = 0
+        self.free_blocks(request_id, no_cache=True)
 
 
 class LatentCacheAllocator(LayeredCacheAllocator):

@@ -7,15 +7,17 @@ import random
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.description import describe
+from sluice.engine.fault import fault, one_line
 from sluice.engine.generation.open_text import OpenText
 from sluice.engine.generation.outlet import NO_ROOM
-from sluice.engine.generation.prompt_tokens import prompt_tokens
+from sluice.engine.generation.prompt_tokens import PromptReader
 from sluice.engine.generation.sampling import SAMPLING, Sampling
 from sluice.engine.generation.shape import Shape
 from sluice.engine.generation.writer import PagedWriter
@@ -24,6 +26,8 @@ from sluice.variant import with_texts
 from sluice.worker.backend import ModelSpec
 from sluice.worker.generator import Hear, Piece, Prompt
 
+_GONE = "this model writes no more"
+_TOKENIZER = "tokenizer_config.json"
 _RETRY_AFTER_S = 1.0
 _SEED_BITS = 63
 
@@ -52,10 +56,12 @@ class ContinuousGenerator:
         )
         self._text_tokens = shape.text_tokens
         self._ends = _ends_of(model)
+        self._reader = _reader_of(checkpoint)
         self._writer = PagedWriter(model, shape, hear=self._wrote, compiles=compiles)
         # One thread reads prompts and takes cancellations, so that they keep their order and the loop is not kept.
         self._prompts = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prompts")
-        self._lock = threading.Lock()
+        # Held while pieces are told as well, so that nothing follows a text's last one.
+        self._lock = threading.RLock()
         self._open: dict[str, OpenText] = {}
         self._numbers: dict[int, str] = {}
         self._began = 0
@@ -78,11 +84,16 @@ class ContinuousGenerator:
 
     def begin(self, key: int, prompt: Prompt) -> None:
         """Read the prompt, then write when there is room."""
-        self._prompts.submit(self._begin, key, prompt)
+        try:
+            self._prompts.submit(self._begin, key, prompt)
+        except RuntimeError:
+            self._tell([Piece(key=key, error=NoEndpoint(_GONE))])
 
     def cancel(self, key: int) -> None:
         """End the text of `key`."""
-        self._prompts.submit(self._cancel, key)
+        # Once the thread is gone, so are all texts.
+        with suppress(RuntimeError):
+            self._prompts.submit(self._cancel, key)
 
     def is_device_lost(self) -> bool:
         """Whether the loop has ended by itself: what it failed at may not be whole, so it is not begun again."""
@@ -92,13 +103,12 @@ class ContinuousGenerator:
         """End everything."""
         with self._lock:
             self._is_closed = True
+            # Before the loop ends, which would call them failed.
+            self._tell([self._end(text, NoEndpoint(_GONE)) for text in self._take_all()])
         self._prompts.shutdown(wait=True)
         if self._writer.is_running():
             self._writer.stop(hard_stop=True)
-        gone = [self._end(text, NoEndpoint("the model was taken away")) for text in self._take_all()]
-        self._tell(gone)
-        del self._writer.model
-        del self._writer
+        self._writer.release()
 
     def _begin(self, key: int, prompt: Prompt) -> None:
         try:
@@ -110,15 +120,17 @@ class ContinuousGenerator:
             self._tell([Piece(key=key, error=WorkerFailed(f"{type(error).__name__}: {error}"))])
 
     def _submit(self, key: int, prompt: Prompt) -> None:
-        ids = prompt_tokens(self.checkpoint.tokenizer, prompt.text)
+        if self._is_closed:
+            raise NoEndpoint(_GONE)
+        ids = self._reader.read(prompt.text)
         room = self._text_tokens - len(ids)
         if room < 1:
             problem = f"the prompt has {len(ids)} tokens, and this model takes {self._text_tokens - 1}"
             raise InvalidRequest(problem, field="prompt")
         text = OpenText(prompt, key=key, prompt_tokens=len(ids), tokenizer=self.checkpoint.tokenizer, ends=self._ends)
         with self._lock:
-            if self._is_closed or self._writer.trouble:
-                raise NoEndpoint(f"this model writes no more {self._writer.trouble}".strip())
+            if self._is_closed:
+                raise NoEndpoint(_GONE)
             self._began += 1
             number = f"{self._began}"
             self._open[number], self._numbers[key] = text, number
@@ -130,39 +142,37 @@ class ContinuousGenerator:
             eos_token_id=list(self._ends),
             **{SAMPLING: Sampling(prompt, seed=random.getrandbits(_SEED_BITS))},
         )
-        if self._writer.trouble and self._take(number) is not None:
+        if not self._writer.takes_texts and self._take(number) is not None:
             # The loop ended before it had seen this one.
-            raise NoEndpoint(f"this model writes no more: {self._writer.trouble}") from None
+            raise NoEndpoint(f"{_GONE}: {self._writer.trouble}".rstrip(": "))
 
     def _cancel(self, key: int) -> None:
         with self._lock:
             number = self._numbers.get(key)
-        text = self._take(number) if number is not None else None
-        if text is not None and number is not None:
-            self._writer.cancel_request(number)
-            self._tell([self._end(text, Cancelled("nobody waited for it any more"))])
+            text = self._take(number) if number is not None else None
+            if text is not None and number is not None:
+                self._writer.cancel_request(number)
+                self._tell([self._end(text, Cancelled("nobody waited for it any more"))])
 
     def _wrote(self, outputs: Sequence[GenerationOutput]) -> None:
         """On the writing thread: what a step has come to."""
-        pieces = []
-        for output in outputs:
-            with self._lock:
+        with self._lock:
+            pieces = []
+            for output in outputs:
                 text = self._open.get(output.request_id)
-            if text is None:
-                continue
-            try:
-                piece = self._piece(text, output)
-            except Exception as error:
-                logger.exception("tokens could not be read")
-                piece = self._end(text, WorkerFailed(f"{type(error).__name__}: {error}"))
-            if piece.is_last:
-                if self._take(output.request_id) is None:
-                    # It was cancelled in this moment, and its last piece has been told.
+                if text is None:
                     continue
-                if not output.is_finished():
-                    self._writer.cancel_request(output.request_id)
-            pieces.append(piece)
-        self._tell(pieces)
+                try:
+                    piece = self._piece(text, output)
+                except Exception as error:
+                    logger.exception("tokens could not be read")
+                    piece = self._end(text, WorkerFailed(f"{type(error).__name__}: {error}"))
+                if piece.is_last:
+                    self._take(output.request_id)
+                    if not output.is_finished():
+                        self._writer.cancel_request(output.request_id)
+                pieces.append(piece)
+            self._tell(pieces)
 
     def _piece(self, text: OpenText, output: GenerationOutput) -> Piece:
         if output.error is None:
@@ -183,13 +193,19 @@ class ContinuousGenerator:
         return text
 
     def _take_all(self) -> list[OpenText]:
-        with self._lock:
-            numbers = list(self._open)
-        return [text for number in numbers if (text := self._take(number)) is not None]
+        return [text for number in tuple(self._open) if (text := self._take(number)) is not None]
 
     def _tell(self, pieces: Sequence[Piece]) -> None:
         if pieces and self._hear is not None:
             self._hear(pieces)
+
+
+def _reader_of(checkpoint: Checkpoint) -> PromptReader:
+    try:
+        return PromptReader(checkpoint.tokenizer)
+    except ValueError as error:
+        problem = f"has a chat template that cannot be used: {one_line(error)}"
+        raise fault(checkpoint.path, _TOKENIZER, problem) from error
 
 
 def _ends_of(model: Any) -> frozenset[int]:

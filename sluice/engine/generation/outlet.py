@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
+
+from sluice.engine.out_of_memory import is_out_of_memory
 
 NO_ROOM = "no room: "
 """Begins what is told of a text that the device had no memory for."""
@@ -25,9 +26,9 @@ class Outlet:
         """What a step has written."""
         self._hear(outputs)
 
-    def fail_and_deliver(self, state: RequestState, error: BaseException) -> None:
+    def fail_and_deliver(self, state: RequestState, error: Exception) -> None:
         """A text has failed."""
         state.status = RequestStatus.FAILED
-        prefix = NO_ROOM if isinstance(error, torch.OutOfMemoryError | MemoryError) else ""
+        prefix = NO_ROOM if is_out_of_memory(error) else ""
         state.error = f"{prefix}{type(error).__name__}: {error}"
         self.deliver(state.to_generation_output())

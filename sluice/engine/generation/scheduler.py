@@ -24,7 +24,7 @@ class ReservingScheduler(Scheduler):
     """A text begins when all pages that it can ever fill are free, so nothing that was begun is put off or lost.
 
     `most_batch_tokens` and `max_requests_per_batch` bound one batch; `be_careful` halves them until a step succeeds.
-    `scrub` is called with the id of a text whose pages hold what is no number, before they are free.
+    `scrub` is called with the id of a text whose pages may hold what is no number, and frees them.
     """
 
     def __init__(self, cache: PagedAttentionCache, safety_margin: float | None, max_requests_per_batch: int) -> None:
@@ -59,7 +59,7 @@ class ReservingScheduler(Scheduler):
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Batch:
         """As transformers has it: the batch, whether it is read by pages, its tokens, and the tokens that it reads."""
         decoding = [state for state in self.active_requests.values() if state.status == RequestStatus.DECODING]
-        prompts = [] if self._last_was_prompts and decoding else list(self._prompts(len(decoding)))
+        prompts = [] if self._last_was_prompts and decoding else list(self._prompts())
         self._last_was_prompts = bool(prompts)
         candidates = prompts or decoding
         budget = min(token_budget, self.most_batch_tokens) if prompts else token_budget
@@ -104,18 +104,24 @@ class ReservingScheduler(Scheduler):
     def clear_cancelled_requests(self) -> list[RequestState]:
         """Free those of all texts that were cancelled."""
         for request_id in tuple(self._requests_to_cancel):
+            state = self.active_requests.get(request_id)
+            if state is not None and not state.generated_tokens:
+                # Nobody has seen yet what came of its prompt.
+                self.scrub(request_id)
             self._scrub_if_needed(request_id)
         states: list[RequestState] = super().clear_cancelled_requests()
         for state in states:
             self._reserved_pages -= self._reserved.pop(state.request_id, 0)
+            # A step that is under way still brings it a token, and there is no place any more where to note it.
+            state.status = RequestStatus.FINISHED
         return states
 
-    def _prompts(self, decoding: int) -> Iterator[RequestState]:
+    def _prompts(self) -> Iterator[RequestState]:
         """Prompts that were begun and cut, then those for which all is free, in order; nobody overtakes who waits."""
         for state in self.active_requests.values():
             if state.status == RequestStatus.PREFILLING:
                 yield state
-        room = self.max_requests_per_batch - decoding
+        room = self.max_requests_per_batch - len(self.active_requests)
         for request_id in tuple(self.waiting_requests_order):
             state = self.waiting_requests[request_id]
             pages = self._reserved.get(request_id) or self._pages_of(len(state.initial_tokens) + state.max_new_tokens)

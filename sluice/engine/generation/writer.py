@@ -29,6 +29,7 @@ from sluice.engine.generation.sampling import Samplers
 from sluice.engine.generation.scheduler import NAME as SCHEDULER
 from sluice.engine.generation.scheduler import ReservingScheduler, register
 from sluice.engine.generation.shape import Shape
+from sluice.engine.out_of_memory import is_out_of_memory
 
 _ASYNCHRONOUS = frozenset({"cuda", "xpu"})
 
@@ -49,8 +50,8 @@ class PagedWriter(ContinuousBatchingManager):
         # A draw that was no number is fed back before anyone has seen it.
         model.get_input_embeddings().register_forward_pre_hook(lambda _, args: (args[0].clamp(min=0),))
         self._compiles = compiles
-        self._busy_s = 0.0
-        self._step_began_at: float | None = None
+        # Seconds of past steps, and when that which runs began: one thing, as another thread reads both.
+        self._busy: tuple[float, float | None] = (0.0, None)
         self._begins_anew = False
         kind = model.device.type
         config = ContinuousBatchingConfig(
@@ -85,14 +86,24 @@ class PagedWriter(ContinuousBatchingManager):
     @property
     def busy_s(self) -> float:
         """Seconds of steps since the start, that which runs included. May be read from any thread."""
-        began_at = self._step_began_at
-        return self._busy_s + (time.monotonic() - began_at if began_at is not None else 0.0)
+        busy_s, began_at = self._busy
+        return busy_s + (time.monotonic() - began_at if began_at is not None else 0.0)
 
     @property
     def trouble(self) -> str:
         """Why the loop has ended by itself; empty while it has not."""
         error = self.background_thread_status.fatal_error
         return f"{type(error).__name__}: {error}" if error is not None else ""
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether what was added until now is written, or is told that it failed."""
+        return self.background_thread_status.can_accept_new_requests() is None
+
+    def release(self) -> None:
+        """Let go of model and cache. The loop has ended, and is not started again."""
+        del self.model
+        self.batch_processor = None
 
     def _create_batch_processor(self) -> ContinuousBatchProcessor:
         with our_pages(self.model.config.get_text_config()):
@@ -112,16 +123,18 @@ class PagedWriter(ContinuousBatchingManager):
     def _generation_loop_body(self, batch_processor: ContinuousBatchProcessor, bootstrapping: bool) -> bool:
         scheduler: ReservingScheduler = batch_processor.scheduler
         if scheduler.has_pending_requests() or self.input_queue.qsize():
-            self._step_began_at = time.monotonic()
+            self._busy = self._busy[0], time.monotonic()
         try:
             go_on = self._step(batch_processor, bootstrapping=bootstrapping)
             if scheduler.is_careful:
                 scheduler.be_usual()
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             self._give_back(batch_processor, error, had_one_before=not bootstrapping and not self._begins_anew)
             go_on = self._begins_anew = True
         finally:
-            self._busy_s, self._step_began_at = self.busy_s, None
+            self._busy = self.busy_s, None
         return go_on
 
     def _step(self, batch_processor: ContinuousBatchProcessor, *, bootstrapping: bool) -> bool:
@@ -134,12 +147,10 @@ class PagedWriter(ContinuousBatchingManager):
         self._begins_anew = not launched
         return True
 
-    def _give_back(
-        self, batch_processor: ContinuousBatchProcessor, error: BaseException, *, had_one_before: bool
-    ) -> None:
+    def _give_back(self, batch_processor: ContinuousBatchProcessor, error: Exception, *, had_one_before: bool) -> None:
         """A step had no room. It is tried again in halves, and if that has no room either, without its longest text."""
         io, scheduler = batch_processor.inputs_and_outputs, batch_processor.scheduler
-        failed = list(_in_hand(io))
+        failed = _take_back(io)
         if batch_processor.use_async_batching and had_one_before:
             # The step before this one has been computed all the same.
             io.swap_io_pairs()
@@ -159,8 +170,9 @@ class PagedWriter(ContinuousBatchingManager):
         scheduler.be_careful(tokens=max(2, tokens), texts=max(2, len(open_)))
 
 
-def _in_hand(io: Any) -> Sequence[RequestState]:
-    """The texts of the batch that was prepared last."""
+def _take_back(io: Any) -> Sequence[RequestState]:
+    """The texts of the batch that was prepared last, which is forgotten: no tokens are carried over from it."""
     prepared = io.io_pairs[io.current_pair].host_io if hasattr(io, "io_pairs") else io
     states = [future.state for future in prepared.requests_in_batch]
+    prepared.requests_in_batch, prepared.req_id_to_new_token_position = [], {}
     return [state for state in states if state.status != RequestStatus.FINISHED]
