@@ -97,6 +97,7 @@ async def serve(
         resources = Resources(
             (EngineLoad(lambda: device.busy_s + catalog.writers.busy_s), HostMemory(), CgroupMemory()),
             device=accelerator_monitor,
+            writes=lambda: bool(catalog.writers),
         )
         swapper = Swapper(
             catalog,
