@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from sluice.errors import SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant
-from sluice.worker.generator import Generator
+from sluice.worker.generator import DEFAULT_ROOM, GenerationRoom, Generator
 from sluice.worker.openai_server import OpenAIServer
 
 
@@ -110,7 +110,7 @@ class ModelSpec:
     `checkpoint` is an existing Hugging Face checkpoint directory, or a file of tools/quantize.py; an empty `precision`
     leaves the choice to the backend; `threads` bounds the cores of one forward pass (0: all that the process may use);
     `engine` is who computes int8 and int4 on a CPU. With an `openai` server there is no checkpoint, and its name stands
-    for it.
+    for it. `generation` holds for a model that writes.
     """
 
     model: str
@@ -121,6 +121,7 @@ class ModelSpec:
     threads: int = 0
     engine: Engine = Engine.AUTO
     openai: OpenAIServer | None = None
+    generation: GenerationRoom = DEFAULT_ROOM
 
 
 class BackendLoader(Protocol):

@@ -10,6 +10,7 @@ from sluice.config import Address, OptionalAddress, Section
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.tier import Tier
 from sluice.worker.backend import Engine
+from sluice.worker.generator import GenerationRoom
 from sluice.worker.openai_server import OpenAIServer
 
 
@@ -90,6 +91,14 @@ class WorkerConfig(Section):
     """Batches that each router may have here: one that is computed and one that waits for the device."""
     generation_lookahead: int = Field(default=64, ge=1, le=4096)
     """Texts that each router may have here before there is memory to write them."""
+    max_generations: int = Field(default=0, ge=0, le=8192)
+    """The most texts that a model writes at a time. 0: 256 on an accelerator, 16 on a CPU."""
+    generation_memory: float = Field(default=0.8, gt=0, le=0.95)
+    """Share of the memory that is free when a model that writes has been loaded, for what its texts are remembered by;
+    a distilled copy gets a quarter of it. No text is begun for which this has no room to its end."""
+    generation_compile: bool = True
+    """Whether steps of a model that writes are compiled on an accelerator: twice as fast for few texts, and the first
+    start of a model takes about a minute longer."""
     max_batch_size: int = Field(default=128, ge=1, le=4096)
     """The most items in a batch."""
     threads: int = Field(default=0, ge=0, le=1024)
@@ -109,6 +118,13 @@ class WorkerConfig(Section):
     when the other one is gone."""
     drain_timeout_s: float = Field(default=10, ge=0, le=600)
     """How long batches and texts may take after SIGTERM."""
+
+    @property
+    def generation(self) -> GenerationRoom:
+        """What a model that writes may take."""
+        return GenerationRoom(
+            max_texts=self.max_generations, memory_share=self.generation_memory, compiles=self.generation_compile
+        )
 
     @model_validator(mode="after")
     def _copies_stand_alone(self) -> Self:

@@ -21,6 +21,7 @@ from sluice.worker.catalog import Catalog
 from sluice.worker.device_loss import DeviceLoss
 from sluice.worker.execution import DeviceLost, execute
 from sluice.worker.work import Done, Work, WorkItem
+from sluice.worker.writer import Servable
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +78,11 @@ class Device:
         """Try the device behind what it has to do, and report it if it is lost."""
         for variant in self._catalog.variants():
             with suppress(NoEndpoint):
-                self._thread.submit(self._try, self._catalog.backend(variant.id))
+                self._thread.submit(self._try, self._catalog.servable(variant.id))
 
-    def _try(self, backend: Backend) -> None:
-        if self._loss is not None and isinstance(backend, Mortal) and backend.is_device_lost():
-            self._loss.report("it does not compute any more, and nobody had asked it anything")
+    def _try(self, servable: Servable) -> None:
+        if self._loss is not None and isinstance(servable, Mortal) and servable.is_device_lost():
+            self._loss.report("it does not compute any more")
 
     def _run(
         self,

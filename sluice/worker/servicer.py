@@ -153,6 +153,7 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
             credits_=self._lookahead,
             send=lambda pieces, begun: outbox.put_pieces(pieces, self._credit(generations=begun)),
             spans=self._spans,
+            failed=self._device.probe,
         )
         stream = ExecuteStream(batches, texts, outbox)
         self._streams.add(stream)

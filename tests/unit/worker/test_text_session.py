@@ -39,10 +39,18 @@ class Router:
 
     def __init__(self, made: Bench, credits_: int = 2) -> None:
         self.sent: list[tuple[list[worker_pb2.GenerationPiece], int]] = []
+        self.failures = 0
         tracing = Tracing(service="test", config=TelemetryConfig())
         self.session = TextSession(
-            made.catalog, credits_=credits_, send=self._send, spans=WorkerSpans(tracing, worker="w1")
+            made.catalog,
+            credits_=credits_,
+            send=self._send,
+            spans=WorkerSpans(tracing, worker="w1"),
+            failed=self._count_failure,
         )
+
+    def _count_failure(self) -> None:
+        self.failures += 1
 
     def _send(self, pieces: Sequence[worker_pb2.GenerationPiece], credits_: int) -> None:
         self.sent.append((list(pieces), credits_))
