@@ -1,7 +1,8 @@
 """Configuration: `sluice.yaml`, overridden by the environment, into one frozen object per program.
 
 A program has one section of the file, named after it. The variable `SLUICE_ROUTER_LISTEN` overrides the key
-`listen` of section `router`; a value there is read as YAML, so lists and numbers are written as in the file.
+`listen` of section `router`; a value there is read as YAML, so lists and numbers are written as in the file. A key may
+have a second variable with a name of its own, which the first overrides.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic.fields import FieldInfo
 
 DEFAULT_FILE = "sluice.yaml"
 FILE_VARIABLE = "SLUICE_CONFIG"
+_SECOND_VARIABLE = "variable"
 SECTIONS = ("telemetry", "governor", "router", "gpu_worker", "cpu_worker")
 
 
@@ -92,7 +95,7 @@ def load(name: str, kind: type[SectionType], *, file: Mapping[str, Any], environ
     if not isinstance(values, dict):
         raise ConfigError(f"{name}: must be a mapping of keys")
     values = dict(values)
-    variables = {key: variable_of(name, key) for key in kind.model_fields}
+    variables = {key: _set_variable(name, key, field, environ) for key, field in kind.model_fields.items()}
     for key, variable in variables.items():
         if variable in environ:
             values[key] = _from_variable(variable, environ[variable])
@@ -113,6 +116,22 @@ def load(name: str, kind: type[SectionType], *, file: Mapping[str, Any], environ
 def variable_of(section: str, key: str) -> str:
     """The environment's variable that overrides `key` of `section`."""
     return f"SLUICE_{section.upper()}_{key.upper()}"
+
+
+def also_read_from(variable: str) -> dict[str, JsonValue]:
+    """What a key's `json_schema_extra` is to be if a second `variable` of the environment sets it too."""
+    return {_SECOND_VARIABLE: variable}
+
+
+def second_variable(field: FieldInfo) -> str:
+    """The second variable of a key, empty if it has none."""
+    extra = field.json_schema_extra
+    return str(extra.get(_SECOND_VARIABLE, "")) if isinstance(extra, dict) else ""
+
+
+def _set_variable(section: str, key: str, field: FieldInfo, environ: Mapping[str, str]) -> str:
+    first, second = variable_of(section, key), second_variable(field)
+    return second if second and second in environ and first not in environ else first
 
 
 def _from_variable(variable: str, text: str) -> Any:

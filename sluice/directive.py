@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 from sluice.degradation.degradation import FULL_SERVICE, Degradation
+from sluice.precision import Precision
 from sluice.tier import Level
 
 DEFAULT_LEASE_S = 3.0
@@ -28,6 +29,7 @@ class Directive:
     offload_share: float = 0.0
     lighten_share: float = 0.0
     admit_scale: float = 1.0
+    precision: Precision = Precision.OWN
     lease_s: float = DEFAULT_LEASE_S
     reason: str = ""
 
@@ -44,6 +46,7 @@ class Directive:
             offload_share=self.offload_share,
             lighten_share=self.lighten_share,
             admit_scale=self.admit_scale,
+            precision=self.precision,
         )
 
     def saying(self, content: Degradation) -> Directive:
@@ -54,14 +57,16 @@ class Directive:
             offload_share=content.offload_share,
             lighten_share=content.lighten_share,
             admit_scale=content.admit_scale,
+            precision=content.precision,
         )
 
 
 class DirectiveState:
     """What one member obeys. Times are instants of one monotonic clock, in seconds.
 
-    Decisions read `levels`, `offload_share`, `lighten_share` and `admit_scale`; a number is 0, 0 or 1 while its level
-    is not in force. `stale` counts the directives that were refused because they were older than the one obeyed.
+    Decisions read `levels`, `offload_share`, `lighten_share`, `admit_scale` and `precision`; while its level is not in
+    force a number is 0, 0 or 1, and the precision OWN. `stale` counts the directives that were refused because they
+    were older than the one obeyed.
     """
 
     __slots__ = (
@@ -73,6 +78,7 @@ class DirectiveState:
         "levels",
         "lighten_share",
         "offload_share",
+        "precision",
         "stale",
     )
 
@@ -97,6 +103,7 @@ class DirectiveState:
             offload_share=self.offload_share,
             lighten_share=self.lighten_share,
             admit_scale=self.admit_scale,
+            precision=self.precision,
         )
 
     @property
@@ -154,3 +161,4 @@ class DirectiveState:
         self.offload_share = effective.offload_share
         self.lighten_share = effective.lighten_share
         self.admit_scale = effective.admit_scale
+        self.precision = effective.precision

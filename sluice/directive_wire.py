@@ -1,4 +1,7 @@
-"""Between directives, signals and transitions and their messages, both ways. Unknown levels raise ValueError."""
+"""Between directives, signals and transitions and their messages, both ways.
+
+Unknown levels and precisions raise ValueError.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from sluice.degradation.degradation import Degradation
 from sluice.degradation.signals import Signals
 from sluice.directive import DEFAULT_LEASE_S, Directive
 from sluice.fleet import Transition
+from sluice.precision import Precision
 from sluice.status import duration, seconds_of
 from sluice.tier import Level
 from sluice.v1 import degradation_pb2
@@ -35,6 +39,7 @@ def degradation_to_proto(content: Degradation) -> degradation_pb2.Degradation:
         offload_share=content.offload_share,
         lighten_share=content.lighten_share,
         admit_scale=content.admit_scale,
+        precision=content.precision.value,  # type: ignore[arg-type]
     )
 
 
@@ -45,6 +50,7 @@ def degradation_from_proto(message: degradation_pb2.Degradation) -> Degradation:
         offload_share=message.offload_share,
         lighten_share=message.lighten_share,
         admit_scale=message.admit_scale,
+        precision=Precision(message.precision),
     )
 
 
@@ -74,6 +80,7 @@ def signals_to_proto(signals: Signals) -> degradation_pb2.Signals:
     return degradation_pb2.Signals(
         **{name: getattr(signals, name) for name in _RATIOS},
         full_reload_ratio=signals.full_reload_ratio,
+        lowering_ratio=signals.lowering_ratio,
         queue_delay=optional_duration(signals.queue_delay_s),
         standing_queue_delay=optional_duration(signals.standing_queue_delay_s),
         median_timeout=optional_duration(signals.median_timeout_s),
@@ -85,6 +92,7 @@ def signals_from_proto(message: degradation_pb2.Signals) -> Signals:
     return Signals(
         **{name: getattr(message, name) if message.HasField(name) else None for name in _RATIOS},  # type: ignore[arg-type]
         full_reload_ratio=message.full_reload_ratio,
+        lowering_ratio=message.lowering_ratio,
         queue_delay_s=seconds_of(message.queue_delay) if message.HasField("queue_delay") else None,
         standing_queue_delay_s=(
             seconds_of(message.standing_queue_delay) if message.HasField("standing_queue_delay") else None

@@ -37,6 +37,10 @@ class Report:
     """What the work that level 1 diverts would add to the accelerators' mean utilisation."""
     full_reload_ratio: float | None = None
     """A worker's memory that reloading its full models would take, over the limit; None if it has released none."""
+    lowering_ratio: float | None = None
+    """A worker's memory that lower precisions would free, over the limit; None if it has none, or they are in force."""
+    swap_trouble: str = ""
+    """Why a change of what a worker holds was rolled back, or waits."""
     in_force: Degradation | None = None
     """What the member decides by."""
     applied: tuple[int, int] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic.fields import FieldInfo
 
-from sluice.config import FILE_VARIABLE, Section, TelemetryConfig, variable_of
+from sluice.config import FILE_VARIABLE, Section, TelemetryConfig, second_variable, variable_of
 
 
 def help_text(name: str, kind: type[Section]) -> str:
@@ -18,7 +18,8 @@ def help_text(name: str, kind: type[Section]) -> str:
     for section, model in ((name, kind), ("telemetry", TelemetryConfig)):
         lines += ["", f"{section}:"]
         for key, field in model.model_fields.items():
-            lines += [f"  {key}  (default: {_default(field)}; {variable_of(section, key)})"]
+            variables = " or ".join(filter(None, (variable_of(section, key), second_variable(field))))
+            lines += [f"  {key}  (default: {_default(field)}; {variables})"]
             lines += [f"      {_meaning(field)}"]
     return "\n".join(lines)
 
@@ -41,4 +42,6 @@ def _default(field: FieldInfo) -> str:
 
 
 def _meaning(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split())
+    second = second_variable(field)
+    told = f"{field.description or ''} Variable {second} sets it too." if second else field.description or ""
+    return " ".join(told.split())

@@ -16,14 +16,19 @@ from sluice.manual import help_text
 from sluice.orphan import end_with_parent
 from sluice.telemetry import Tracing
 
+
+class CannotGoOn(Exception):
+    """The program has lost what it cannot do without, and may find it again when it is started anew."""
+
+
 Run = Callable[[SectionType, Tracing], Awaitable[None]]
 
 
 def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     """Run program `name` with its section of the configuration until it ends; returns the exit status.
 
-    A wrong setting ends it with status 2 and one line on standard error that names the key. The only argument that it
-    takes is `--help`.
+    A wrong setting ends it with status 2 and one line on standard error that names the key, and CannotGoOn with status
+    1 and its line, so that whoever keeps it running starts it again. The only argument that it takes is `--help`.
     """
     arguments = sys.argv[1:]
     if arguments:
@@ -47,6 +52,9 @@ def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     except ConfigError as error:
         print(f"sluice {name}: {error}", file=sys.stderr)
         return 2
+    except CannotGoOn as error:
+        print(f"sluice {name}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 import grpc
 from grpc_health.v1 import _async as health_aio  # what health.aio names, where a type checker can see it
@@ -72,13 +73,16 @@ class Server:
         await self.grpc_server.stop(grace_s)
 
 
-async def until_signalled() -> None:
-    """Return on the first SIGTERM or SIGINT."""
+async def until_signalled(*, or_until: Coroutine[Any, Any, None] | None = None) -> None:
+    """Return on the first SIGTERM or SIGINT, or when `or_until` has ended."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    waiting = [asyncio.ensure_future(one) for one in (stop.wait(), or_until) if one is not None]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for one in waiting:
+        one.cancel()
 
 
 async def drain(server: Server, finish: Callable[[], Awaitable[None]], *, grace_s: float) -> None:

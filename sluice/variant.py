@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from sluice.status import duration, seconds_of
@@ -53,6 +53,11 @@ class Variant:
 def variant_id(model: str, tier: Tier, precision: str) -> str:
     """The fleet-wide name of a variant, e.g. `support-intent/light-fp32`."""
     return f"{model}/{tier.label}-{precision}"
+
+
+def with_texts(variant: Variant, *, cache_tokens: int, max_generations: int) -> Variant:
+    """`variant`, which writes up to `max_generations` texts at a time, of `cache_tokens` in all."""
+    return replace(variant, cache_tokens=cache_tokens, max_generations=max_generations)
 
 
 def to_proto(variant: Variant) -> model_pb2.Variant:

@@ -6,16 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from sluice.errors import InvalidRequest
-from sluice.tier import Tier
+from sluice.tier import Task, Tier
 from sluice.worker.backend import Backend, ModelSpec
+from sluice.worker.generator import Generator
 
 
-def load(spec: ModelSpec, *, cache: str) -> Backend:
+def load(spec: ModelSpec, *, cache: str) -> Backend | Generator:
     """Open `spec` on the CPU. The quantized tier computes in int8, or in int4 if the checkpoint brings only that along.
 
     A packed file of tools/quantize.py is unpacked into `cache`, and computes as it was quantized in whatever tier.
-    Raises InvalidRequest naming the file or field at fault.
+    What another process writes is left to it. Raises InvalidRequest naming the file or field at fault.
     """
+    if spec.openai is not None:
+        from sluice.engine.openai.generator import OpenAIGenerator
+
+        return OpenAIGenerator(spec, spec.openai)
+
     import torch
 
     from sluice.compression.package import unpack
@@ -28,6 +34,11 @@ def load(spec: ModelSpec, *, cache: str) -> Backend:
     packed = spec.checkpoint.is_file()
     directory = unpack(spec.checkpoint, kept) if packed else spec.checkpoint
     checkpoint = open_checkpoint(directory)
+    if checkpoint.task is Task.TEXT_GENERATION:
+        from sluice.engine.generation.loading import open_generator
+
+        spec = replace(spec, checkpoint=directory)
+        return open_generator(spec, checkpoint, device=torch.device("cpu"), precision=spec.precision or "fp32")
     shipped = shipped_precisions(checkpoint.path)
     quantized = packed or spec.tier is Tier.QUANTIZED
     precision = spec.precision or ((*shipped, INT8)[0] if quantized else "fp32")

@@ -77,9 +77,9 @@ class Controller:
         before = self._current.version
         reason = None
         if self._automatic:
-            levels = self._law.published.levels
+            decided_before = self._law.published
             self._law, decided = decide(signals, self._law, now, self._thresholds)
-            reason = self._law.reason if decided.levels != levels else None
+            reason = self._law.reason if decided.is_another_step_than(decided_before) else None
         if self._override is not None and now >= self._override.until:
             self._override = None
             if not self._automatic:

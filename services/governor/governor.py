@@ -236,7 +236,7 @@ class Governor:
     def _record(self) -> None:
         before, directive = self._published, self.controller.current
         self._published = directive
-        if directive.version == before.version or directive.levels == before.levels:
+        if directive.version == before.version or not directive.degradation.is_another_step_than(before.degradation):
             return
         transition = Transition(at=datetime.now(UTC), before=before.levels, directive=directive, signals=self.signals)
         self.history.add(transition)

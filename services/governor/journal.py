@@ -20,6 +20,7 @@ from sluice.config import ConfigError
 from sluice.degradation.signals import Signals
 from sluice.directive import Directive
 from sluice.fleet import Transition
+from sluice.precision import Precision
 from sluice.tier import Level
 
 MOST_WAITING = 1_000
@@ -39,10 +40,17 @@ CREATE TABLE IF NOT EXISTS transitions (
     admit_scale REAL NOT NULL,
     lease_s REAL NOT NULL,
     reason TEXT NOT NULL,
-    signals TEXT NOT NULL
+    signals TEXT NOT NULL,
+    precision TEXT NOT NULL DEFAULT 'own'
 );
 """
-COLUMNS = "at, epoch, revision, before, levels, offload_share, lighten_share, admit_scale, lease_s, reason, signals"
+# A file of an older release has no such column yet.
+ADDED = "ALTER TABLE transitions ADD COLUMN precision TEXT NOT NULL DEFAULT 'own'"
+NAMES = (
+    *("at", "epoch", "revision", "before", "levels", "offload_share", "lighten_share", "admit_scale"),
+    *("lease_s", "reason", "signals", "precision"),
+)
+COLUMNS, PLACES = ", ".join(NAMES), ", ".join("?" for _ in NAMES)
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +75,8 @@ class Journal:
             self._connection.execute("PRAGMA synchronous=FULL")
             with self._connection:
                 self._connection.executescript(SCHEMA)
+                if "precision" not in {row[1] for row in self._connection.execute("PRAGMA table_info(transitions)")}:
+                    self._connection.execute(ADDED)
             self.past = self._read()
             self.epoch = self._keep_epoch(epoch_at_least)
         except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as error:
@@ -119,7 +129,7 @@ class Journal:
     def _insert(self, transition: Transition) -> None:
         with self._connection:
             cursor = self._connection.execute(
-                f"INSERT INTO transitions ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  a constant
+                f"INSERT INTO transitions ({COLUMNS}) VALUES ({PLACES})",  # noqa: S608  a constant
                 _row(transition),
             )
             oldest = (cursor.lastrowid or 0) - self._most
@@ -145,18 +155,20 @@ def _row(transition: Transition) -> tuple[object, ...]:
         directive.lease_s,
         directive.reason,
         json.dumps(asdict(transition.signals)),
+        directive.precision.label,
     )
 
 
-def _transition(row: tuple[str, str, str, str, str, float, float, float, float, str, str]) -> Transition:
-    at, epoch, revision, before, levels, offload_share, lighten_share, admit_scale, lease_s, reason, signals = row
+def _transition(row: tuple[str, str, str, str, str, float, float, float, float, str, str, str]) -> Transition:
+    at, epoch, revision, before, levels, offload, lighten, admit, lease_s, reason, signals, precision = row
     directive = Directive(
         epoch=int(epoch),
         revision=int(revision),
         levels=_levels(levels),
-        offload_share=offload_share,
-        lighten_share=lighten_share,
-        admit_scale=admit_scale,
+        offload_share=offload,
+        lighten_share=lighten,
+        admit_scale=admit,
+        precision=Precision[precision.upper()],
         lease_s=lease_s,
         reason=reason,
     )

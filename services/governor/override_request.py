@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sluice.directive import Directive
 from sluice.errors import InvalidRequest
+from sluice.precision import Precision
 from sluice.status import seconds_of
 from sluice.tier import Level
 from sluice.v1 import governor_service_pb2 as governor_pb2
@@ -20,13 +21,21 @@ def to_override(request: governor_pb2.SetDegradationRequest) -> Directive | None
         levels = tuple(sorted({Level(level) for level in wanted.levels}))
     except ValueError as error:
         raise InvalidRequest(str(error), field="degradation.levels") from error
+    try:
+        precision = Precision(wanted.precision)
+    except ValueError as error:
+        raise InvalidRequest(str(error), field="degradation.precision") from error
+    if precision is not Precision.OWN and Level.LIGHTEN not in levels:
+        raise InvalidRequest(
+            "a precision is ordered by level LIGHTEN, which is not there", field="degradation.precision"
+        )
     duration_s = seconds_of(request.duration)
     if not 0 < duration_s <= LONGEST_S:
         raise InvalidRequest("an override lasts more than nothing and at most a day", field="duration")
     # A level that is in force without a number of its own acts fully; written so that NaN fails the checks.
     shares = {
         "offload_share": wanted.offload_share or (1.0 if Level.OFFLOAD in levels else 0.0),
-        "lighten_share": wanted.lighten_share or (1.0 if Level.LIGHTEN in levels else 0.0),
+        "lighten_share": wanted.lighten_share or (1.0 if Level.LIGHTEN in levels and not precision else 0.0),
     }
     for field, value in shares.items():
         if not 0.0 <= value <= 1.0:
@@ -41,6 +50,7 @@ def to_override(request: governor_pb2.SetDegradationRequest) -> Directive | None
         revision=0,
         levels=levels,
         admit_scale=admit_scale,
+        precision=precision,
         reason=f"operator: {request.reason or 'no reason given'}",
         **shares,
     )

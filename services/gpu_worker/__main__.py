@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from services.gpu_worker.accelerator import TorchAccelerator
 from services.gpu_worker.config import GpuWorkerConfig
-from services.gpu_worker.load import load
+from services.gpu_worker.load import accelerator, load
 from sluice.program import main
 from sluice.telemetry import Tracing
 from sluice.tier import MemberKind
@@ -17,13 +16,14 @@ from sluice.worker.profiled import profiled
 
 async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
     """Serve the full tier until SIGTERM."""
-    measured = profiled(partial(load, device_name=config.device), seconds=config.profile_seconds, cache=config.cache)
+    opened = partial(load, device_name=config.device, mode=config.precision_mode)
+    measured = profiled(opened, seconds=config.profile_seconds, cache=config.cache)
     await serve(
         config,
         tracing,
         kind=MemberKind.GPU_WORKER,
         load=or_identity(measured),
-        accelerator=partial(TorchAccelerator, config.device),
+        accelerator=partial(accelerator, config.device),
     )
 
 

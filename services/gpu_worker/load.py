@@ -1,19 +1,40 @@
-"""How the GPU worker turns a checkpoint into a backend: by torch, on the accelerator if there is one."""
+"""How the GPU worker turns a checkpoint into what serves it: by torch, on the accelerator if there is one."""
 
 from __future__ import annotations
 
+from sluice.precision import PrecisionMode, held_name
+from sluice.tier import Task
+from sluice.worker.accelerator_monitor import Accelerator
 from sluice.worker.backend import Backend, ModelSpec
+from sluice.worker.generator import Generator
 
 
-def load(spec: ModelSpec, *, device_name: str) -> Backend:
-    """Open `spec` on `device_name` ("auto": the accelerator, else the CPU), bf16 on an accelerator, fp32 on a CPU.
+def load(spec: ModelSpec, *, device_name: str, mode: PrecisionMode = PrecisionMode.AUTO) -> Backend | Generator:
+    """Open `spec` on `device_name` ("auto": the accelerator, else the CPU), in its own precision or else by `mode`.
 
-    Raises InvalidRequest naming the file or field at fault.
+    What another process writes is left to it. Raises InvalidRequest naming the file or field at fault.
     """
+    if spec.openai is not None:
+        from sluice.engine.openai.generator import OpenAIGenerator
+
+        return OpenAIGenerator(spec, spec.openai)
+
+    from sluice.engine.accelerator import pick_device
+    from sluice.engine.auto_precision import best_precision
     from sluice.engine.checkpoint import open_checkpoint
-    from sluice.engine.torch_backend import TorchBackend, pick_device
+    from sluice.engine.generation.loading import open_generator
+    from sluice.engine.torch_backend import TorchBackend
 
     device = pick_device(device_name)
     checkpoint = open_checkpoint(spec.checkpoint)
-    precision = spec.precision or ("fp32" if device.type == "cpu" else "bf16")
+    precision = held_name(spec.precision) or mode.held or best_precision(checkpoint.path, device)
+    if checkpoint.task is Task.TEXT_GENERATION:
+        return open_generator(spec, checkpoint, device=device, precision=precision)
     return TorchBackend(spec, checkpoint, device=device, precision=precision)
+
+
+def accelerator(device_name: str) -> Accelerator:
+    """The device that `load` computes on, to be read. Raises InvalidRequest when torch has no such device here."""
+    from sluice.engine.accelerator import TorchAccelerator, pick_device
+
+    return TorchAccelerator(pick_device(device_name))

@@ -123,6 +123,10 @@ class Ticket:
         except Exception:
             logger.exception("an outcome could not be handed over")
 
+    def silence(self) -> None:
+        """Nobody listens for the outcome any more."""
+        self.on_done = lambda _: None
+
     @property
     def pool(self) -> str:
         """`hot` or `cold`, as metrics name it."""

@@ -178,14 +178,14 @@ class Router:
         return outcome
 
     def cancel(self, ticket: Ticket) -> None:
-        """The caller no longer wants the answer. Nothing happens if the ticket is done."""
+        """The caller no longer wants the answer, or text. Nothing happens if the ticket is done."""
         if ticket.state is TicketState.DONE:
             return
         if ticket.state is TicketState.DISPATCHED:
             for link in self.pool.links():
                 if any(ticket.id in batch.tickets for batch in link.open.values()):
                     link.cancel([ticket.id])
-        ticket.on_done = lambda _: None
+        ticket.silence()
         self._endings.finish(ticket, Cancelled("the caller cancelled"))
 
     def models(self) -> Mapping[str, tuple[Variant, ...]]:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from sluice.cli import arguments
 from sluice.cli.addresses import configured
-from sluice.degradation.degradation import Degradation
+from sluice.degradation.degradation import FULL_SERVICE
 from sluice.degradation.signals import Signals
 from sluice.directive_wire import transition_from_proto
 from sluice.fleet import Transition
@@ -84,6 +84,7 @@ def as_json(transition: Transition) -> str:
         "offload_share": directive.offload_share,
         "lighten_share": directive.lighten_share,
         "admit_scale": directive.admit_scale,
+        "precision": directive.precision.label,
         "reason": directive.reason,
         "epoch": directive.epoch,
         "revision": directive.revision,
@@ -124,7 +125,7 @@ def _local(at: datetime) -> str:
 
 
 def _names(levels: tuple[Level, ...]) -> str:
-    return str(Degradation(levels=levels))
+    return ", ".join(level.name.lower() for level in levels) or str(FULL_SERVICE)
 
 
 def _told(signals: Signals) -> str:

@@ -24,6 +24,8 @@ from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 
 COLUMNS = ("member", "serves", "state", "busy", "memory", "hot", "cold", "in flight", "req/s", "obeys")
+# Whose cells may have several lines.
+FOLDED = {1, 2}
 PLAIN_WIDTH = 140
 FIRST_PICTURE_S = 5.0
 
@@ -77,13 +79,14 @@ def picture(fleet: Fleet, trends: Trends) -> Group:
     `hot` and `cold` are what waits in a router.
     """
     directive = fleet.directive
-    levels = ", ".join(f"{level.value} {level.name.lower()}" for level in directive.levels) or "0 full service"
+    named = directive.degradation.named
+    levels = ", ".join(f"{level.value} {named(level)}" for level in directive.levels) or "0 full service"
     head = Text.assemble(("level ", "dim"), (levels, "bold red" if directive.levels else "bold green"))
     number = len(fleet.members)
     head.append(f"   {directive.reason}   {number} member{'' if number == 1 else 's'}", style="dim")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if place < 3 else "right", no_wrap=place != 1)
+        table.add_column(column, justify="left" if place < 3 else "right", no_wrap=place not in FOLDED)
     for member in fleet.members:
         table.add_row(*map(Text, _row(member, fleet)))
     return Group(head, Text(), trends.table(), Text(), table)
@@ -98,7 +101,7 @@ def _row(member: Member, fleet: Fleet) -> tuple[str, ...]:
     return (
         member.id,
         serves,
-        "draining" if report.draining else "up",
+        "\n".join(filter(None, ("draining" if report.draining else "up", report.swap_trouble))),
         _share(report.utilization),
         _share(report.memory),
         *_queues(member.kind, report),

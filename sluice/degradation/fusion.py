@@ -21,6 +21,7 @@ def fuse(members: Iterable[Heard], *, alone: bool = False) -> Signals:
     busy = [one.utilization for one in accelerators if one.utilization is not None]
     memory = _greatest(one.memory for one in accelerators)
     reloaded = _greatest(one.memory + one.full_reload_ratio for one in accelerators if one.memory is not None)
+    lowered = _greatest(max(0.0, one.memory - one.lowering_ratio) for one in accelerators if one.memory is not None)
     worst = max(routers, key=_pressure, default=None)
     return Signals(
         utilization=_mean(busy),
@@ -29,6 +30,7 @@ def fuse(members: Iterable[Heard], *, alone: bool = False) -> Signals:
         memory=memory,
         cpu_memory=_greatest(one.memory for one in cpu_workers),
         full_reload_ratio=0.0 if memory is None or reloaded is None else reloaded - memory,
+        lowering_ratio=0.0 if memory is None or lowered is None else memory - lowered,
         queue_delay_s=worst.queue_delay_s if worst else None,
         standing_queue_delay_s=worst.standing_queue_delay_s if worst else None,
         median_timeout_s=worst.median_timeout_s if worst else None,

@@ -73,7 +73,7 @@ def adopt(state: LawState, held: Degradation, limits: Thresholds = DEFAULT_THRES
         offload = replace(offload, latch=latch, share=both.offload_share)
     if Level.LIGHTEN in held.levels:
         latch = lighten.latch.close(now, hold_s=limits.lighten_hold_s, inherited=True)
-        lighten = replace(lighten, latch=latch, share=both.lighten_share)
+        lighten = replace(lighten, latch=latch, share=both.lighten_share, precision=both.precision, stepped_at=now)
     if Level.ADMIT in held.levels:
         latch = admit.latch.close(now, hold_s=limits.admit_hold_s, inherited=True)
         admit = replace(admit, latch=latch, scale=both.admit_scale)
@@ -124,6 +124,7 @@ def _content(state: LawState) -> Degradation:
         offload_share=state.offload.share,
         lighten_share=state.lighten.share,
         admit_scale=state.admit.scale,
+        precision=state.lighten.precision,
     ).effective()
 
 
@@ -131,4 +132,4 @@ def _published(state: LawState) -> Degradation:
     new, old = _content(state), state.published
     numbers = ("offload_share", "lighten_share", "admit_scale")
     moved = any(abs(getattr(new, name) - getattr(old, name)) >= PUBLISHED_STEP - ROUNDING_S for name in numbers)
-    return new if moved or new.levels != old.levels else old
+    return new if moved or new.is_another_step_than(old) else old

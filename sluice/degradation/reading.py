@@ -25,6 +25,7 @@ class Reading:
     utilization: float | None
     memory: float | None
     full_reload_ratio: float
+    lowering_ratio: float
     queue_delay_s: float | None
     standing_queue_delay_s: float | None
     median_timeout_s: float | None
@@ -62,6 +63,7 @@ def read(kind: MemberKind, report: Report) -> Reading:
         utilization=within("utilization", report.utilization, 1.0),
         memory=within("memory", report.memory, 1.0),
         full_reload_ratio=within("full_reload_ratio", report.full_reload_ratio, 1.0) or 0.0,
+        lowering_ratio=within("lowering_ratio", report.lowering_ratio, 1.0) or 0.0,
         queue_delay_s=queue_delay_s,
         standing_queue_delay_s=standing_s,
         median_timeout_s=within("median_timeout", report.median_timeout_s, LONGEST_TIMEOUT_S),

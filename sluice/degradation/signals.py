@@ -24,6 +24,8 @@ class Signals:
     """The fullest CPU worker's memory."""
     full_reload_ratio: float = 0.0
     """How far `memory` would rise if the full models that were released came back."""
+    lowering_ratio: float = 0.0
+    """How far `memory` would fall if full models were held in the lower precisions that there are for them."""
     queue_delay_s: float | None = None
     """Mean wait of what was answered in the last second, at the router that is worst off."""
     standing_queue_delay_s: float | None = None

@@ -42,6 +42,8 @@ class Thresholds(Section):
     """Level 2 goes when memory, with the full models added back, is below it."""
     memory_clear_s: float = Field(default=15.0, ge=0, le=600)
     """For how long."""
+    lower_for_s: float = Field(default=5.0, ge=0, le=600)
+    """How long lower precisions have to bring memory below `memory_enter`, where they can, before copies take over."""
     lighten_hold_s: float = Field(default=30.0, ge=0, le=120)
     """How long level 2 stays at least."""
     memory_full: float = Field(default=0.95, gt=0, le=1)

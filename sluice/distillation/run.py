@@ -21,8 +21,8 @@ from sluice.distillation.student_files import size_bytes, write_student
 from sluice.distillation.teacher import open_teacher
 from sluice.distillation.texts import Text
 from sluice.distillation.workplace import Workplace
+from sluice.engine.accelerator import pick_device
 from sluice.engine.model import load_model
-from sluice.engine.torch_backend import pick_device
 from sluice.errors import InvalidRequest
 from sluice.training.encoding import Encoded
 from sluice.training.trainer import Trainer

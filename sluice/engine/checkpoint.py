@@ -56,13 +56,13 @@ def open_checkpoint(path: Path) -> Checkpoint:
     home = modules.transformer if modules else path
     config = _config(home)
     task = task_of(home, config, in_sentence_modules=modules is not None)
-    classifies = task is Task.TEXT_CLASSIFICATION
+    classifies, embeds = task is Task.TEXT_CLASSIFICATION, task is Task.FEATURE_EXTRACTION
     labels = _labels(home, config) if classifies else ()
     weights = fingerprint(home)
-    if not classifies:
+    if embeds:
         modules = modules or _default_modules(home, config)
         check_widths(modules, hidden=config.get_text_config().hidden_size)
-    tokenizer = open_tokenizer(home, config)
+    tokenizer = open_tokenizer(home, config, pads=task is not Task.TEXT_GENERATION)
     quality, by_complexity = _quality(path)
     return Checkpoint(
         path=home,
@@ -71,10 +71,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
         tokenizer=tokenizer,
         fingerprint=weights,
         labels=labels,
-        max_tokens=max_tokens_of(config, tokenizer, bound=modules.max_tokens if modules else None),
+        max_tokens=max_tokens_of(config, tokenizer, bound=modules.max_tokens if modules and embeds else None),
         # As transformers' own pipeline has it: a single label is a question that is answered by yes or no.
         multi_label=classifies and (config.problem_type == "multi_label_classification" or len(labels) == 1),
-        modules=None if classifies else modules,
+        modules=modules if embeds else None,
         quality=quality,
         quality_by_complexity=by_complexity,
     )

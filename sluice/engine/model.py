@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from sluice.engine.fault import fault, one_line
 from sluice.engine.weights import WEIGHTS
@@ -14,18 +14,23 @@ from sluice.tier import Task
 
 OUTPUT_NAMES = {Task.TEXT_CLASSIFICATION: "logits", Task.FEATURE_EXTRACTION: "last_hidden_state"}
 """What a task needs of a model's outputs: logits, (texts, labels), or hidden states, (texts, tokens, width)."""
-MODEL_CLASSES = {Task.TEXT_CLASSIFICATION: AutoModelForSequenceClassification, Task.FEATURE_EXTRACTION: AutoModel}
+MODEL_CLASSES = {
+    Task.TEXT_CLASSIFICATION: AutoModelForSequenceClassification,
+    Task.FEATURE_EXTRACTION: AutoModel,
+    Task.TEXT_GENERATION: AutoModelForCausalLM,
+}
 """What transformers builds a model of each task with."""
 # transformers' own summary of a text, which many checkpoints leave out and no pooling of ours reads.
 _POOLER = "pooler"
 _NAMED = 3
 
 
-def load_model(path: Path, *, dtype: torch.dtype, task: Task = Task.TEXT_CLASSIFICATION, **options: Any) -> Any:
+def load_model(path: Path, *, dtype: torch.dtype | str, task: Task = Task.TEXT_CLASSIFICATION, **options: Any) -> Any:
     """The model of checkpoint `path` for `task` on the CPU, in evaluation mode, with the output of OUTPUT_NAMES.
 
-    `options` go to transformers. Raises InvalidRequest, field `checkpoint`, when transformers cannot build the model
-    or a weight is missing or of another shape than config.json says; transformers would fill such a weight with noise.
+    A `dtype` of "auto" is the one that config.json names. `options` go to transformers. Raises InvalidRequest, field
+    `checkpoint`, when transformers cannot build the model or a weight is missing or of another shape than config.json
+    says; transformers would fill such a weight with noise.
     """
     try:
         model, report = MODEL_CLASSES[task].from_pretrained(
@@ -48,8 +53,9 @@ def load_model(path: Path, *, dtype: torch.dtype, task: Task = Task.TEXT_CLASSIF
     if wrong:
         more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise fault(path, WEIGHTS, f"does not fit config.json: {', '.join(wrong[:_NAMED])}{more}")
-    # Nothing is generated from what is remembered of a text.
-    model.config.use_cache = False
+    if task is not Task.TEXT_GENERATION:
+        # Nothing is generated from what is remembered of a text.
+        model.config.use_cache = False
     return model.eval()
 
 

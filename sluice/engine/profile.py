@@ -42,7 +42,8 @@ def measure(backend: Measurable, *, seconds: float, clock: Callable[[], float] =
     """Measure the batches of SIZES and LENGTHS that the variant takes, cheapest first, for about `seconds`.
 
     A point is the median of up to RUNS runs behind one that is not counted, with the mean absolute deviation from it.
-    What would not fit into the time that is left, by the time per token of the point before, is not begun.
+    What would not fit into the time that is left, by the time per token of the point before, is not begun, and nothing
+    larger than what did not fit into memory.
     """
     end = clock() + seconds
     memory = PeakMemory()
@@ -53,7 +54,7 @@ def measure(backend: Measurable, *, seconds: float, clock: Callable[[], float] =
         if clock() + 2 * token_s * size * length > end:
             break
         batch = [Item(text)] * size
-        if any(isinstance(output, SluiceError) for output in backend.execute(batch)):
+        if not _can_run(backend, batch):
             break
         times: list[float] = []
         while len(times) < RUNS and (not times or clock() + times[-1] <= end):
@@ -65,6 +66,13 @@ def measure(backend: Measurable, *, seconds: float, clock: Callable[[], float] =
         points.append(BatchTime(items=size, tokens=length, time_s=median, deviation_s=deviation))
         token_s = median / (size * length)
     return Profile(points=tuple(points), memory_bytes=memory.growth_bytes)
+
+
+def _can_run(backend: Measurable, batch: list[Item]) -> bool:
+    try:
+        return not any(isinstance(output, SluiceError) for output in backend.execute(batch))
+    except MemoryError:
+        return False
 
 
 def _batches(variant: Variant, tokenizer: Any) -> Iterator[tuple[int, str, int]]:

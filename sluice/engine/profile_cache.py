@@ -10,8 +10,7 @@ import platform
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
+from sluice.engine.accelerator import device_name
 from sluice.engine.cpu_info import CPU_INFO, read_cpu_info
 from sluice.engine.profile import Measurable, Profile, measure
 from sluice.variant import BatchTime, Variant
@@ -43,10 +42,8 @@ def profile_of(backend: Measurable, *, seconds: float, cache: Path) -> Profile:
 
 def processor_of(variant: Variant, cpu_info: Path = CPU_INFO) -> str:
     """What computes the variant: the accelerator's name, or the CPU's model as `cpu_info` or the platform says it."""
-    if variant.device == "cuda":
-        return torch.cuda.get_device_name()
     if variant.device != "cpu":
-        return variant.device
+        return device_name(variant.device)
     return read_cpu_info(cpu_info).get("model name") or platform.processor() or platform.machine()
 
 

@@ -16,13 +16,15 @@ from sluice.tier import Task
 
 CONFIG = "config.json"
 _CLASSIFIER_SUFFIX = "ForSequenceClassification"
+_WRITER_SUFFIX = "ForCausalLM"
 
 
 def task_of(path: Path, config: Any, *, in_sentence_modules: bool = False) -> Task:
     """The task of the checkpoint directory `path`, whose configuration is `config`.
 
-    …ForSequenceClassification classifies. A model without a head of its own (BertModel, say), or any transformer that
-    is `in_sentence_modules`, extracts features. Raises InvalidRequest, field `checkpoint`, for all others.
+    …ForSequenceClassification classifies, and a decoder's …ForCausalLM generates. A model without a head of its own
+    (BertModel, say), or any transformer that is `in_sentence_modules`, extracts features. Raises InvalidRequest, field
+    `checkpoint`, for all others.
     """
     architectures = [str(name) for name in getattr(config, "architectures", None) or ()]
     if any(name.endswith(_CLASSIFIER_SUFFIX) for name in architectures):
@@ -33,8 +35,11 @@ def task_of(path: Path, config: Any, *, in_sentence_modules: bool = False) -> Ta
         if getattr(config, "is_encoder_decoder", False):
             raise fault(path, CONFIG, "describes an encoder with a decoder, which gives no vector for a text")
         return Task.FEATURE_EXTRACTION
+    if any(name.endswith(_WRITER_SUFFIX) for name in architectures) and reads_forward_only(config):
+        return Task.TEXT_GENERATION
     named = ", ".join(architectures) or "no architecture"
-    raise fault(path, CONFIG, f"names {named}; this release serves …{_CLASSIFIER_SUFFIX} and models without a head")
+    served = f"…{_CLASSIFIER_SUFFIX}, decoders' …{_WRITER_SUFFIX}, and models without a head"
+    raise fault(path, CONFIG, f"names {named}; this release serves {served}")
 
 
 def reads_forward_only(config: Any) -> bool:

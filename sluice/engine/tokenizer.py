@@ -25,8 +25,8 @@ _SANE_MAX_TOKENS = 1_000_000
 _DEFAULT_MAX_TOKENS = 512
 
 
-def open_tokenizer(path: Path, config: Any) -> Any:
-    """The tokenizer of checkpoint `path`, whose configuration is `config`.
+def open_tokenizer(path: Path, config: Any, *, pads: bool = True) -> Any:
+    """The tokenizer of checkpoint `path`, whose configuration is `config`. `pads` False: it need not be able to pad.
 
     Raises InvalidRequest, field `checkpoint`, naming the file that is missing, broken, or does not fit the model.
     """
@@ -39,6 +39,10 @@ def open_tokenizer(path: Path, config: Any) -> Any:
     if names := type(tokenizer).vocab_files_names.values():
         # Without one, transformers makes up a tokenizer that knows no word. Some read bytes, and need no file.
         _check_files(path, sorted({*names} - {TOKENIZER}))
+    if not pads:
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            raise fault(path, TOKENIZER, "is missing, and texts are written with no other kind of tokenizer")
+        return tokenizer
     if tokenizer.pad_token_id is None:
         raise fault(path, "tokenizer_config.json", "names no pad token, without which there are no batches")
     vocabulary = getattr(config, "vocab_size", None)

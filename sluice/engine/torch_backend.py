@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -12,27 +11,26 @@ from torch import Tensor
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.cores import granted_cores
 from sluice.engine.description import describe
-from sluice.engine.model import OUTPUT_NAMES, load_model
+from sluice.engine.fault import one_line
+from sluice.engine.model import OUTPUT_NAMES
+from sluice.engine.out_of_memory import is_out_of_memory
 from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
+from sluice.engine.precise import load_precise, unlearning
+from sluice.engine.quantized import held_bytes
 from sluice.engine.warm_up import warm_up
-from sluice.errors import InvalidRequest
 from sluice.worker.backend import Item, ModelSpec, Output
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "mixed": torch.float32}
 
 
 class TorchBackend:
-    """A transformers model with the head of its task. `mixed` keeps fp32 weights and computes in bf16 by autocast.
+    """A transformers model with the head of its task, in a precision of `precise`.
 
     Raises InvalidRequest naming the file or field at fault, and MemoryError when the device has no room for the model.
     """
 
     def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device, precision: str) -> None:
-        if precision not in DTYPES:
-            raise InvalidRequest(f"precision '{precision}' is none of {', '.join(DTYPES)}", field="precision")
         self.checkpoint = checkpoint
         self._device = device
-        self._mixed = precision == "mixed"
+        self._precision = precision
         on_cpu = device.type == "cpu"
         self.threads = spec.threads or granted_cores()
         self.runtime = "torch"
@@ -41,14 +39,11 @@ class TorchBackend:
         # An accelerator is kept busier by one large batch than by several without padding.
         self._pipeline = Pipeline(checkpoint, overhead=CPU_OVERHEAD_TOKENS if on_cpu else None)
         self._output_name = OUTPUT_NAMES[checkpoint.task]
-        model = load_model(checkpoint.path, dtype=DTYPES[precision], task=checkpoint.task)
+        self._model = load_precise(checkpoint.path, precision=precision, device=device, task=checkpoint.task)
         # Decoders look for a text's last token by the pad token, which is the one that the tokenizer pads with.
-        model.config.pad_token_id = checkpoint.tokenizer.pad_token_id
-        self._input_names = frozenset(inspect.signature(model.forward).parameters)
-        try:
-            self._model = model.to(device)
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(f"{checkpoint.path.name} does not fit into the memory of {device}") from error
+        self._model.config.pad_token_id = checkpoint.tokenizer.pad_token_id
+        self._input_names = frozenset(inspect.signature(self._model.forward).parameters)
+        self.held_bytes = held_bytes(self._model)
         self.variant = describe(spec, checkpoint, device=device.type, precision=precision)
 
     def warm_up(self) -> None:
@@ -61,40 +56,35 @@ class TorchBackend:
 
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """Classify or embed, as the checkpoint's task is."""
-        return self._pipeline.run(items, self.forward)
+        try:
+            return self._pipeline.run(items, self.forward)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            out_of_memory = MemoryError(one_line(error))
+        # Behind the handler, whose traceback would keep what was computed in memory.
+        self._empty_cache()
+        raise out_of_memory
+
+    def is_device_lost(self) -> bool:
+        """Whether the device does not so much as add one and one."""
+        try:
+            return torch.ones(1, device=self._device).add_(1).item() != 2
+        except RuntimeError as error:
+            return not is_out_of_memory(error)
 
     def close(self) -> None:
         """Drop the weights and give device memory back."""
         del self._model
+        self._empty_cache()
+
+    def _empty_cache(self) -> None:
         if self._device.type != "cpu":
             torch.accelerator.empty_cache()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """The model's output for padded input, as Pipeline has it."""
         taken = {name: tensor.to(self._device) for name, tensor in inputs.items() if name in self._input_names}
-        with torch.inference_mode(), self._autocast():
+        with unlearning(self._precision):
             computed: Tensor = self._model(**taken)[self._output_name]
         return computed
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self._mixed:
-            return torch.autocast(self._device.type, dtype=torch.bfloat16)
-        return nullcontext()
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that `name` means; `auto` is the accelerator if there is one, else the CPU.
-
-    Raises InvalidRequest when torch has no such device here.
-    """
-    if name == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator if accelerator is not None else torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InvalidRequest(
-            f"device '{name}' cannot be used: {' '.join(str(error).split())}", field="device"
-        ) from error
-    return device

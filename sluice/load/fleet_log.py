@@ -68,6 +68,7 @@ def row(fleet: Fleet, at_s: float) -> dict[str, Any]:
         "levels": [level.value for level in directive.levels],
         "offload_share": directive.offload_share,
         "lighten_share": directive.lighten_share,
+        "precision": directive.precision.label,
         "admit_scale": directive.admit_scale,
         "reason": directive.reason,
         "members": len(fleet.members),

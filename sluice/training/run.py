@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import logging as transformers_logging
 
-from sluice.engine.torch_backend import pick_device
+from sluice.engine.accelerator import pick_device
 from sluice.errors import InvalidRequest
 from sluice.training import corpus, phrasebook
 from sluice.training.card import Measured

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsluice/v1/degradation.proto\x12\tsluice.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"}\n\x0b\x44\x65gradation\x12+\n\x06levels\x18\x01 \x03(\x0e\x32\x1b.sluice.v1.DegradationLevel\x12\x15\n\roffload_share\x18\x02 \x01(\x01\x12\x15\n\rlighten_share\x18\x03 \x01(\x01\x12\x13\n\x0b\x61\x64mit_scale\x18\x04 \x01(\x01\"\x93\x01\n\tDirective\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12+\n\x0b\x64\x65gradation\x18\x03 \x01(\x0b\x32\x16.sluice.v1.Degradation\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x05 \x01(\t\"/\n\x0c\x44irectiveAck\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\"\xbc\x04\n\x07Signals\x12\x18\n\x0butilization\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0futilization_max\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0f\x63pu_utilization\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x06memory\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x17\n\ncpu_memory\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x19\n\x11\x66ull_reload_ratio\x18\x06 \x01(\x01\x12.\n\x0bqueue_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x14standing_queue_delay\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0emedian_timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12 \n\x13\x64\x65\x61\x64line_miss_ratio\x18\n \x01(\x01H\x05\x88\x01\x01\x12\x1a\n\rrefused_ratio\x18\x0b \x01(\x01H\x06\x88\x01\x01\x12\"\n\x15offloaded_utilization\x18\x0c \x01(\x01H\x07\x88\x01\x01\x42\x0e\n\x0c_utilizationB\x12\n\x10_utilization_maxB\x12\n\x10_cpu_utilizationB\t\n\x07_memoryB\r\n\x0b_cpu_memoryB\x16\n\x14_deadline_miss_ratioB\x10\n\x0e_refused_ratioB\x18\n\x16_offloaded_utilization\"\xaf\x01\n\nTransition\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x06\x62\x65\x66ore\x18\x02 \x03(\x0e\x32\x1b.sluice.v1.DegradationLevel\x12\'\n\tdirective\x18\x03 \x01(\x0b\x32\x14.sluice.v1.Directive\x12#\n\x07signals\x18\x04 \x01(\x0b\x32\x12.sluice.v1.Signals*\x90\x01\n\x10\x44\x65gradationLevel\x12!\n\x1d\x44\x45GRADATION_LEVEL_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44\x45GRADATION_LEVEL_OFFLOAD\x10\x01\x12\x1d\n\x19\x44\x45GRADATION_LEVEL_LIGHTEN\x10\x02\x12\x1b\n\x17\x44\x45GRADATION_LEVEL_ADMIT\x10\x03\x42U\n\x0cio.sluice.v1P\x01Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\xaa\x02\tSluice.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsluice/v1/degradation.proto\x12\tsluice.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x01\n\x0b\x44\x65gradation\x12+\n\x06levels\x18\x01 \x03(\x0e\x32\x1b.sluice.v1.DegradationLevel\x12\x15\n\roffload_share\x18\x02 \x01(\x01\x12\x15\n\rlighten_share\x18\x03 \x01(\x01\x12\x13\n\x0b\x61\x64mit_scale\x18\x04 \x01(\x01\x12\'\n\tprecision\x18\x05 \x01(\x0e\x32\x14.sluice.v1.Precision\"\x93\x01\n\tDirective\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12+\n\x0b\x64\x65gradation\x18\x03 \x01(\x0b\x32\x16.sluice.v1.Degradation\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x05 \x01(\t\"/\n\x0c\x44irectiveAck\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\"\xd4\x04\n\x07Signals\x12\x18\n\x0butilization\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0futilization_max\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0f\x63pu_utilization\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x06memory\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x17\n\ncpu_memory\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x19\n\x11\x66ull_reload_ratio\x18\x06 \x01(\x01\x12.\n\x0bqueue_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x14standing_queue_delay\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0emedian_timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12 \n\x13\x64\x65\x61\x64line_miss_ratio\x18\n \x01(\x01H\x05\x88\x01\x01\x12\x1a\n\rrefused_ratio\x18\x0b \x01(\x01H\x06\x88\x01\x01\x12\"\n\x15offloaded_utilization\x18\x0c \x01(\x01H\x07\x88\x01\x01\x12\x16\n\x0elowering_ratio\x18\r \x01(\x01\x42\x0e\n\x0c_utilizationB\x12\n\x10_utilization_maxB\x12\n\x10_cpu_utilizationB\t\n\x07_memoryB\r\n\x0b_cpu_memoryB\x16\n\x14_deadline_miss_ratioB\x10\n\x0e_refused_ratioB\x18\n\x16_offloaded_utilization\"\xaf\x01\n\nTransition\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x06\x62\x65\x66ore\x18\x02 \x03(\x0e\x32\x1b.sluice.v1.DegradationLevel\x12\'\n\tdirective\x18\x03 \x01(\x0b\x32\x14.sluice.v1.Directive\x12#\n\x07signals\x18\x04 \x01(\x0b\x32\x12.sluice.v1.Signals*\x90\x01\n\x10\x44\x65gradationLevel\x12!\n\x1d\x44\x45GRADATION_LEVEL_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44\x45GRADATION_LEVEL_OFFLOAD\x10\x01\x12\x1d\n\x19\x44\x45GRADATION_LEVEL_LIGHTEN\x10\x02\x12\x1b\n\x17\x44\x45GRADATION_LEVEL_ADMIT\x10\x03*v\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_FULL\x10\x01\x12\x13\n\x0fPRECISION_MIXED\x10\x02\x12\x11\n\rPRECISION_FP8\x10\x03\x12\x12\n\x0ePRECISION_INT4\x10\x04\x42U\n\x0cio.sluice.v1P\x01Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\xaa\x02\tSluice.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +34,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sluice.v1.degradation_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014io.sluice.v1P\001Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\252\002\tSluice.V1'
-  _globals['_DEGRADATIONLEVEL']._serialized_start=1187
-  _globals['_DEGRADATIONLEVEL']._serialized_end=1331
-  _globals['_DEGRADATION']._serialized_start=107
-  _globals['_DEGRADATION']._serialized_end=232
-  _globals['_DIRECTIVE']._serialized_start=235
-  _globals['_DIRECTIVE']._serialized_end=382
-  _globals['_DIRECTIVEACK']._serialized_start=384
-  _globals['_DIRECTIVEACK']._serialized_end=431
-  _globals['_SIGNALS']._serialized_start=434
-  _globals['_SIGNALS']._serialized_end=1006
-  _globals['_TRANSITION']._serialized_start=1009
-  _globals['_TRANSITION']._serialized_end=1184
+  _globals['_DEGRADATIONLEVEL']._serialized_start=1253
+  _globals['_DEGRADATIONLEVEL']._serialized_end=1397
+  _globals['_PRECISION']._serialized_start=1399
+  _globals['_PRECISION']._serialized_end=1517
+  _globals['_DEGRADATION']._serialized_start=108
+  _globals['_DEGRADATION']._serialized_end=274
+  _globals['_DIRECTIVE']._serialized_start=277
+  _globals['_DIRECTIVE']._serialized_end=424
+  _globals['_DIRECTIVEACK']._serialized_start=426
+  _globals['_DIRECTIVEACK']._serialized_end=473
+  _globals['_SIGNALS']._serialized_start=476
+  _globals['_SIGNALS']._serialized_end=1072
+  _globals['_TRANSITION']._serialized_start=1075
+  _globals['_TRANSITION']._serialized_end=1250
 # @@protoc_insertion_point(module_scope)

@@ -17,22 +17,37 @@ class DegradationLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DEGRADATION_LEVEL_OFFLOAD: _ClassVar[DegradationLevel]
     DEGRADATION_LEVEL_LIGHTEN: _ClassVar[DegradationLevel]
     DEGRADATION_LEVEL_ADMIT: _ClassVar[DegradationLevel]
+
+class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRECISION_UNSPECIFIED: _ClassVar[Precision]
+    PRECISION_FULL: _ClassVar[Precision]
+    PRECISION_MIXED: _ClassVar[Precision]
+    PRECISION_FP8: _ClassVar[Precision]
+    PRECISION_INT4: _ClassVar[Precision]
 DEGRADATION_LEVEL_UNSPECIFIED: DegradationLevel
 DEGRADATION_LEVEL_OFFLOAD: DegradationLevel
 DEGRADATION_LEVEL_LIGHTEN: DegradationLevel
 DEGRADATION_LEVEL_ADMIT: DegradationLevel
+PRECISION_UNSPECIFIED: Precision
+PRECISION_FULL: Precision
+PRECISION_MIXED: Precision
+PRECISION_FP8: Precision
+PRECISION_INT4: Precision
 
 class Degradation(_message.Message):
-    __slots__ = ("levels", "offload_share", "lighten_share", "admit_scale")
+    __slots__ = ("levels", "offload_share", "lighten_share", "admit_scale", "precision")
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     OFFLOAD_SHARE_FIELD_NUMBER: _ClassVar[int]
     LIGHTEN_SHARE_FIELD_NUMBER: _ClassVar[int]
     ADMIT_SCALE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     levels: _containers.RepeatedScalarFieldContainer[DegradationLevel]
     offload_share: float
     lighten_share: float
     admit_scale: float
-    def __init__(self, levels: _Optional[_Iterable[_Union[DegradationLevel, str]]] = ..., offload_share: _Optional[float] = ..., lighten_share: _Optional[float] = ..., admit_scale: _Optional[float] = ...) -> None: ...
+    precision: Precision
+    def __init__(self, levels: _Optional[_Iterable[_Union[DegradationLevel, str]]] = ..., offload_share: _Optional[float] = ..., lighten_share: _Optional[float] = ..., admit_scale: _Optional[float] = ..., precision: _Optional[_Union[Precision, str]] = ...) -> None: ...
 
 class Directive(_message.Message):
     __slots__ = ("epoch", "revision", "degradation", "lease", "reason")
@@ -57,7 +72,7 @@ class DirectiveAck(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Signals(_message.Message):
-    __slots__ = ("utilization", "utilization_max", "cpu_utilization", "memory", "cpu_memory", "full_reload_ratio", "queue_delay", "standing_queue_delay", "median_timeout", "deadline_miss_ratio", "refused_ratio", "offloaded_utilization")
+    __slots__ = ("utilization", "utilization_max", "cpu_utilization", "memory", "cpu_memory", "full_reload_ratio", "queue_delay", "standing_queue_delay", "median_timeout", "deadline_miss_ratio", "refused_ratio", "offloaded_utilization", "lowering_ratio")
     UTILIZATION_FIELD_NUMBER: _ClassVar[int]
     UTILIZATION_MAX_FIELD_NUMBER: _ClassVar[int]
     CPU_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +85,7 @@ class Signals(_message.Message):
     DEADLINE_MISS_RATIO_FIELD_NUMBER: _ClassVar[int]
     REFUSED_RATIO_FIELD_NUMBER: _ClassVar[int]
     OFFLOADED_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    LOWERING_RATIO_FIELD_NUMBER: _ClassVar[int]
     utilization: float
     utilization_max: float
     cpu_utilization: float
@@ -82,7 +98,8 @@ class Signals(_message.Message):
     deadline_miss_ratio: float
     refused_ratio: float
     offloaded_utilization: float
-    def __init__(self, utilization: _Optional[float] = ..., utilization_max: _Optional[float] = ..., cpu_utilization: _Optional[float] = ..., memory: _Optional[float] = ..., cpu_memory: _Optional[float] = ..., full_reload_ratio: _Optional[float] = ..., queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., standing_queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., median_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline_miss_ratio: _Optional[float] = ..., refused_ratio: _Optional[float] = ..., offloaded_utilization: _Optional[float] = ...) -> None: ...
+    lowering_ratio: float
+    def __init__(self, utilization: _Optional[float] = ..., utilization_max: _Optional[float] = ..., cpu_utilization: _Optional[float] = ..., memory: _Optional[float] = ..., cpu_memory: _Optional[float] = ..., full_reload_ratio: _Optional[float] = ..., queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., standing_queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., median_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline_miss_ratio: _Optional[float] = ..., refused_ratio: _Optional[float] = ..., offloaded_utilization: _Optional[float] = ..., lowering_ratio: _Optional[float] = ...) -> None: ...
 
 class Transition(_message.Message):
     __slots__ = ("at", "before", "directive", "signals")

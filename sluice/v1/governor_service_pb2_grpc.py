@@ -92,9 +92,10 @@ class GovernorServiceServicer(object):
 
     def SetDegradation(self, request, context):
         """SetDegradation is the operator's hand: it overrides the governor's own decision until it expires, is cleared, or is
-        replaced by another; the governor's laws go on beneath it, and hold when it ends. Returns when the new directive is on its way, with the directive; members' acks are seen by
-        WatchFleet. Returns INVALID_ARGUMENT if a level is not one of the three, a share or scale lies outside its range,
-        or the duration is absent, not positive or longer than a day; and UNAVAILABLE while another governor directs.
+        replaced by another; the governor's laws go on beneath it, and hold when it ends. Returns when the new directive is
+        on its way, with the directive; members' acks are seen by WatchFleet. Returns INVALID_ARGUMENT if a level or a
+        precision is none of the contract's, a share or scale lies outside its range, a precision comes without LIGHTEN, or
+        the duration is absent, not positive or longer than a day; and UNAVAILABLE while another governor directs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,7 +25,7 @@ MEMBER_KIND_GPU_WORKER: MemberKind
 MEMBER_KIND_CPU_WORKER: MemberKind
 
 class HealthReport(_message.Message):
-    __slots__ = ("measured_at", "utilization", "memory", "queue_delay", "hot_queued", "cold_queued", "inflight", "deadline_miss_ratio", "variants", "draining", "requests_per_second", "standing_queue_delay", "median_timeout", "refused_ratio", "offloaded_utilization", "full_reload_ratio", "in_force", "applied", "decides_alone")
+    __slots__ = ("measured_at", "utilization", "memory", "queue_delay", "hot_queued", "cold_queued", "inflight", "deadline_miss_ratio", "variants", "draining", "requests_per_second", "standing_queue_delay", "median_timeout", "refused_ratio", "offloaded_utilization", "full_reload_ratio", "in_force", "applied", "decides_alone", "lowering_ratio", "swap_trouble")
     MEASURED_AT_FIELD_NUMBER: _ClassVar[int]
     UTILIZATION_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,8 @@ class HealthReport(_message.Message):
     IN_FORCE_FIELD_NUMBER: _ClassVar[int]
     APPLIED_FIELD_NUMBER: _ClassVar[int]
     DECIDES_ALONE_FIELD_NUMBER: _ClassVar[int]
+    LOWERING_RATIO_FIELD_NUMBER: _ClassVar[int]
+    SWAP_TROUBLE_FIELD_NUMBER: _ClassVar[int]
     measured_at: _timestamp_pb2.Timestamp
     utilization: float
     memory: float
@@ -64,7 +66,9 @@ class HealthReport(_message.Message):
     in_force: _degradation_pb2.Degradation
     applied: _degradation_pb2.DirectiveAck
     decides_alone: bool
-    def __init__(self, measured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., utilization: _Optional[float] = ..., memory: _Optional[float] = ..., queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hot_queued: _Optional[int] = ..., cold_queued: _Optional[int] = ..., inflight: _Optional[int] = ..., deadline_miss_ratio: _Optional[float] = ..., variants: _Optional[_Iterable[_Union[_model_pb2.Variant, _Mapping]]] = ..., draining: bool = ..., requests_per_second: _Optional[float] = ..., standing_queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., median_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., refused_ratio: _Optional[float] = ..., offloaded_utilization: _Optional[float] = ..., full_reload_ratio: _Optional[float] = ..., in_force: _Optional[_Union[_degradation_pb2.Degradation, _Mapping]] = ..., applied: _Optional[_Union[_degradation_pb2.DirectiveAck, _Mapping]] = ..., decides_alone: bool = ...) -> None: ...
+    lowering_ratio: float
+    swap_trouble: str
+    def __init__(self, measured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., utilization: _Optional[float] = ..., memory: _Optional[float] = ..., queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hot_queued: _Optional[int] = ..., cold_queued: _Optional[int] = ..., inflight: _Optional[int] = ..., deadline_miss_ratio: _Optional[float] = ..., variants: _Optional[_Iterable[_Union[_model_pb2.Variant, _Mapping]]] = ..., draining: bool = ..., requests_per_second: _Optional[float] = ..., standing_queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., median_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., refused_ratio: _Optional[float] = ..., offloaded_utilization: _Optional[float] = ..., full_reload_ratio: _Optional[float] = ..., in_force: _Optional[_Union[_degradation_pb2.Degradation, _Mapping]] = ..., applied: _Optional[_Union[_degradation_pb2.DirectiveAck, _Mapping]] = ..., decides_alone: bool = ..., lowering_ratio: _Optional[float] = ..., swap_trouble: _Optional[str] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("id", "kind", "address", "report", "last_heard_at", "applied", "unacknowledged", "disobeys", "doubted")

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from sluice.errors import SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant
-from sluice.worker.generator import Generator
+from sluice.worker.generator import DEFAULT_ROOM, GenerationRoom, Generator
 from sluice.worker.openai_server import OpenAIServer
 
 
@@ -60,7 +60,8 @@ class Backend(Protocol):
         """One output per item, in order.
 
         An item that fails by itself (too long, say) is answered with its error in the list and costs the others
-        nothing. Raises only when the whole batch failed.
+        nothing. Raises only when the whole batch failed: MemoryError when the device has no room for it, and is as it
+        was before.
         """
 
     def close(self) -> None:
@@ -79,6 +80,21 @@ class Preparing(Protocol):
         """
 
 
+@runtime_checkable
+class Mortal(Protocol):
+    """A backend whose device may be lost while the process lives: fallen off the bus, or its context broken."""
+
+    def is_device_lost(self) -> bool:
+        """Try the device; asked after a batch that failed, on the same thread."""
+
+
+@runtime_checkable
+class Weighed(Protocol):
+    """What a backend may say besides: `held_bytes`, the memory that its weights take on the device."""
+
+    held_bytes: int
+
+
 class Engine(StrEnum):
     """Who computes quantized models on a CPU."""
 
@@ -94,7 +110,7 @@ class ModelSpec:
     `checkpoint` is an existing Hugging Face checkpoint directory, or a file of tools/quantize.py; an empty `precision`
     leaves the choice to the backend; `threads` bounds the cores of one forward pass (0: all that the process may use);
     `engine` is who computes int8 and int4 on a CPU. With an `openai` server there is no checkpoint, and its name stands
-    for it.
+    for it. `generation` holds for a model that writes.
     """
 
     model: str
@@ -105,6 +121,7 @@ class ModelSpec:
     threads: int = 0
     engine: Engine = Engine.AUTO
     openai: OpenAIServer | None = None
+    generation: GenerationRoom = DEFAULT_ROOM
 
 
 class BackendLoader(Protocol):

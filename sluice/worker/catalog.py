@@ -14,7 +14,7 @@ from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
 from sluice.tier import Tier
 from sluice.variant import Variant, VariantState
 from sluice.worker.backend import Backend, BackendLoader, Engine, ModelSpec
-from sluice.worker.generator import Generator
+from sluice.worker.generator import DEFAULT_ROOM, GenerationRoom, Generator
 from sluice.worker.model_root import UnknownCheckpoint, checkpoint_under
 from sluice.worker.openai_server import OpenAIServer
 from sluice.worker.release import release
@@ -48,6 +48,7 @@ class Catalog:
         max_batch_size: int,
         threads: int,
         engine: Engine = Engine.AUTO,
+        generation: GenerationRoom = DEFAULT_ROOM,
     ) -> None:
         self.devices: set[str] = set()
         self.writers = Writers()
@@ -58,6 +59,7 @@ class Catalog:
         self._max_batch_size = max_batch_size
         self._threads = threads
         self._engine = engine
+        self._generation = generation
         self._served: dict[str, Servable] = {}
         self._states: dict[str, VariantState] = {}
         self._watchers: set[Callable[[], None]] = set()
@@ -79,22 +81,21 @@ class Catalog:
 
     def backend(self, variant_id: str) -> Backend:
         """The backend of a ready variant. Raises NoEndpoint."""
-        found = self._ready(variant_id)
+        found = self.servable(variant_id)
         if isinstance(found, Writer):
             raise NoEndpoint(f"'{variant_id}' writes texts and takes no batches")
         return found
 
     def writer(self, variant_id: str) -> Writer:
         """The writer of a ready variant. Raises NoEndpoint."""
-        found = self._ready(variant_id)
+        found = self.servable(variant_id)
         if not isinstance(found, Writer):
             raise NoEndpoint(f"'{variant_id}' writes no text")
         return found
 
     def serves(self, servable: Servable) -> bool:
         """Whether requests for its variant go to `servable`."""
-        name = servable.variant.id
-        return self._states.get(name) is VariantState.READY and self._served[name] is servable
+        return self._states.get(name := servable.variant.id) is VariantState.READY and self._served[name] is servable
 
     async def load(self, *, model: str, tier: Tier, checkpoint: str, precision: str = "") -> Variant:
         """Read, warm up and serve a checkpoint; what served before goes on serving meanwhile.
@@ -131,6 +132,7 @@ class Catalog:
             max_batch_size=self._max_batch_size,
             threads=self._threads,
             engine=self._engine,
+            generation=self._generation,
         )
 
     async def stage(self, spec: ModelSpec, examine: Examine | None = None) -> Servable:
@@ -155,11 +157,10 @@ class Catalog:
         self._set(variant.id, VariantState.READY)
         return variant
 
-    async def withdraw(self, variant_id: str) -> Servable:
+    async def withdraw(self, variant_id: str) -> None:
         """Take nothing more for a variant, finish what was taken, keep it staged. Raises UnknownCheckpoint."""
         servable = self._begin_unloading(variant_id)
         await self._to_the_end(self._end_unloading(variant_id, servable, then=self._keep))
-        return servable
 
     async def discard(self, servable: Servable) -> None:
         """Free what is staged."""
@@ -180,10 +181,11 @@ class Catalog:
             await self.discard(servable)
             raise
 
-    def _ready(self, variant_id: str) -> Servable:
-        if self._states.get(variant_id) is not VariantState.READY:
-            raise NoEndpoint(f"this worker does not serve '{variant_id}'")
-        return self._served[variant_id]
+    def servable(self, variant_id: str) -> Servable:
+        """What serves a ready variant. Raises NoEndpoint."""
+        if self._states.get(variant_id) is VariantState.READY:
+            return self._served[variant_id]
+        raise NoEndpoint(f"this worker does not serve '{variant_id}'")
 
     def _begin_unloading(self, variant_id: str) -> Servable:
         if self._states.get(variant_id) is not VariantState.READY:
@@ -202,9 +204,8 @@ class Catalog:
             del self._served[variant_id]
             self._set(variant_id, None)
 
-    async def _keep(self, servable: Servable) -> None:
+    async def _keep(self, _: Servable) -> None:
         # Batches of this variant that were taken stand before this on the device's thread.
-        del servable
         await self._on_device(lambda: None)
 
     async def _on_device(self, work: Callable[[], None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -10,6 +10,7 @@ from sluice.config import Address, OptionalAddress, Section
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.tier import Tier
 from sluice.worker.backend import Engine
+from sluice.worker.generator import GenerationRoom
 from sluice.worker.openai_server import OpenAIServer
 
 
@@ -44,23 +45,26 @@ class ModelEntry(Section):
     openai: OpenAIServer | None = None
     """In place of a checkpoint, the engine in another process that writes the model's texts."""
     precision: str = ""
-    """As in the contract's Variant.precision. Empty: the worker's own choice."""
+    """As in the contract's Variant.precision. Empty: the worker's own choice, or the one that an operator orders."""
+    lower_precision: Literal["", "mixed", "fp8", "int4"] = ""
+    """What the same checkpoint is held in at the first step of level 2, before any copy takes over. Empty: none."""
     distilled: str = ""
-    """The checkpoint of a distilled copy that takes over at level 2, in tier light and the same precision. Empty: none.
+    """The checkpoint of a distilled copy that takes over at level 2, in tier light and `precision`. Empty: none.
     It must have the same labels. Where CPU workers serve tier light of this model, it must be the same checkpoint."""
 
     @model_validator(mode="after")
     def _is_in_one_place(self) -> Self:
         if bool(self.checkpoint) is (self.openai is not None):
             raise ValueError("must have either a checkpoint or an openai server")
-        if self.distilled and self.openai is not None:
-            raise ValueError("distilled: only a checkpoint has a distilled copy")
         return self
 
     @model_validator(mode="after")
-    def _distilled_is_of_full(self) -> Self:
-        if self.distilled and self.tier is not Tier.FULL:
-            raise ValueError("distilled: only a model of tier full has a distilled copy")
+    def _only_full_gives_way(self) -> Self:
+        for key in ("distilled", "lower_precision"):
+            if getattr(self, key) and self.openai is not None:
+                raise ValueError(f"{key}: only a checkpoint gives way to something at level 2")
+            if getattr(self, key) and self.tier is not Tier.FULL:
+                raise ValueError(f"{key}: only a model of tier full gives way to something at level 2")
         return self
 
 
@@ -87,6 +91,14 @@ class WorkerConfig(Section):
     """Batches that each router may have here: one that is computed and one that waits for the device."""
     generation_lookahead: int = Field(default=64, ge=1, le=4096)
     """Texts that each router may have here before there is memory to write them."""
+    max_generations: int = Field(default=0, ge=0, le=8192)
+    """The most texts that a model writes at a time. 0: 256 on an accelerator, 16 on a CPU."""
+    generation_memory: float = Field(default=0.8, gt=0, le=0.95)
+    """Share of the memory that is free when a model that writes has been loaded, for what its texts are remembered by;
+    a distilled copy gets a quarter of it. No text is begun for which this has no room to its end."""
+    generation_compile: bool = True
+    """Whether steps of a model that writes are compiled on an accelerator: twice as fast for few texts, and the first
+    start of a model takes about a minute longer."""
     max_batch_size: int = Field(default=128, ge=1, le=4096)
     """The most items in a batch."""
     threads: int = Field(default=0, ge=0, le=1024)
@@ -106,6 +118,13 @@ class WorkerConfig(Section):
     when the other one is gone."""
     drain_timeout_s: float = Field(default=10, ge=0, le=600)
     """How long batches and texts may take after SIGTERM."""
+
+    @property
+    def generation(self) -> GenerationRoom:
+        """What a model that writes may take."""
+        return GenerationRoom(
+            max_texts=self.max_generations, memory_share=self.generation_memory, compiles=self.generation_compile
+        )
 
     @model_validator(mode="after")
     def _copies_stand_alone(self) -> Self:

@@ -2,7 +2,7 @@
 
 While a batch is computed, the next ones are prepared on a second thread, if their backend can do that: then the device
 does not wait for their texts to be read. What is past its deadline or cancelled when its batch is begun is not
-computed. A batch that fails as a whole is run again item by item, so that one poisonous text costs only itself.
+computed. When the device is lost, the batch that found out has failed, and those behind it are given back untouched.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
-from sluice.errors import Cancelled, Expired, SluiceError, WorkerFailed
+from sluice.errors import Cancelled, Expired, NoEndpoint, SluiceError, WorkerFailed
 from sluice.telemetry import trace_id_of
-from sluice.worker.backend import Backend, Item, Output, Preparing
+from sluice.worker.backend import Backend, Item, Mortal, Output, Preparing
 from sluice.worker.catalog import Catalog
+from sluice.worker.device_loss import DeviceLoss
+from sluice.worker.execution import DeviceLost, execute
 from sluice.worker.work import Done, Work, WorkItem
+from sluice.worker.writer import Servable
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +29,8 @@ logger = logging.getLogger(__name__)
 class Device:
     """Executes batches on `thread` and prepares them on `preparer`, if there is one; each of the two is one thread.
 
-    Its queue is bounded by the credits that were granted. `items` counts what was computed.
+    Its queue is bounded by the credits that were granted. `loss` is told when the device is lost. `items` counts what
+    was computed.
     """
 
     def __init__(
@@ -34,10 +39,12 @@ class Device:
         catalog: Catalog,
         *,
         preparer: ThreadPoolExecutor | None = None,
+        loss: DeviceLoss | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._thread = thread
         self._preparer = preparer
+        self._loss = loss
         self._open = 0
         self._catalog = catalog
         self._clock = clock
@@ -67,6 +74,16 @@ class Device:
         self._open += 1
         self._thread.submit(self._run, backend, work, ready, loop)
 
+    def probe(self) -> None:
+        """Try the device behind what it has to do, and report it if it is lost."""
+        for variant in self._catalog.variants():
+            with suppress(NoEndpoint):
+                self._thread.submit(self._try, self._catalog.servable(variant.id))
+
+    def _try(self, servable: Servable) -> None:
+        if self._loss is not None and isinstance(servable, Mortal) and servable.is_device_lost():
+            self._loss.report("it does not compute any more")
+
     def _run(
         self,
         backend: Backend,
@@ -88,7 +105,7 @@ class Device:
                 alive.append(item)
                 inputs.append(input_)
         if alive:
-            results = execute(backend, inputs)
+            results = self._execute(backend, inputs)
             outputs.update(zip((item.id for item in alive), results, strict=True))
             _log_failures(alive, results)
         ended_at = self._clock()
@@ -97,6 +114,16 @@ class Device:
         self._begun_at = None
         done = Done(outputs=outputs, wait_s=begun_at - work.taken_at, compute_s=ended_at - begun_at)
         loop.call_soon_threadsafe(self._resolve, work.done, done)
+
+    def _execute(self, backend: Backend, items: Sequence[Item]) -> list[Output]:
+        if self._loss is not None and self._loss.why:
+            return [NoEndpoint("this worker has lost its device")] * len(items)
+        try:
+            return execute(backend, items)
+        except DeviceLost as error:
+            if self._loss is not None:
+                self._loss.report(str(error))
+            return [WorkerFailed(f"the device was lost: {error}")] * len(items)
 
     def _resolve(self, future: asyncio.Future[Done], done: Done) -> None:
         self._open -= 1
@@ -119,19 +146,3 @@ def prepare(backend: Preparing, items: Sequence[Item]) -> Sequence[Item]:
         logger.warning("a batch cannot be prepared ahead", extra={"items": len(items)}, exc_info=True)
         return items
     return prepared if len(prepared) == len(items) else items
-
-
-def execute(backend: Backend, items: Sequence[Item]) -> list[Output]:
-    """One output per item, whatever the backend does."""
-    try:
-        outputs = backend.execute(items)
-        if len(outputs) == len(items):
-            return outputs
-        problem = f"the backend gave {len(outputs)} outputs for {len(items)} items"
-        logger.error(problem)
-    except Exception as error:
-        logger.exception("a batch failed", extra={"items": len(items)})
-        problem = f"{type(error).__name__}: {error}"
-    if len(items) == 1:
-        return [WorkerFailed(problem)]
-    return [output for item in items for output in execute(backend, [item])]

@@ -23,6 +23,22 @@ class Finish(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRoom:
+    """What a generator of our own may take: `max_texts` at a time (0: as many as it likes), and a share of memory.
+
+    `memory_share`, in [0, 1], is taken of what is free when its weights are loaded, for what texts are remembered by.
+    `compiles`: its first start may take a minute longer, so that it is faster then.
+    """
+
+    max_texts: int = 0
+    memory_share: float = 0.8
+    compiles: bool = True
+
+
+DEFAULT_ROOM = GenerationRoom()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """What to write on from, and how; every field as in the contract's Generation."""
 
@@ -69,7 +85,9 @@ class Generator(Protocol):
 
     @property
     def busy_s(self) -> float:
-        """Seconds in which its device was computing, since the start. May be read from any thread."""
+        """Seconds in which its device was computing, since the start, each weighed by the share of its places or of its
+        memory that was taken: a device that writes one text of hundreds has room for more. May be read from any thread.
+        """
 
     def warm_up(self) -> None:
         """Run what the first prompts would otherwise pay for. Raises if the variant cannot serve."""

@@ -62,6 +62,8 @@ class Monitor:
             draining=self._draining(),
             requests_per_second=self._rate,
             full_reload_ratio=self._swapper.full_reload_ratio(),
+            lowering_ratio=self._swapper.lowering_ratio(),
+            swap_trouble=self._swapper.trouble,
         )
 
     def _ended(self) -> int:

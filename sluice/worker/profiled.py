@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sluice.variant import Variant
-from sluice.worker.backend import Backend, Item, ModelSpec, Output, Preparing
+from sluice.worker.backend import Backend, Item, ModelSpec, Mortal, Output, Preparing, Weighed
 from sluice.worker.generator import Generator
 
 Load = Callable[[ModelSpec], Backend | Generator]
@@ -24,6 +24,8 @@ class ProfiledBackend:
         self._seconds = seconds
         self._cache = cache
         self.variant: Variant = backend.variant
+        if isinstance(backend, Weighed):
+            self.held_bytes = backend.held_bytes
 
     def warm_up(self) -> None:
         """Warm up, then measure. Raises what the backend's own warm-up raises."""
@@ -42,6 +44,10 @@ class ProfiledBackend:
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """As the backend does."""
         return self._backend.execute(items)
+
+    def is_device_lost(self) -> bool:
+        """As the backend finds, if it can tell."""
+        return isinstance(self._backend, Mortal) and self._backend.is_device_lost()
 
     def close(self) -> None:
         """As the backend does."""

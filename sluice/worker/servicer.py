@@ -128,11 +128,16 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         """Items and texts taken from all routers and not answered."""
         return sum(stream.open_items for stream in self._streams)
 
+    def stop_taking(self) -> None:
+        """Grant nothing more, and tell the routers."""
+        if not self.draining:
+            self.draining = True
+            for stream in self._streams:
+                stream.outbox.put(self._card())
+
     async def drain(self) -> None:
-        """Grant nothing more, tell the routers, and wait until all batches and texts taken are done and sent."""
-        self.draining = True
-        for stream in self._streams:
-            stream.outbox.put(self._card())
+        """Take nothing more, and wait until all batches and texts that were taken are done and sent."""
+        self.stop_taking()
         for stream in list(self._streams):
             await stream.finished()
 
@@ -148,6 +153,7 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
             credits_=self._lookahead,
             send=lambda pieces, begun: outbox.put_pieces(pieces, self._credit(generations=begun)),
             spans=self._spans,
+            failed=self._device.probe,
         )
         stream = ExecuteStream(batches, texts, outbox)
         self._streams.add(stream)

@@ -15,33 +15,47 @@ class Slot:
     """`held` is in memory unless it is None, and serves since `served_at` unless that is None.
 
     After a failure loading is barred, each time for twice as long, and `trouble` says why until a loading succeeds.
+    `name` is what logs call it. One that is `tried` has been loaded before, so that another may go for it.
     """
 
-    def __init__(self, spec: ModelSpec, *, size_bytes: float) -> None:
+    def __init__(self, spec: ModelSpec, *, name: str, size_bytes: float, tried: bool = True) -> None:
         self.spec = spec
+        self.name = name
         self.size_bytes = size_bytes
         self.held: Servable | None = None
         self.served_at: float | None = None
         self.likeness: Likeness | None = None
         self.trouble = ""
         self._failures = 0
+        self._tried = tried
         self._barred_until = float("-inf")
+
+    def side(self, now: float, *, stays: bool = False) -> Side:
+        """The slot as decisions see it."""
+        return Side(
+            place=self.place,
+            size_bytes=self.size_bytes,
+            stays=stays,
+            barred=now < self._barred_until,
+            proven=self._tried and not self._failures,
+        )
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        if self.held is None:
+            return Place.DISK
+        return Place.MEMORY if self.served_at is None else Place.SERVING
 
     @property
     def is_writing(self) -> bool:
         """Whether texts are being written with it."""
         return isinstance(self.held, Writer) and not self.held.finished.is_set()
 
-    def side(self, now: float) -> Side:
-        """The slot as decisions see it."""
-        place = Place.DISK
-        if self.held is not None:
-            place = Place.MEMORY if self.served_at is None else Place.SERVING
-        return Side(place=place, size_bytes=self.size_bytes, barred=now < self._barred_until, proven=not self._failures)
-
     def loaded(self, servable: Servable) -> None:
         """It is in memory, warm and examined."""
         self.held = servable
+        self._tried = True
         self.trouble = ""
         self._failures = 0
 

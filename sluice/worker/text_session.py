@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 class TextSession:
     """At most `credits_` texts of the router wait for their memory at a time.
 
-    `send` is called with the pieces that one step wrote, and how many credits they give back. Use from one event loop.
+    `send` is called with the pieces that one step wrote, and how many credits they give back; `failed` when a text
+    ended by a failure of the worker's own, so that somebody looks after the device. Use from one event loop.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class TextSession:
         credits_: int,
         send: Send,
         spans: WorkerSpans,
+        failed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.finished = asyncio.Event()
@@ -43,6 +45,7 @@ class TextSession:
         self._credits = credits_
         self._send = send
         self._spans = spans
+        self._failed = failed
         self._clock = clock
         self._open: dict[int, tuple[Writing, Writer]] = {}
         self._waiting = 0
@@ -126,4 +129,5 @@ class TextSession:
         if isinstance(error, WorkerFailed):
             extra = {"text": writing.number, "trace_id": trace_id_of(writing.traceparent), "why": error.message}
             logger.error("a text failed", extra=extra)
+            self._failed()
         self._spans.record_text(writing, piece, error, now=self._clock())

@@ -9,26 +9,33 @@ from pathlib import Path
 from typing import Any
 
 # Bytes of one weight by the name of a precision. What is not here computes in what its file holds.
-_WIDTHS = {"fp32": 4, "mixed": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
+_WIDTHS = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "mixed": 2.0, "fp8": 1.0, "int4": 0.5}
+# Precisions in which vectors (norms, biases) stay in fp32, and those of them in which tables that are looked up in and
+# heads stay in half precision. Weights that share a scale: a row in fp8, so many in int4, where each also has a zero.
+_CAREFUL, _QUANTIZED = {"mixed", "fp8", "int4"}, {"fp8", "int4"}
+_LEFT_IN_HALF = ("embed", "head.", "score.", "classifier.")
+_INT4_GROUP, _SCALE_BYTES = 64, 4
 _HEADER_LENGTH = struct.Struct("<Q")
 _LONGEST_HEADER = 100 << 20
 _METADATA = "__metadata__"
+_MATRIX = 2
 
 
 def weight_bytes(checkpoint: Path, precision: str) -> int:
     """Bytes of the weights of `checkpoint`, a directory or a packed file, when they are held in `precision`.
 
-    0 if there are none. A file that is no safetensors file counts as large as it is.
+    0 if there are none. A file that is no safetensors file counts as large as it is. What a device adds, by padding
+    say, is not in it: a backend that is loaded knows better.
     """
     if checkpoint.is_file():
         return checkpoint.stat().st_size
-    return sum(_file_bytes(file, _WIDTHS.get(precision)) for file in checkpoint.rglob("*.safetensors"))
+    return sum(_file_bytes(file, precision) for file in checkpoint.rglob("*.safetensors"))
 
 
-def _file_bytes(file: Path, width: int | None) -> int:
+def _file_bytes(file: Path, precision: str) -> int:
     try:
         header = _header(file)
-        return sum(_tensor_bytes(one, width) for name, one in header.items() if name != _METADATA)
+        return sum(_tensor_bytes(name, one, precision) for name, one in header.items() if name != _METADATA)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return file.stat().st_size
 
@@ -42,10 +49,23 @@ def _header(file: Path) -> dict[str, Any]:
     return header
 
 
-def _tensor_bytes(described: dict[str, Any], width: int | None) -> int:
+def _tensor_bytes(name: str, described: dict[str, Any], precision: str) -> int:
     begin, end = described["data_offsets"]
     held = int(end) - int(begin)
     # Only floats are converted: positions and codes stay as they are.
-    if width is None or not described["dtype"].startswith(("F", "BF")):
+    if precision not in _WIDTHS or not described["dtype"].startswith(("F", "BF")):
         return held
-    return width * math.prod(int(length) for length in described["shape"])
+    shape = [int(length) for length in described["shape"]]
+    return math.ceil(_width(name, shape, precision) * math.prod(shape))
+
+
+def _width(name: str, shape: list[int], precision: str) -> float:
+    """Bytes of one weight of a tensor of `shape`, with its part of the scales."""
+    if precision in _CAREFUL and len(shape) < _MATRIX:
+        return _WIDTHS["fp32"]
+    if precision not in _QUANTIZED:
+        return _WIDTHS[precision]
+    group = shape[-1] if precision == "fp8" else _INT4_GROUP
+    if shape[-1] % group or any(part in name for part in _LEFT_IN_HALF):
+        return _WIDTHS["mixed"]
+    return _WIDTHS[precision] + _SCALE_BYTES / group

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from sluice.errors import WorkerFailed
 from sluice.variant import Variant
-from sluice.worker.backend import Backend
+from sluice.worker.backend import Backend, Mortal
 from sluice.worker.generator import Generator, Piece, Prompt
 from sluice.worker.writing import Owner, Writing
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 class Writer:
     """Starts `generator` when it is warm. `texts` counts those that have ended, `finished` says that none is open.
 
-    `warm_up`, `write` and `close` block and belong on a thread; everything else belongs on `loop`.
+    `warm_up`, `write`, `is_device_lost` and `close` block and belong on a thread; everything else belongs on `loop`.
     """
 
     def __init__(self, generator: Generator, loop: asyncio.AbstractEventLoop) -> None:
@@ -74,6 +74,10 @@ class Writer:
         """End a text: its last piece comes when its memory is free. Nothing happens if it has ended."""
         if writing.key in self._open:
             self._generator.cancel(writing.key)
+
+    def is_device_lost(self) -> bool:
+        """Whether its generator says so, if it can say."""
+        return isinstance(self._generator, Mortal) and self._generator.is_device_lost()
 
     def close(self) -> None:
         """Free the generator's memory. Texts that are still open end with NoEndpoint."""

@@ -67,6 +67,10 @@ def test_images_of_workers_install_the_worker_extra_on_top() -> None:
     assert lines("deploy/requirements-worker.txt") == ["-r requirements-base.txt", *extra]
 
 
+def test_the_image_of_the_gpu_worker_installs_the_precision_extra_too() -> None:
+    assert lines("deploy/requirements-precision.txt") == project()["optional-dependencies"]["precision"]
+
+
 def test_every_constraint_is_one_version_of_one_distribution() -> None:
     pins = constraints()
     for name, one in pins.items():

@@ -13,6 +13,7 @@ from google.rpc import code_pb2
 
 from services.governor.config import GovernorConfig
 from services.router.config import RouterConfig
+from services.router.generation.sampling import DEFAULT_NEW_TOKENS, LONGEST_STOP_BYTES, MOST_STOPS
 from services.router.request import DEFAULT_PRIORITY
 from services.router.tensors import MAX_TEXTS
 from services.router.validation import MAX_REQUEST_ID_BYTES
@@ -21,8 +22,9 @@ from sluice.directive import DEFAULT_LEASE_S
 from sluice.errors import Reason, SluiceError
 from sluice.status import from_item_status, to_item_status
 from sluice.tier import Level, MemberKind, QueryClass, Task, Tier
-from sluice.v1 import degradation_pb2, health_pb2, model_pb2, tier_pb2
+from sluice.v1 import degradation_pb2, health_pb2, inference_service_pb2, model_pb2, tier_pb2
 from sluice.variant import VariantState
+from sluice.worker.generator import Finish
 
 PROTOS = Path(__file__).resolve().parents[2] / "protos"
 SERVICE = (PROTOS / "sluice/v1/inference_service.proto").read_text(encoding="utf-8")
@@ -69,6 +71,7 @@ def failures() -> list[SluiceError]:
         (Level, degradation_pb2.DegradationLevel.DESCRIPTOR, False),
         (MemberKind, health_pb2.MemberKind.DESCRIPTOR, False),
         (VariantState, model_pb2.VariantState.DESCRIPTOR, False),
+        (Finish, inference_service_pb2.FinishReason.DESCRIPTOR, False),
     ],
     ids=lambda one: one.__name__ if isinstance(one, type) else "",
 )
@@ -113,6 +116,8 @@ def test_codes_are_spelled_as_grpc_spells_them() -> None:
         ("sluice/v1/inference_service.proto", f"default timeout (by default {RouterConfig().default_timeout_s:g} s)"),
         ("sluice/v1/inference_service.proto", f"higher is more important. Absent: {DEFAULT_PRIORITY}"),
         ("sluice/v1/inference_service.proto", f"at most {MAX_REQUEST_ID_BYTES} bytes"),
+        ("sluice/v1/inference_service.proto", f"memory for one text, end before. 0: {DEFAULT_NEW_TOKENS}."),
+        ("sluice/v1/inference_service.proto", f"At most {MOST_STOPS} strings, of 1 to {LONGEST_STOP_BYTES} bytes each"),
         ("sluice/v1/governor_service.proto", f"report interval (by default {GovernorConfig().report_interval_ms:g} ms"),
         ("sluice/v1/governor_service.proto", f"renewal interval (by default {GovernorConfig().renew_interval_ms:g} ms"),
         ("sluice/v1/degradation.proto", f"Absent: {DEFAULT_LEASE_S:g} s"),

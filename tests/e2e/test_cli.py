@@ -75,7 +75,7 @@ def test_every_command_explains_its_arguments(command: str) -> None:
         (["generate", "hi", "--temperature", "-1"], "-1 is no number from 0 on"),
         (["generate", "hi", "--top-p", "0"], "0 is no part; it lies above 0"),
         (["generate", "hi", "--seed", "x"], "x is no whole number from 0"),
-        (["degrade"], "one of the arguments --level --clear is required"),
+        (["degrade"], "say what shall hold, by --level or --precision, or --clear"),
         (["degrade", "--level", "offload", "--share", "0"], "0 is no part; it lies above 0"),
         (["demo", "--max-open", "0"], "0 is no whole number above 0"),
         (["up", "--only", "cook"], "invalid choice: 'cook'"),

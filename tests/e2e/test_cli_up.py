@@ -67,6 +67,21 @@ def test_a_level_is_put_in_force_shown_answered_and_cleared(mesh: Running, env: 
     assert run("top", "--once", env=env).stdout.startswith("level 0 full service ")
 
 
+def test_a_precision_is_ordered_shown_and_obeyed_by_what_serves(mesh: Running, env: dict[str, str]) -> None:
+    put = run("degrade", "--precision", "fp8", "--reason", "rehearsal", env=env)
+    assert re.fullmatch(r"lighten to fp8  \(revision \d+: operator: rehearsal\)\n", put.stdout)
+    while "full: echo fp8 cpu" not in (shown := run("top", "--once", env=env).stdout):
+        assert mesh.process.poll() is None
+    assert shown.startswith("level 2 lighten to fp8   operator: rehearsal ")
+    assert json.loads(run("infer", "hi", "--minimum-tier", "full", "--json", env=env).stdout)["precision"] == "fp8"
+    history = run("levels", "--last", "1", "--json", env=env)
+    change = json.loads(history.stdout)
+    assert (change["after"], change["precision"], change["lighten_share"]) == (["lighten"], "fp8", 0.0)
+    run("degrade", "--clear", env=env)
+    while "full: echo fp32 cpu" not in run("top", "--once", env=env).stdout:
+        assert mesh.process.poll() is None
+
+
 def test_a_level_ends_by_itself_after_its_seconds(mesh: Running, env: dict[str, str]) -> None:
     put = run("degrade", "--level", "lighten", "--seconds", "0.2", env=env)
     assert put.stdout.startswith("lighten  (revision ")

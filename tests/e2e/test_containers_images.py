@@ -15,7 +15,7 @@ BASE_IMAGE = "python:3.11-slim"
 MAX_ADDED_BYTES = 250_000_000
 WITHOUT_TORCH = ("governor", "router")
 WITH_TORCH = ("gpu_worker", "cpu_worker")
-# Of a worker's steps the last two differ, its own program and its compiled form: some kilobytes.
+# Of a worker's steps the last two differ: its own program, and its compiled form with what only the GPU worker needs.
 OWN_STEPS = 2
 
 
@@ -57,6 +57,10 @@ def test_router_and_governor_hold_no_torch(images: ComposeStack, service: str) -
 @pytest.mark.parametrize("service", WITH_TORCH)
 def test_workers_hold_torch(images: ComposeStack, service: str) -> None:
     assert {"torch", "transformers", "onnxruntime"} <= installed(images, service)
+
+
+def test_only_the_gpu_worker_holds_what_low_precisions_need(images: ComposeStack) -> None:
+    assert {service for service in WITH_TORCH if "torchao" in installed(images, service)} == {"gpu_worker"}
 
 
 @pytest.mark.parametrize("service", WITHOUT_TORCH)

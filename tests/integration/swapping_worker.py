@@ -17,7 +17,7 @@ from services.router.router import Router
 from sluice.errors import SluiceError
 from sluice.tier import QueryClass, Tier
 from sluice.worker.reading import Memory
-from sluice.worker.swap_step import Wish
+from sluice.worker.swap_step import FULL_SERVICE, Wish
 from sluice.worker.swapper import Swapper
 from tests.integration.fake_worker import router_to
 from tests.integration.live_worker import Worker, working
@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
 MODEL = "support-intent"
 FULL, LIGHT = f"{MODEL}/full-fp32", f"{MODEL}/light-fp32"
+COPIES, SOME_COPIES = Wish(copies=1.0, lowers=True), Wish(copies=0.5, lowers=True)
 CALLERS = 8
 PATIENCE_S = 30.0
 LIMIT, CEILING = 1 << 44, 0.92
@@ -39,7 +40,7 @@ class Swapping:
         self.worker = worker
         self.swapper = swapper
         self.router = router
-        self.wish = Wish.FULL
+        self.wish = FULL_SERVICE
         self.room = 1 << 40
         self.outcomes: Counter[str] = Counter()
         self.wrong = 0
@@ -57,15 +58,16 @@ class Swapping:
 
     def memory(self) -> Memory:
         """As if `room` bytes were there for models below the ceiling, and the models took exactly their weights."""
-        slots = [slot for pair in self.swapper._pairs for slot in (pair.full, pair.light)]
+        slots = [slot for ladder in self.swapper._ladders for slot in ladder.slots]
         held = sum(slot.size_bytes for slot in slots if slot.held is not None)
         return Memory(used_bytes=LIMIT * CEILING - self.room + held, limit_bytes=LIMIT)
 
     @property
     def sizes(self) -> tuple[int, int]:
         """Bytes of the full model and of its copy."""
-        (pair,) = self.swapper._pairs
-        return int(pair.full.size_bytes), int(pair.light.size_bytes)
+        (ladder,) = self.swapper._ladders
+        assert ladder.light is not None
+        return int(ladder.full.size_bytes), int(ladder.light.size_bytes)
 
     async def reach(self, wish: Wish, states: dict[str, str]) -> float:
         """Wish for `wish` until the worker holds `states`; returns the seconds that took."""
@@ -132,14 +134,14 @@ async def swapping(
         catalog = worker.bench.catalog
         swapper = Swapper(
             catalog,
-            wish=lambda: made.wish if made else Wish.FULL,
+            wish=lambda: made.wish if made else FULL_SERVICE,
             memory=lambda: made.memory() if made else Memory(used_bytes=0, limit_bytes=LIMIT),
             ceiling=CEILING,
             light_budget=light_budget,
             settle_s=settle_s,
         )
         await swapper.add(
-            full=catalog.spec(model=MODEL, tier=Tier.FULL, checkpoint="support-intent-full"),
+            catalog.spec(model=MODEL, tier=Tier.FULL, checkpoint="support-intent-full"),
             light=catalog.spec(model=MODEL, tier=Tier.LIGHT, checkpoint="support-intent-light"),
         )
         async with router_to(worker.address, *(other.address for other in others)) as router:

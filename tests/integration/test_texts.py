@@ -172,7 +172,7 @@ async def test_a_caller_who_leaves_frees_the_worker_at_once_and_is_counted_once(
         number = await scribe.text("once upon")
         scribe.write(number, "a", tokens=1)
         await asked.more()
-        router.texts.cancel(asked.ticket)
+        router.cancel(asked.ticket)
         router.texts.cancel(asked.ticket)
         outcome = await asked.outcome()
         assert isinstance(outcome, Cancelled)

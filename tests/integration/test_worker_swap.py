@@ -13,9 +13,9 @@ import pytest
 
 from services.gpu_worker.load import load
 from sluice.tier import Tier
-from sluice.worker.swap_step import Wish
+from sluice.worker.swap_step import FULL_SERVICE
 from tests.integration.live_worker import working
-from tests.integration.swapping_worker import FULL, LIGHT, MODEL, MODELS, swapping
+from tests.integration.swapping_worker import COPIES, FULL, LIGHT, MODEL, MODELS, SOME_COPIES, swapping
 
 pytestmark = [
     pytest.mark.torch,
@@ -39,9 +39,9 @@ async def test_swaps_under_load_fail_no_request(light_budget: float) -> None:
 
         async def story() -> None:
             for _ in range(2):
-                await made.reach(Wish.LIGHT, {LIGHT: READY})
+                await made.reach(COPIES, {LIGHT: READY})
                 await asyncio.sleep(0.3)
-                await made.reach(Wish.FULL, {FULL: READY})
+                await made.reach(FULL_SERVICE, {FULL: READY})
                 await asyncio.sleep(0.3)
 
         await made.under_load(story, at_least=500)
@@ -57,9 +57,9 @@ async def test_where_both_do_not_fit_a_cpu_worker_fills_the_gap_and_no_request_f
             made.room = sum(made.sizes) - 1
 
             async def story() -> None:
-                await made.reach(Wish.LIGHT, {LIGHT: READY})
+                await made.reach(COPIES, {LIGHT: READY})
                 await asyncio.sleep(1.0)
-                await made.reach(Wish.FULL, {FULL: READY})
+                await made.reach(FULL_SERVICE, {FULL: READY})
                 await asyncio.sleep(0.3)
 
             await made.under_load(story, at_least=300)
@@ -71,10 +71,10 @@ async def test_with_a_share_both_serve(models: Path) -> None:
     async with swapping(models) as made:
 
         async def story() -> None:
-            await made.reach(Wish.BOTH, {FULL: READY, LIGHT: READY})
+            await made.reach(SOME_COPIES, {FULL: READY, LIGHT: READY})
             await asyncio.sleep(0.2)
             made.room = sum(made.sizes) - 1
-            await made.reach(Wish.BOTH, {LIGHT: READY})
+            await made.reach(SOME_COPIES, {LIGHT: READY})
 
         await made.under_load(story, at_least=300)
         assert made.outcomes.keys() <= {"full", "light"}, made.outcomes
@@ -87,7 +87,7 @@ async def test_a_copy_whose_file_was_damaged_is_rolled_back_and_nobody_notices(m
         weights.write_bytes(whole[: len(whole) // 2])
 
         async def story() -> None:
-            made.wish = Wish.LIGHT
+            made.wish = COPIES
             assert "model.safetensors" in await made.trouble()
             await asyncio.sleep(0.5)
 
@@ -100,7 +100,7 @@ async def test_a_copy_with_other_labels_is_rolled_back(models: Path) -> None:
     async with swapping(models, light_budget=0.0) as made:
         config = models / "support-intent-light" / "config.json"
         config.write_text(config.read_text(encoding="utf-8").replace("cancel_order", "sing_a_song"), encoding="utf-8")
-        made.wish = Wish.LIGHT
+        made.wish = COPIES
         assert "their labels differ in cancel_order, sing_a_song" in await made.trouble()
         assert made.states() == {FULL: READY}
 
@@ -112,9 +112,9 @@ async def test_a_directive_that_flaps_under_load_fails_no_request(seed: int) -> 
 
         async def story() -> None:
             for _ in range(60):
-                made.wish = dice.choice(list(Wish))
+                made.wish = dice.choice([FULL_SERVICE, SOME_COPIES, COPIES])
                 await asyncio.sleep(dice.random() * 0.2)
-            await made.reach(Wish.FULL, {FULL: READY})
+            await made.reach(FULL_SERVICE, {FULL: READY})
 
         await made.under_load(story, at_least=500)
         assert made.outcomes.keys() <= {"full", "light"}, made.outcomes

@@ -18,14 +18,14 @@ from sluice.v1 import tier_pb2
 from sluice.worker.backend import ModelSpec
 from sluice.worker.echo import EchoGenerator
 from sluice.worker.reading import Memory
-from sluice.worker.swap_step import Wish
+from sluice.worker.swap_step import FULL_SERVICE, Wish
 from sluice.worker.swapper import Swapper
 from tests.integration.fake_worker import router_to
 from tests.integration.live_router import Face
 from tests.integration.live_worker import Worker, working
 from tests.integration.text_mesh import MODEL, Scribe, TextMesh
 from tests.unit.polling import until
-from tests.unit.worker.ram import checkpoint
+from tests.unit.worker.ram import COPIES, SOME_COPIES, checkpoint
 
 FULL, LIGHT = f"{MODEL}/full-fp32", f"{MODEL}/light-fp32"
 READY, UNLOADING = "READY", "UNLOADING"
@@ -40,7 +40,7 @@ class Swapping:
         self.worker = worker
         self.swapper = swapper
         self.mesh = mesh
-        self.wish = Wish.FULL
+        self.wish = FULL_SERVICE
         self.tiers: Counter[int] = Counter()
 
     def states(self) -> dict[str, str]:
@@ -81,22 +81,22 @@ async def swapping(root: Path, *, both_fit: bool = True) -> AsyncIterator[Swappi
         return echoes[spec.tier]
 
     def memory() -> Memory:
-        pairs = made[0].swapper._pairs if made else []
-        held = sum(slot.size_bytes for pair in pairs for slot in (pair.full, pair.light) if slot.held is not None)
+        ladders = made[0].swapper._ladders if made else []
+        held = sum(slot.size_bytes for ladder in ladders for slot in ladder.slots if slot.held is not None)
         return Memory(used_bytes=(100 if both_fit else 500) + held, limit_bytes=LIMIT)
 
     async with working(root=root, load=load) as worker:
         catalog = worker.bench.catalog
         swapper = Swapper(
             catalog,
-            wish=lambda: made[0].wish if made else Wish.FULL,
+            wish=lambda: made[0].wish if made else FULL_SERVICE,
             memory=memory,
             ceiling=0.92,
             light_budget=0.05 if both_fit else 0.0,
             settle_s=0.02,
         )
         await swapper.add(
-            full=catalog.spec(model=MODEL, tier=Tier.FULL, checkpoint="full"),
+            catalog.spec(model=MODEL, tier=Tier.FULL, checkpoint="full"),
             light=catalog.spec(model=MODEL, tier=Tier.LIGHT, checkpoint="light"),
         )
         tracing = Tracing(service="test", config=TelemetryConfig())
@@ -121,10 +121,10 @@ async def test_a_swap_there_and_back_fails_no_text(tmp_path: Path) -> None:
 
         async def story() -> None:
             await until(lambda: made.tiers.total() >= 8)
-            await made.reach(Wish.LIGHT, {LIGHT: READY})
+            await made.reach(COPIES, {LIGHT: READY})
             before = made.tiers[tier_pb2.TIER_LIGHT]
             await until(lambda: made.tiers[tier_pb2.TIER_LIGHT] >= before + 8)
-            await made.reach(Wish.FULL, {FULL: READY})
+            await made.reach(FULL_SERVICE, {FULL: READY})
             await asyncio.sleep(0.1)
 
         await made.under_load(story)
@@ -137,7 +137,7 @@ async def test_a_text_that_is_being_written_ends_on_the_full_model_while_the_cop
     async with swapping(tmp_path) as made:
         long = made.mesh.ask("word " * 5_000)
         assert (await long.begun()).tier == tier_pb2.TIER_FULL
-        await made.reach(Wish.LIGHT, {FULL: UNLOADING, LIGHT: READY})
+        await made.reach(COPIES, {FULL: UNLOADING, LIGHT: READY})
         call = made.mesh.ask(PROMPT)
         assert (await call.begun()).tier == tier_pb2.TIER_LIGHT
         assert await call.ended() == PROMPT.strip()
@@ -154,9 +154,9 @@ async def test_a_wish_that_flaps_fails_no_text(tmp_path: Path, seed: int) -> Non
 
         async def story() -> None:
             for _ in range(40):
-                made.wish = dice.choice(list(Wish))
+                made.wish = dice.choice([FULL_SERVICE, SOME_COPIES, COPIES])
                 await asyncio.sleep(dice.random() * 0.2)
-            await made.reach(Wish.FULL, {FULL: READY})
+            await made.reach(FULL_SERVICE, {FULL: READY})
 
         await made.under_load(story)
         assert made.mesh.outcomes() == {"ok": made.tiers.total()}
@@ -167,7 +167,7 @@ async def test_where_only_one_fits_texts_that_come_between_wait_for_the_copy(tmp
         assert made.states() == {FULL: READY}
         long = made.mesh.ask("word " * 2_000)
         await long.begun()
-        await made.reach(Wish.LIGHT, {LIGHT: READY})
+        await made.reach(COPIES, {LIGHT: READY})
         await long.ended()
         assert long.last.tokens == 2_000
         assert await made.mesh.ask(PROMPT).ended() == PROMPT.strip()

@@ -28,7 +28,10 @@ Curve = Callable[[float], float]
 
 @dataclass
 class Plant:
-    """`load` and `memory` by time, before any law acts. `noise` is the load's standard deviation in one tick."""
+    """`load` and `memory` by time, before any law acts. `noise` is the load's standard deviation in one tick.
+
+    `lower_saves` is what a lower precision frees of the full model's size; 0: there is none.
+    """
 
     load: Curve = lambda _: 0.5
     memory: Curve = lambda _: 0.3
@@ -36,6 +39,7 @@ class Plant:
     cpu_capacity: float = 2.0
     full_size: float = 0.25
     copy_size: float = 0.03
+    lower_saves: float = 0.0
     noise: float = 0.0
     memory_noise: float = 0.0
     measures_offload: bool = True
@@ -62,14 +66,18 @@ class Plant:
         self.queue_s = max(0.0, backlog_s - TICK_S)
         self._queues.append(self.queue_s)
         self._offered.append((offered * TICK_S, refused_s, diverted * TICK_S))
-        lightened = Level.LIGHTEN in self.in_force.levels
+        saved = 0.0
+        if Level.LIGHTEN in self.in_force.levels:
+            saved = self.lower_saves if self.in_force.lowers_only else self.full_size
+        reached = 0.0 if self.in_force.lowers_only or not saved else self.copy_size
         memory = self.memory(now) + self._dice.gauss(0.0, self.memory_noise)
         return Signals(
             utilization=busy,
             utilization_max=busy,
             cpu_utilization=min(1.0, 0.2 + diverted / self.cpu_capacity),
-            memory=min(1.0, max(0.0, memory - self.full_size + self.copy_size if lightened else memory)),
-            full_reload_ratio=self.full_size if lightened else 0.0,
+            memory=min(1.0, max(0.0, memory - saved + reached)),
+            full_reload_ratio=saved,
+            lowering_ratio=0.0 if saved else self.lower_saves,
             queue_delay_s=sum(self._queues) / len(self._queues),
             standing_queue_delay_s=min(self._queues) if len(self._queues) == SECOND else 0.0,
             median_timeout_s=MEDIAN_TIMEOUT_S,
@@ -84,11 +92,12 @@ class Plant:
 
 @dataclass(frozen=True)
 class Change:
-    """The levels at an instant, when they have just changed."""
+    """The levels at an instant, when they have just changed, and what an operator is shown of them."""
 
     at: float
     levels: tuple[Level, ...]
     reason: str
+    shown: str = ""
 
 
 Law = Callable[[Signals, float], Degradation]
@@ -114,8 +123,8 @@ def run(plant: Plant, *, seconds: float, law: Law | None = None) -> list[Change]
     for tick in range(round(seconds / TICK_S)):
         now = tick * TICK_S
         decided = law(plant.step(now), now)
-        if decided.levels != plant.in_force.levels:
-            changes.append(Change(now, decided.levels, state().reason))
+        if decided.is_another_step_than(plant.in_force):
+            changes.append(Change(now, decided.levels, state().reason, str(decided)))
         plant.in_force = decided
     return changes
 

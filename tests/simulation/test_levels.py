@@ -147,3 +147,25 @@ def test_random_weather_is_survived_with_few_changes_and_never_a_level_before_it
                 assert one.at - since.pop(level) >= 10.0 - TICK_S / 2
     # Forty changes of weather; a law without holds would follow each, and more.
     assert len(changes) <= 60
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_memory_that_a_lower_precision_can_bring_down_costs_no_full_model(seed: int) -> None:
+    plant = Plant(memory=step(0.6, 0.88, seconds=60), memory_noise=0.002, lower_saves=0.12, seed=seed)
+    changes = run(plant, seconds=200)
+    assert [one.shown for one in changes] == ["lighten by precision", "full service"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_memory_that_goes_on_rising_brings_the_copies_behind_the_lower_precision(seed: int) -> None:
+    plant = Plant(
+        memory=lambda now: 0.6 + min(0.38, max(0.0, now - 20) * 0.02) if now < 120 else 0.5,
+        memory_noise=0.002,
+        lower_saves=0.12,
+        seed=seed,
+    )
+    changes = run(plant, seconds=300)
+    lightened = [one.shown for one in changes if LIGHTEN in one.levels]
+    assert [one.removesuffix(", admit") for one in lightened][:2] == ["lighten by precision", "lighten"]
+    assert changes[-1].levels == ()
+    assert len(changes) <= 6

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sluice.degradation.signals import Signals
 from sluice.directive import Directive
 from sluice.fleet import Fleet, Member, Registration, Report, Transition
+from sluice.precision import Precision
 from sluice.tier import Level, MemberKind, Task, Tier
 from sluice.variant import BatchTime, Variant, VariantState
 
@@ -46,6 +47,7 @@ directives = st.builds(
     offload_share=ratios,
     lighten_share=ratios,
     admit_scale=ratios,
+    precision=st.sampled_from(Precision),
     lease_s=seconds,
     reason=texts,
 )
@@ -60,6 +62,7 @@ signals = st.builds(
     memory=st.none() | ratios,
     cpu_memory=st.none() | ratios,
     full_reload_ratio=ratios,
+    lowering_ratio=ratios,
     queue_delay_s=st.none() | seconds,
     standing_queue_delay_s=st.none() | seconds,
     median_timeout_s=st.none() | seconds,
@@ -87,6 +90,8 @@ reports = st.builds(
     refused_ratio=st.none() | ratios,
     offloaded_utilization=st.none() | ratios,
     full_reload_ratio=st.none() | ratios,
+    lowering_ratio=st.none() | ratios,
+    swap_trouble=texts,
     in_force=st.none() | degradations,
     applied=st.none() | versions,
     decides_alone=st.booleans(),

@@ -11,6 +11,8 @@ from services.governor.config import GovernorConfig
 from services.gpu_worker.config import GpuWorkerConfig
 from services.router.config import RouterConfig
 from sluice.config import ConfigError, Section, TelemetryConfig, load, read_file
+from sluice.manual import help_text
+from sluice.precision import Precision, PrecisionMode, held_name
 from sluice.tier import Tier
 from sluice.worker.config import WorkerConfig
 
@@ -164,3 +166,44 @@ def test_without_a_file_every_default_holds(tmp_path: Path, monkeypatch: pytest.
     assert read_file({}) == {}
     (tmp_path / "sluice.yaml").write_text("governor: {lease_s: 9}", encoding="utf-8")
     assert load("governor", GovernorConfig, file=read_file({}), environ={}).lease_s == 9
+
+
+@pytest.mark.parametrize(
+    ("file", "environ", "mode"),
+    [
+        ({}, {}, PrecisionMode.AUTO),
+        ({"precision_mode": "fp8"}, {}, PrecisionMode.FP8),
+        ({"precision_mode": "fp8"}, {"PRECISION_MODE": "mixed"}, PrecisionMode.MIXED),
+        ({}, {"PRECISION_MODE": "full", "SLUICE_GPU_WORKER_PRECISION_MODE": "int4"}, PrecisionMode.INT4),
+    ],
+)
+def test_a_key_may_have_a_second_variable_which_its_own_overrides(
+    file: dict[str, str], environ: dict[str, str], mode: PrecisionMode
+) -> None:
+    config = load("gpu_worker", GpuWorkerConfig, file={"gpu_worker": file}, environ=environ)
+    assert config.precision_mode is mode
+
+
+def test_a_wrong_value_is_told_by_the_variable_that_holds_it() -> None:
+    wanted = "Input should be 'full', 'mixed', 'fp8', 'int4' or 'auto' (got 'half')"
+    assert complaint("gpu_worker", {}, {"PRECISION_MODE": "half"}) == f"PRECISION_MODE: {wanted}"
+    own = {"PRECISION_MODE": "full", "SLUICE_GPU_WORKER_PRECISION_MODE": "half"}
+    assert complaint("gpu_worker", {}, own) == f"SLUICE_GPU_WORKER_PRECISION_MODE: {wanted}"
+    assert complaint("gpu_worker", {"precision_mode": "half"}) == f"gpu_worker.precision_mode: {wanted}"
+
+
+def test_both_variables_are_in_the_manual() -> None:
+    text = help_text("gpu_worker", GpuWorkerConfig)
+    assert "precision_mode  (default: auto; SLUICE_GPU_WORKER_PRECISION_MODE or PRECISION_MODE)" in text
+
+
+def test_an_operators_word_for_a_precision_is_the_variants_name() -> None:
+    assert [held_name(said) for said in ("full", "fp32", "mixed", "", "nf3")] == ["fp32", "fp32", "mixed", "", "nf3"]
+    assert {mode: mode.held for mode in PrecisionMode} == {
+        PrecisionMode.FULL: "fp32",
+        PrecisionMode.MIXED: "mixed",
+        PrecisionMode.FP8: "fp8",
+        PrecisionMode.INT4: "int4",
+        PrecisionMode.AUTO: "",
+    }
+    assert [one.held for one in Precision] == ["", "fp32", "mixed", "fp8", "int4"]

@@ -8,6 +8,7 @@ import pytest
 
 from sluice.degradation.degradation import Degradation
 from sluice.directive import HAND_BACK_S, Directive, DirectiveState
+from sluice.precision import Precision
 from sluice.tier import Level
 
 
@@ -144,3 +145,33 @@ def test_a_governor_that_is_lost_again_at_once_gets_nothing_back() -> None:
     state.apply(directive(5, 2, Level.OFFLOAD, lease_s=0.5), 10.0)
     assert not state.hand_back(10.0 + HAND_BACK_S)
     assert Level.ADMIT in state.levels
+
+
+def test_a_precision_is_obeyed_while_its_level_is_in_force_and_the_lower_of_two_holds() -> None:
+    state = DirectiveState()
+    assert state.precision is Precision.OWN
+    state.apply(Directive(epoch=1, revision=1, levels=(Level.LIGHTEN,), precision=Precision.FP8), 100.0)
+    assert (state.precision, state.lighten_share) == (Precision.FP8, 0.0)
+    state.decide_alone(Degradation(levels=(Level.LIGHTEN,), precision=Precision.INT4))
+    state.apply(Directive(epoch=1, revision=2, levels=(Level.LIGHTEN,), precision=Precision.MIXED), 101.0)
+    assert state.precision is Precision.INT4
+    state.apply(Directive(epoch=1, revision=3, levels=(Level.OFFLOAD,), precision=Precision.FP8), 102.0)
+    assert state.hand_back(102.0 + HAND_BACK_S)
+    assert state.precision is Precision.OWN
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (Degradation(), "full service"),
+        (Degradation(levels=(Level.LIGHTEN,), lighten_share=1.0), "lighten"),
+        (Degradation(levels=(Level.LIGHTEN,)), "lighten by precision"),
+        (Degradation(levels=(Level.OFFLOAD, Level.LIGHTEN), precision=Precision.FP8), "offload, lighten to fp8"),
+        (
+            Degradation(levels=(Level.LIGHTEN,), lighten_share=0.5, precision=Precision.INT4),
+            "lighten to int4 and copies",
+        ),
+    ],
+)
+def test_the_steps_of_level_2_have_names(content: Degradation, shown: str) -> None:
+    assert str(content) == shown

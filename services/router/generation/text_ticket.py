@@ -38,3 +38,6 @@ class TextTicket(Ticket):
         self.first_token_at: float | None = None
         self.writer: Variant | None = None
         self.worker = ""
+
+    def silence(self) -> None:
+        """A text's reader waits for its end, whatever that is; so does the worker, which must be told."""

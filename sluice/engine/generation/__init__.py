@@ -1,1 +1,1 @@
-"""Text generation: transformers' continuous batching behind the worker's seam, with attention by torch's own kernels."""
+"""Text generation: transformers' continuous batching behind the worker's seam, with attention by torch's kernels."""

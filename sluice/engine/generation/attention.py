@@ -1,9 +1,9 @@
 """Attention over transformers' paged cache, by kernels that torch itself ships, registered as transformers' own are.
 
-transformers' continuous batching knows two ways: `flash_attn`, a package of its own that not every machine can have, and
-a mask over everything, which costs batch times cache. Here a prefill runs torch's variable-length flash attention, and a
-decode step FlexAttention over the pages where they lie, as "PagedAttention" (Kwon et al., SOSP 2023) reads them. Where
-there is no such kernel (a CPU, fp32) both are computed by scaled_dot_product_attention, text by text or padded.
+transformers' continuous batching knows two ways: `flash_attn`, a package of its own that not every machine can have,
+and a mask over everything, which costs batch times cache. Here a prefill runs torch's variable-length flash attention,
+and a decode step FlexAttention over the pages where they lie, as "PagedAttention" (Kwon et al., SOSP 2023) reads them.
+Where there is no such kernel (a CPU, fp32) both are computed by scaled_dot_product_attention, text by text or padded.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Causal attention of all texts of a batch, laid end to end.
 
-    `query` is (1, heads, tokens, width), `key` and `value` are alike with their own heads, tokens and widths; text i has
-    the tokens from `cu_seq_lens_q[i]` on, and the keys from `cu_seq_lens_k[i]` on, its last query seeing all of them.
+    `query` is (1, heads, tokens, width), `key` and `value` are alike with their own heads, tokens and widths; text i
+    has the tokens from `cu_seq_lens_q[i]` on, and the keys from `cu_seq_lens_k[i]` on, its last query seeing all.
     In a `page_step` each text has one token, whose key and value are written to the layer's pages before all of the
     text's are read. Returns (1, tokens, heads, width of values).
     """
@@ -133,9 +133,7 @@ def _padded_decode(q: Tensor, k: Tensor, v: Tensor, cu_k: Tensor, longest: int, 
     return out.squeeze(2)
 
 
-def _text_by_text(
-    q: Tensor, k: Tensor, v: Tensor, cu_q: list[int], cu_k: list[int], scale: float
-) -> Tensor:
+def _text_by_text(q: Tensor, k: Tensor, v: Tensor, cu_q: list[int], cu_k: list[int], scale: float) -> Tensor:
     out = torch.zeros((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device=q.device)
     for text in range(len(cu_q) - 1):
         rows, columns = slice(cu_q[text], cu_q[text + 1]), slice(cu_k[text], cu_k[text + 1])

@@ -1,7 +1,7 @@
 """The paged cache as our kernels read it: each layer's pages side by side, and latents where a model keeps latents.
 
-transformers lays the pages of all layers of a block beside each other, so that a layer is spread over the whole cache, and
-kernels that count in 32 bits end where it is larger than 2^31 numbers. Here that bounds one layer.
+transformers lays the pages of all layers of a block beside each other, so that a layer is spread over the whole cache,
+and kernels that count in 32 bits end where it is larger than 2^31 numbers. Here that bounds one layer.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from transformers.generation.continuous_batching.cache_allocators import (
     FullAttentionCacheAllocator,
 )
 
+from sluice.engine.generation.sampling import NO_TOKEN
+
 _registry_lock = threading.Lock()
 
 
@@ -29,7 +31,7 @@ class LayeredCacheAllocator(FullAttentionCacheAllocator):
     def register_cache_tensor(
         self, bytes_per_sector: int, non_trash_bytes: int, cache_tensor: Tensor, pool: CachePool
     ) -> None:
-        """Divide `cache_tensor`; its first two sectors are nobody's: what is read there is zero, what is written lost."""
+        """Divide `cache_tensor`. Its first two sectors are nobody's: what is read there is 0, what is written lost."""
         blocks = (non_trash_bytes + 2 * bytes_per_sector) // self.bytes_per_block
         page, heads, width = self.tokens_per_page, self.num_key_value_heads, self.head_dim
         layers = len(self.layer_indices)
@@ -46,9 +48,7 @@ class LayeredCacheAllocator(FullAttentionCacheAllocator):
             for layer, (keys, values) in self._kv_token_views.items()
         }
 
-    def fill_block_table(
-        self, request_id: str, past_length: int, query_length: int, block_table: Tensor
-    ) -> None:
+    def fill_block_table(self, request_id: str, past_length: int, query_length: int, block_table: Tensor) -> None:
         """Write a text's pages into its row."""
         del past_length, query_length
         pages = self.block_table[request_id]
@@ -58,20 +58,31 @@ class LayeredCacheAllocator(FullAttentionCacheAllocator):
         else:
             block_table[: len(pages)] = torch.tensor(pages, dtype=block_table.dtype, device=block_table.device)
 
+    def mark_complete_blocks(self, request_id: str, token_ids: list[int], new_new_blocks: int) -> None:
+        """Let a text's new full pages be found by others, unless they hold what is no number."""
+        if token_ids[-1:] != [NO_TOKEN]:
+            super().mark_complete_blocks(request_id, token_ids, new_new_blocks)
+
     def scrub(self, request_id: str) -> None:
-        """Fill the pages of a text with zeros: what is no number would be one for nobody who gets a page of them next."""
-        pages = torch.tensor(self.block_table.get(request_id, []), device=self.cache_tensor.device, dtype=torch.long)
+        """Free a text's pages, filled with zeros: what is no number would spoil the text that gets one of them next.
+
+        Pages that other texts read as well stay as they are, and nobody finds the rest as a prefix any more.
+        """
+        table = self.block_table.get(request_id, [])
+        own = [page for page in table if page not in self.ledger.shared_ref_counts]
+        pages = torch.tensor(own, device=self.cache_tensor.device, dtype=torch.long)
         for keys, values in self._kv_page_views.values():
             keys[pages] = 0
             values[pages] = 0
+        self.free_blocks(request_id, no_cache=True)
 
 
 class LatentCacheAllocator(LayeredCacheAllocator):
     """Latents and rotated keys (DeepSeek-V2, arXiv 2405.04434, §2.1), as they are before they are expanded to heads.
 
-    Both together are one row a token, and the cache knows heads of one width: cut in two halves, a row fills one head of
-    keys and one of values, half as wide. Nothing is padded and nothing stored expanded. A kernel that reads by a block
-    table would look for keys, so there is none.
+    Both together are one row a token, and the cache knows heads of one width: cut in two halves, a row fills one head
+    of keys and one of values, half as wide. Nothing is padded and nothing stored expanded. A kernel that reads by a
+    block table would look for keys, so there is none.
     """
 
     supports_block_table = False

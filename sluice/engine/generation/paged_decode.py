@@ -1,7 +1,7 @@
 """One decode step over a paged cache: every text writes one token's key and value, and reads all of its pages.
 
-On an accelerator with a compiler FlexAttention reads the pages where they lie: a block of its mask is a page, and only the
-last page of a text is masked inside. Elsewhere the pages are gathered and padded.
+On an accelerator with a compiler FlexAttention reads the pages where they lie: a block of its mask is a page, and only
+the last page of a text is masked inside. Elsewhere the pages are gathered and padded.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _MOST_SHAPES = 64
 class Step:
     """What all layers of one decode step share.
 
-    `new_slots`, (texts,), are where the new tokens go. `pages`, (texts, most pages of a text), of which `full`, (texts,),
-    are read whole; `halves`, (texts,), is 1 where of another one, in the first column of `half`, shaped as `pages`, the
-    first `rest` slots are read, and 0 where all are read whole.
+    `new_slots`, (texts,), are where the new tokens go. `pages` is (texts, most pages of a text); `full`, (texts,), of
+    them are read whole. `halves`, (texts,), is 1 where of one more, in the first column of `half`, shaped as `pages`,
+    the first `rest` slots are read, and 0 where there is none.
     """
 
     new_slots: Tensor
@@ -104,8 +104,9 @@ def write_and_attend(
 ) -> Tensor:
     """Write new keys and values, and attend to all of each text's.
 
-    `query`, `key` and `value` are (1, heads, texts, width), the rest is a Step's, and `handle` that of the Pages. Returns
-    (1, texts, heads, width). To a compiler it is a pure function: who reads the pages comes after in the same stream.
+    `query`, `key` and `value` are (1, heads, texts, width), the rest is a Step's, and `handle` that of the Pages.
+    Returns (1, texts, heads, width). To a compiler it is a pure function: who reads the pages comes after it in the
+    same stream.
     """
     k_cache, v_cache = _held[handle].views[layer]
     _, page, heads, width = k_cache.shape
@@ -129,7 +130,7 @@ def write_and_attend(
 
 
 @write_and_attend.register_fake
-def _(query: Tensor, *_: Any) -> Tensor:
+def _like_query(query: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
 
 

@@ -20,7 +20,7 @@ from sluice.engine.generation.sampling import NO_TOKEN, Draw, Samplers
 
 
 class StepRunner(ModelRunner):
-    """Captures a graph for each size of a step and each kind of draw, and none for prompts, whose sizes never repeat."""
+    """Captures a graph for each size of a step and kind of draw, and none for prompts, whose sizes never repeat."""
 
     def __init__(self, processor: ContinuousBatchProcessor, samplers: Samplers, *, compiles: bool) -> None:
         super().__init__(

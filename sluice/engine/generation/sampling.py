@@ -53,6 +53,10 @@ class Sampling:
             return Draw.GREEDY
         return Draw.TRUNCATED if self.top_k or self.top_p < 1 else Draw.TEMPERATURE
 
+    def go_back_to(self, place: int) -> None:
+        """A step has failed: `place` tokens are written, and the one behind them comes next."""
+        self.place = place
+
     def next_key(self) -> int:
         """The seed of the noise at the next place, a signed number of 32 bits."""
         mixed = _splitmix64((self.seed * 0x9E37_79B9_7F4A_7C15 + self.place) & _MASK_64) & _MASK_32
@@ -128,7 +132,8 @@ def sampled_scores(
     All else is (texts, 1). `truncated` False: no row has a top-k or top-p.
     """
     is_sampled = temperature > 0
-    heated = scores / torch.where(is_sampled, temperature, 1.0)
+    # Less than the largest score by so much: however low the temperature, that one stays a number.
+    heated = (scores - scores.amax(dim=-1, keepdim=True)) / torch.where(is_sampled, temperature, 1.0)
     if truncated:
         heated = heated.masked_fill(~_kept(heated, top_p=top_p, top_k=top_k), -torch.inf)
     return torch.where(is_sampled, heated + _gumbel(key, scores.shape[1]), scores)
@@ -147,13 +152,14 @@ def _kept(heated: Tensor, *, top_p: Tensor, top_k: Tensor) -> Tensor:
 
 
 def _gumbel(key: Tensor, tokens: int) -> Tensor:
-    """Noise for each text (by its `key`, (texts, 1)) and token, by murmur3's finalizer; 24 bits are uniform."""
+    """Noise for each text (by its `key`, (texts, 1)) and token, by murmur3's finalizer; 23 bits are uniform."""
     token = torch.arange(tokens, device=key.device, dtype=torch.int64)[None]
     mixed = (key.long() + token * 0x9E37_79B1) & _MASK_32
     mixed = ((mixed ^ (mixed >> 16)) * 0x85EB_CA6B) & _MASK_32
     mixed = ((mixed ^ (mixed >> 13)) * 0xC2B2_AE35) & _MASK_32
     mixed = mixed ^ (mixed >> 16)
-    uniform = ((mixed >> 8).float() + 0.5) / (1 << 24)
+    # With one bit more the largest would be rounded to 1, whose noise is infinite, and there are 2^17 tokens to draw.
+    uniform = ((mixed >> 9).float() + 0.5) / (1 << 23)
     return -torch.log(-torch.log(uniform))
 
 

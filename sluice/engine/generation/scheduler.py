@@ -7,20 +7,24 @@ in a row while somebody waits for a token.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState, RequestStatus
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, Scheduler
 
+from sluice.engine.generation.sampling import NO_TOKEN, SAMPLING
+
 NAME = "sluice_reserving"
+_STEPS_AHEAD = 3
 Batch = tuple[list[FutureRequestState] | None, bool, int, int]
 
 
 class ReservingScheduler(Scheduler):
     """A text begins when all pages that it can ever fill are free, so nothing that was begun is put off or lost.
 
-    `most_batch_tokens` bounds prompts in one batch; it may be lowered while running.
+    `most_batch_tokens` and `max_requests_per_batch` bound one batch; `be_careful` halves them until a step succeeds.
+    `scrub` is called with the id of a text whose pages may hold what is no number, and frees them.
     """
 
     def __init__(self, cache: PagedAttentionCache, safety_margin: float | None, max_requests_per_batch: int) -> None:
@@ -30,6 +34,9 @@ class ReservingScheduler(Scheduler):
         self._pages = allocator.blocks_per_sector * cache.num_sectors
         self._allocator = allocator
         self.most_batch_tokens = cache.max_batch_tokens
+        self.scrub: Callable[[str], None] = allocator.scrub
+        self.max_requests_per_batch = max_requests_per_batch
+        self._usual = cache.max_batch_tokens, max_requests_per_batch
         super().__init__(cache, 0.0, max_requests_per_batch)
 
     def reset(self) -> None:
@@ -52,7 +59,7 @@ class ReservingScheduler(Scheduler):
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Batch:
         """As transformers has it: the batch, whether it is read by pages, its tokens, and the tokens that it reads."""
         decoding = [state for state in self.active_requests.values() if state.status == RequestStatus.DECODING]
-        prompts = [] if self._last_was_prompts and decoding else list(self._prompts(len(decoding)))
+        prompts = [] if self._last_was_prompts and decoding else list(self._prompts())
         self._last_was_prompts = bool(prompts)
         candidates = prompts or decoding
         budget = min(token_budget, self.most_batch_tokens) if prompts else token_budget
@@ -64,24 +71,62 @@ class ReservingScheduler(Scheduler):
             return None, by_pages, 0, 0
         return scheduled, by_pages, tokens, read
 
+    @property
+    def fullness(self) -> float:
+        """The share of places or of memory that is taken, whichever is larger, in [0, 1]."""
+        return min(1.0, max(len(self.active_requests) / self._usual[1], self._reserved_pages / self._pages))
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether batches are smaller than usual."""
+        return self.most_batch_tokens < self._usual[0]
+
+    def be_careful(self, *, tokens: int, texts: int) -> None:
+        """A batch of so much was too much: batches are at most half of it."""
+        self.most_batch_tokens = max(1, min(tokens, self.most_batch_tokens) // 2)
+        self.max_requests_per_batch = max(1, min(texts, self.max_requests_per_batch) // 2)
+
+    def be_usual(self) -> None:
+        """A step has succeeded."""
+        self.most_batch_tokens, self.max_requests_per_batch = self._usual
+
+    def put_back(self, state: RequestState) -> None:
+        """A text lost its step: its pages are free, and it is read again, with all that it has written, as the next."""
+        again = state.create_equivalent_initial_request()
+        sampling = again.logit_processor_kwargs.get(SAMPLING)
+        if sampling is not None:
+            sampling.go_back_to(len(again.to_generation_output().generated_tokens))
+        self.finish_request(state.request_id)
+        self.waiting_requests[again.request_id] = again
+        self.waiting_requests_order.appendleft(again.request_id)
+
     def finish_request(self, request_id: str) -> None:
         """Free a text's pages, and what was reserved for it."""
+        self._scrub_if_needed(request_id)
         super().finish_request(request_id)
         self._reserved_pages -= self._reserved.pop(request_id, 0)
 
     def clear_cancelled_requests(self) -> list[RequestState]:
         """Free those of all texts that were cancelled."""
+        for request_id in tuple(self._requests_to_cancel):
+            state = self.active_requests.get(request_id)
+            if state is not None and not state.generated_tokens:
+                # Nobody has seen yet what came of its prompt.
+                self.scrub(request_id)
+            self._scrub_if_needed(request_id)
         states: list[RequestState] = super().clear_cancelled_requests()
         for state in states:
             self._reserved_pages -= self._reserved.pop(state.request_id, 0)
+            # A step that is under way still brings it a token, and there is no place any more where to note it.
+            state.status = RequestStatus.FINISHED
         return states
 
-    def _prompts(self, decoding: int) -> Iterator[RequestState]:
+    def _prompts(self) -> Iterator[RequestState]:
         """Prompts that were begun and cut, then those for which all is free, in order; nobody overtakes who waits."""
         for state in self.active_requests.values():
             if state.status == RequestStatus.PREFILLING:
                 yield state
-        room = self.max_requests_per_batch - decoding
+        room = self.max_requests_per_batch - len(self.active_requests)
         for request_id in tuple(self.waiting_requests_order):
             state = self.waiting_requests[request_id]
             pages = self._reserved.get(request_id) or self._pages_of(len(state.initial_tokens) + state.max_new_tokens)
@@ -92,6 +137,12 @@ class ReservingScheduler(Scheduler):
                 self._reserved_pages += pages
             room -= 1
             yield state
+
+    def _scrub_if_needed(self, request_id: str) -> None:
+        state = self.active_requests.get(request_id)
+        # A step or two may have been begun before anyone saw it.
+        if state is not None and NO_TOKEN in state.generated_tokens[-_STEPS_AHEAD:]:
+            self.scrub(request_id)
 
     def _pages_of(self, tokens: int) -> int:
         return -(-tokens // self._page)

@@ -1,12 +1,13 @@
-"""The loop that writes: transformers' continuous batching with our scheduler, sampling, attention and outlet.
+"""The loop that writes: transformers' continuous batching with our cache, scheduler, sampling, attention and outlet.
 
-What it has of transformers is public or is overridden in one place; this file and its neighbours are what to look at when
-transformers is raised to another version.
+This file and its neighbours are what to look at when transformers is raised to another version: they take the place of
+parts that it keeps to itself.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,121 +19,160 @@ from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchProcessor,
 )
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
+from transformers.generation.continuous_batching.utils import stream_context
 
 from sluice.engine.generation.attention import use_paged_attention
 from sluice.engine.generation.cache import is_latent, our_pages
+from sluice.engine.generation.outlet import Outlet
 from sluice.engine.generation.runner import StepRunner
 from sluice.engine.generation.sampling import Samplers
 from sluice.engine.generation.scheduler import NAME as SCHEDULER
 from sluice.engine.generation.scheduler import ReservingScheduler, register
+from sluice.engine.generation.shape import Shape
+from sluice.engine.out_of_memory import is_out_of_memory
 
-Outputs = Sequence[GenerationOutput]
+_ASYNCHRONOUS = frozenset({"cuda", "xpu"})
 
 logger = logging.getLogger(__name__)
-
-
-class Outlet:
-    """In the place of transformers' router of outputs: everything goes to one listener, a step at a time."""
-
-    def __init__(self, hear: Callable[[Outputs], None]) -> None:
-        self._hear = hear
-
-    def deliver(self, output: GenerationOutput) -> None:
-        """One text has ended."""
-        self._hear([output])
-
-    def deliver_batch(self, outputs: Outputs) -> None:
-        """What a step has written."""
-        self._hear(outputs)
-
-    def fail_and_deliver(self, state: RequestState, error: Exception) -> None:
-        """A text has failed."""
-        state.status = RequestStatus.FAILED
-        state.error = str(error)
-        self.deliver(state.to_generation_output())
 
 
 class PagedWriter(ContinuousBatchingManager):
     """Writes with `model` until stopped. Texts come by `add_request` and go by `cancel_request`, from any thread.
 
-    `pages` of `page` tokens are all the memory that texts ever take, and `most_texts` are written at a time. `hear` is
-    called on the writing thread. `on_out_of_memory` is told what a step had in hand and decides what becomes of it.
+    `hear` is called on the writing thread with what each step wrote. `compiles`: steps of single tokens are compiled.
     """
 
     def __init__(
-        self,
-        model: Any,
-        *,
-        pages: int,
-        page: int,
-        most_texts: int,
-        most_batch_tokens: int,
-        most_tokens: int,
-        hear: Callable[[Outputs], None],
-        compiles: bool = False,
+        self, model: Any, shape: Shape, *, hear: Callable[[Sequence[GenerationOutput]], None], compiles: bool
     ) -> None:
         register()
-        self._compiles = compiles
         use_paged_attention(model)
         # A draw that was no number is fed back before anyone has seen it.
         model.get_input_embeddings().register_forward_pre_hook(lambda _, args: (args[0].clamp(min=0),))
-        self.busy_s = 0.0
-        self._step_began_at: float | None = None
-        self._latent = is_latent(model.config)
-        accelerated = model.device.type != "cpu"
+        self._compiles = compiles
+        # Seconds of past steps, and when that which runs began: one thing, as another thread reads both.
+        self._busy: tuple[float, float | None, float] = (0.0, None, 0.0)
+        self._begins_anew = False
+        kind = model.device.type
         config = ContinuousBatchingConfig(
-            page_size=page,
-            num_blocks=pages,
-            max_batch_tokens=max(most_batch_tokens, most_texts),
-            max_requests_per_batch=most_texts,
+            page_size=shape.page,
+            num_blocks=shape.pages,
+            max_batch_tokens=max(shape.batch_tokens, shape.texts),
+            max_requests_per_batch=shape.texts,
             max_memory_percent=1.0,
             max_blocks_per_request=0,
             scheduler_type=SCHEDULER,
-            use_cuda_graph=(False, accelerated),
-            use_async_batching=accelerated and model.device.type in {"cuda", "xpu"},
+            use_cuda_graph=(False, kind != "cpu"),
+            use_async_batching=kind in _ASYNCHRONOUS,
             auto_switch_to_flash=False,
+            # What is drawn depends on the seeds of texts alone.
             seed=0,
         )
         super().__init__(model, GenerationConfig(do_sample=False, eos_token_id=-1), config)
         # Only now: transformers takes them back where it does not find the `flash_attn` package.
-        if not self._latent:
-            self.continuous_batching_config.max_blocks_per_request = -(-(most_tokens + 1) // page)
+        if not is_latent(model.config.get_text_config()):
+            self.continuous_batching_config.max_blocks_per_request = -(-(shape.text_tokens + 1) // shape.page)
         self.logit_processor = Samplers()
         self.output_router = Outlet(hear)
 
-    @property
-    def scheduler(self) -> ReservingScheduler:
-        """Of the running loop."""
-        if self.batch_processor is None:
-            raise RuntimeError("the loop has not been started")
-        scheduler: ReservingScheduler = self.batch_processor.scheduler
-        return scheduler
+    def start(self) -> None:
+        """Start the loop, on a thread that keeps no program from ending."""
+        self.background_thread_status.clear()
+        self._generation_thread = threading.Thread(
+            target=self._run_generation_loop, kwargs={"use_inference_mode": False}, name="writer", daemon=True
+        )
+        self._generation_thread.start()
 
-    def busy_now_s(self) -> float:
-        """Seconds of steps since the start, that which runs included."""
-        began_at = self._step_began_at
-        return self.busy_s + (time.monotonic() - began_at if began_at is not None else 0.0)
+    @property
+    def busy_s(self) -> float:
+        """Seconds of steps since the start, that which runs included, weighed as Generator has it. For any thread."""
+        busy_s, began_at, fullness = self._busy
+        return busy_s + (fullness * (time.monotonic() - began_at) if began_at is not None else 0.0)
+
+    @property
+    def trouble(self) -> str:
+        """Why the loop has ended by itself; empty while it has not."""
+        error = self.background_thread_status.fatal_error
+        return f"{type(error).__name__}: {error}" if error is not None else ""
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether what was added until now is written, or is told that it failed."""
+        return self.background_thread_status.can_accept_new_requests() is None
+
+    def release(self) -> None:
+        """Let go of model and cache. The loop has ended, and is not started again."""
+        del self.model
+        self.batch_processor = None
 
     def _create_batch_processor(self) -> ContinuousBatchProcessor:
         with our_pages(self.model.config.get_text_config()):
             processor = super()._create_batch_processor()
         if not isinstance(processor.model_runner, StepRunner):
             processor.model_runner = StepRunner(processor, self.logit_processor, compiles=self._compiles)
+            scheduler: ReservingScheduler = processor.scheduler
+            scrub, stream = scheduler.scrub, processor.inputs_and_outputs.compute_stream
+
+            def after_the_steps_before(request_id: str) -> None:
+                with stream_context(stream):
+                    scrub(request_id)
+
+            scheduler.scrub = after_the_steps_before
         return processor
 
     def _generation_loop_body(self, batch_processor: ContinuousBatchProcessor, bootstrapping: bool) -> bool:
         scheduler: ReservingScheduler = batch_processor.scheduler
-        if not (scheduler.has_pending_requests() or self.input_queue.qsize()):
-            go_on: bool = super()._generation_loop_body(batch_processor, bootstrapping)
-            return go_on
-        self._step_began_at = time.monotonic()
+        if scheduler.has_pending_requests() or self.input_queue.qsize():
+            self._busy = self._busy[0], time.monotonic(), scheduler.fullness
         try:
-            go_on = super()._generation_loop_body(batch_processor, bootstrapping)
+            go_on = self._step(batch_processor, bootstrapping=bootstrapping)
+            if scheduler.is_careful:
+                scheduler.be_usual()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._give_back(batch_processor, error, had_one_before=not bootstrapping and not self._begins_anew)
+            go_on = self._begins_anew = True
         finally:
-            self.busy_s, self._step_began_at = self.busy_now_s(), None
+            self._busy = self.busy_s, None, 0.0
         return go_on
 
+    def _step(self, batch_processor: ContinuousBatchProcessor, *, bootstrapping: bool) -> bool:
+        if bootstrapping or not (self._begins_anew and batch_processor.use_async_batching):
+            self._begins_anew = False
+            go_on: bool = super()._generation_loop_body(batch_processor, bootstrapping)
+            return go_on
+        # No step is under way, so this one has no results of an earlier one to look at.
+        launched = not super()._generation_loop_body(batch_processor, True)
+        self._begins_anew = not launched
+        return True
 
-def grad_free() -> Any:
-    """Inference without gradients; tensors stay usable outside, as the cache is made on another thread."""
-    return torch.no_grad()
+    def _give_back(self, batch_processor: ContinuousBatchProcessor, error: Exception, *, had_one_before: bool) -> None:
+        """A step had no room. It is tried again in halves, and if that has no room either, without its longest text."""
+        io, scheduler = batch_processor.inputs_and_outputs, batch_processor.scheduler
+        failed = _take_back(io)
+        if batch_processor.use_async_batching and had_one_before:
+            # The step before this one has been computed all the same.
+            io.swap_io_pairs()
+            batch_processor.update_batch()
+        if self.model.device.type != "cpu":
+            torch.accelerator.empty_cache()
+        open_ = [state for state in failed if state.request_id in scheduler.active_requests]
+        tokens = sum(len(state.initial_tokens) for state in open_)
+        logger.warning("a step had no room", extra={"texts": len(open_), "again": not scheduler.is_careful})
+        if scheduler.is_careful and open_:
+            longest = max(open_, key=lambda state: state.current_len())
+            open_.remove(longest)
+            self.output_router.fail_and_deliver(longest, error)
+            scheduler.finish_request(longest.request_id)
+        for state in reversed(open_):
+            scheduler.put_back(state)
+        scheduler.be_careful(tokens=max(2, tokens), texts=max(2, len(open_)))
+
+
+def _take_back(io: Any) -> Sequence[RequestState]:
+    """The texts of the batch that was prepared last, which is forgotten: no tokens are carried over from it."""
+    prepared = io.io_pairs[io.current_pair].host_io if hasattr(io, "io_pairs") else io
+    states = [future.state for future in prepared.requests_in_batch]
+    prepared.requests_in_batch, prepared.req_id_to_new_token_position = [], {}
+    return [state for state in states if state.status != RequestStatus.FINISHED]

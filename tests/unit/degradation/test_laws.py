@@ -14,6 +14,7 @@ from sluice.degradation.degradation import Degradation
 from sluice.degradation.laws import PUBLISHED_STEP, LawState, adopt, decide, disown
 from sluice.degradation.signals import UNKNOWN, Signals
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS
+from sluice.precision import Precision
 from sluice.tier import Level
 from tests.unit import strategies as some
 
@@ -217,7 +218,7 @@ def test_whatever_is_read_and_whenever_the_decision_is_in_bounds_and_no_level_go
         for tick in range(ticks):
             before = state.time_s
             state, decided = decide(signals, state, start + tick / 2)
-            assert 0.0 <= state.time_s - before <= 0.5
+            assert 0.0 <= state.time_s - before <= 0.5 + 1e-9
             assert decided == state.published
             assert list(decided.levels) == sorted(set(decided.levels))
             assert 0.0 <= decided.offload_share <= 1.0
@@ -234,3 +235,47 @@ def test_whatever_is_read_and_whenever_the_decision_is_in_bounds_and_no_level_go
 def test_the_same_reading_gives_the_same_decision(signals: Signals, held: Degradation) -> None:
     state = adopt(LawState(), held)
     assert decide(signals, state, 5.0) == decide(signals, state, 5.0, DEFAULT_THRESHOLDS)
+
+
+def tight(lowering: float, memory: float = 0.86) -> Signals:
+    return healthy(memory=memory, lowering_ratio=lowering)
+
+
+def test_a_lower_precision_comes_first_where_it_is_foreseen_to_be_enough() -> None:
+    state = after(tight(0.2), 0.5)
+    assert (state.published.levels, state.published.lighten_share) == ((LIGHTEN,), 0.0)
+    assert state.published.lowers_only
+    assert state.reason == "memory 0.86 >= 0.85 for 0.3 s; lower precisions free 0.20"
+
+
+@pytest.mark.parametrize("lowering", [0.0, 0.01])
+def test_copies_take_over_at_once_where_it_would_not_be(lowering: float) -> None:
+    state = after(tight(lowering), 0.5)
+    assert (state.published.levels, state.published.lighten_share) == ((LIGHTEN,), 1.0)
+
+
+def test_copies_take_over_when_lower_precisions_have_had_their_time_and_memory_is_tight_all_the_same() -> None:
+    state = after(tight(0.2), 5.0)
+    assert state.published.lowers_only
+    state = after(tight(0.0), 1.0, state, 5.1)
+    assert (state.published.levels, state.published.lighten_share) == ((LIGHTEN,), 1.0)
+    assert state.reason == "memory 0.86 >= 0.85 for 0.3 s, in lower precisions"
+
+
+def test_where_lower_precisions_were_enough_the_level_stays_at_them_and_goes_when_there_is_room_again() -> None:
+    state = after(tight(0.2), 0.5)
+    state = after(healthy(memory=0.66, full_reload_ratio=0.2), 60, state, 0.6)
+    assert state.published.lowers_only
+    state = after(healthy(memory=0.5, full_reload_ratio=0.2), 16, state, 61)
+    assert state.published == Degradation()
+
+
+def test_an_order_that_was_taken_over_keeps_its_precision_until_the_level_goes_and_no_longer() -> None:
+    ordered = Degradation(levels=(LIGHTEN,), precision=Precision.FP8)
+    state = adopt(LawState(), ordered)
+    assert state.published == ordered
+    state = after(healthy(memory=0.5), 29, state)
+    assert state.published == ordered
+    state = after(healthy(memory=0.5), 2, state, 29.1)
+    assert state.published == Degradation()
+    assert after(tight(0.2), 0.5, state, 31.2).published.precision is Precision.OWN

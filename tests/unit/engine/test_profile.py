@@ -113,6 +113,18 @@ def test_a_backend_that_cannot_answer_has_no_points(mine: Path) -> None:
     assert measure(backend, seconds=10, clock=backend.clock).points == ()
 
 
+def test_what_does_not_fit_into_memory_ends_the_measuring_and_not_the_worker(mine: Path) -> None:
+    class Small(Clockwork):
+        def execute(self, items: Sequence[Item]) -> list[Output]:
+            if len(items) >= 16:
+                raise MemoryError("CUDA out of memory")
+            return super().execute(items)
+
+    backend = Small(mine)
+    profile = measure(backend, seconds=1e9, clock=backend.clock)
+    assert {point.items for point in profile.points} == {1, 4}
+
+
 def test_the_same_model_on_the_same_machine_is_measured_once(mine: Path, tmp_path: Path) -> None:
     first, second = Clockwork(mine, max_batch_size=1), Clockwork(mine, max_batch_size=1)
     profile = profile_of(first, seconds=1, cache=tmp_path / "cache")

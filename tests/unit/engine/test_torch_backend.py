@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from services.gpu_worker.load import load as gpu_load
-from sluice.engine.torch_backend import DTYPES, pick_device
+from sluice.engine.accelerator import pick_device
+from sluice.engine.torch_backend import TorchBackend
 from sluice.errors import InvalidRequest
 from sluice.tier import Task, Tier
-from sluice.worker.backend import Backend, Classified, Item, ModelSpec
+from sluice.worker.backend import Backend, Classified, Item, ModelSpec, Mortal
 from tests.unit.engine.conftest import Demo
 from tests.unit.engine.loading import full, light, table
 from tests.unit.engine.plain import probabilities
@@ -134,10 +135,11 @@ def test_weights_in_shards_are_one_model(tiny_checkpoints: dict[str, Path], tmp_
 
 
 def test_an_unknown_precision_is_refused_by_name(tiny_checkpoints: dict[str, Path]) -> None:
-    with pytest.raises(InvalidRequest, match="precision 'fp12' is none of fp32, bf16, fp16, mixed") as caught:
+    with pytest.raises(
+        InvalidRequest, match="precision 'fp12' is none of fp32, bf16, fp16, mixed, fp8, int4"
+    ) as caught:
         full(tiny_checkpoints["bert"], precision="fp12")
     assert caught.value.field == "precision"
-    assert set(DTYPES) == {"fp32", "bf16", "fp16", "mixed"}
 
 
 def test_a_model_that_does_not_fit_is_no_mistake_of_the_checkpoint(
@@ -163,3 +165,62 @@ def test_an_unusable_device_is_refused_by_name(tiny_checkpoints: dict[str, Path]
 def test_auto_takes_the_accelerator_if_there_is_one_and_else_the_cpu() -> None:
     found = torch.accelerator.current_accelerator(check_available=True)
     assert pick_device("auto") == (found or torch.device("cpu"))
+
+
+class _Falling:
+    """Stands for a device's tensors when they can be made no more."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, *size: int, **options: object) -> torch.Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried 2 GiB."),
+        MemoryError(),
+    ],
+    ids=["device", "host", "python"],
+)
+def test_memory_that_does_not_suffice_is_told_as_such(
+    tiny_checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    backend = full(tiny_checkpoints["bert"])
+    assert isinstance(backend, TorchBackend)
+    monkeypatch.setattr(backend, "forward", _Falling(error))
+    with pytest.raises(MemoryError):
+        backend.execute([Item("a")])
+    monkeypatch.undo()
+    (output,) = backend.execute([Item("a")])
+    assert isinstance(output, Classified)
+
+
+def test_any_other_failure_is_told_as_it_is(tiny_checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = full(tiny_checkpoints["bert"])
+    monkeypatch.setattr(backend, "forward", _Falling(RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        backend.execute([Item("a")])
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (None, False),
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), False),
+    ],
+    ids=["well", "assert", "launch", "full"],
+)
+def test_a_device_is_lost_if_it_adds_no_one_and_one(
+    tiny_checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: Exception | None, is_lost: bool
+) -> None:
+    backend = full(tiny_checkpoints["bert"])
+    assert isinstance(backend, Mortal)
+    if error is not None:
+        monkeypatch.setattr(torch, "ones", _Falling(error))
+    assert backend.is_device_lost() is is_lost

@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     BertConfig,
     DebertaV2Config,
@@ -117,6 +118,11 @@ def write(directory: Path, architecture: str = "distilbert", *, seed: int = 0, *
 def write_base(directory: Path, architecture: str = "distilbert", *, seed: int = 0, **settings: Any) -> Path:
     """Write a model without a head, as `write` does one with."""
     return _save(directory, architecture, AutoModel, seed, settings)
+
+
+def write_language_model(directory: Path, architecture: str = "qwen2", *, seed: int = 0, **settings: Any) -> Path:
+    """Write a model that writes texts, one of DECODERS, as `write` does a classifier."""
+    return _save(directory, architecture, AutoModelForCausalLM, seed, settings)
 
 
 def _save(directory: Path, architecture: str, kind: Any, seed: int, settings: dict[str, Any]) -> Path:

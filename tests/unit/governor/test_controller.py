@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.governor.controller import Controller
 from sluice.degradation.signals import UNKNOWN, Signals
 from sluice.directive import Directive
+from sluice.precision import Precision
 from sluice.tier import Level
 from tests.unit import strategies as some
 
@@ -186,3 +187,18 @@ def test_versions_only_rise_and_every_change_has_a_version_of_its_own(
         assert current.version >= before.version
         known = seen.setdefault(current.version, current)
         assert known.degradation == current.degradation
+
+
+def test_an_order_of_a_precision_holds_until_it_is_cleared(controller: Controller) -> None:
+    said = controller.override(wanted(LIGHTEN, precision=Precision.FP8), until=10, now=0)
+    assert (said.levels, said.lighten_share, said.precision) == ((LIGHTEN,), 0.0, Precision.FP8)
+    again = controller.override(wanted(LIGHTEN, precision=Precision.INT4), until=10, now=1)
+    assert (again.version, again.precision) == ((100, 3), Precision.INT4)
+    cleared = controller.clear(now=2, reason="operator: cleared")
+    assert (cleared.levels, cleared.precision) == ((), Precision.OWN)
+
+
+def test_the_lower_of_two_precisions_that_were_found_in_force_is_taken_over(controller: Controller) -> None:
+    for precision in (Precision.INT4, Precision.MIXED):
+        learn(controller, obeyed(50, LIGHTEN, precision=precision), now=0)
+    assert (controller.current.levels, controller.current.precision) == ((LIGHTEN,), Precision.INT4)

@@ -15,6 +15,7 @@ from services.governor.membership_table import FleetFull
 from sluice.degradation.degradation import FULL_SERVICE, Degradation
 from sluice.directive import Directive
 from sluice.fleet import Member, Registration, Report
+from sluice.precision import Precision
 from sluice.tier import Level, MemberKind
 from tests.unit.polling import until
 
@@ -262,3 +263,15 @@ async def test_a_tick_that_fails_is_told_once_and_does_not_end_the_ticking(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert [record.message for record in caplog.records] == ["a tick failed"]
+
+
+def test_every_step_of_level_2_and_every_precision_is_kept_in_the_history() -> None:
+    fleet = Fleet()
+    fleet.join("gpu", MemberKind.GPU_WORKER, utilization=0.5, memory=0.86, lowering_ratio=0.2)
+    fleet.run(1)
+    fleet.values["gpu"] = {"utilization": 0.5, "memory": 0.86}
+    fleet.run(6)
+    fleet.governor.override(Directive(epoch=0, revision=0, levels=(LIGHTEN,), precision=Precision.FP8), duration_s=9)
+    fleet.governor.override(Directive(epoch=0, revision=0, levels=(LIGHTEN,), precision=Precision.INT4), duration_s=9)
+    shown = [str(one.directive.degradation) for one in fleet.governor.history.last(10)]
+    assert shown == ["lighten by precision", "lighten", "lighten to fp8", "lighten to int4"]

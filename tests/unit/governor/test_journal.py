@@ -20,6 +20,7 @@ from sluice.config import ConfigError
 from sluice.degradation.signals import Signals
 from sluice.directive import Directive
 from sluice.fleet import Transition
+from sluice.precision import Precision
 from sluice.tier import Level
 from tests.unit import strategies as some
 
@@ -28,7 +29,9 @@ MOST = 100
 
 
 def transition(revision: int) -> Transition:
-    directive = Directive(epoch=2**64 - 2, revision=revision, levels=(Level.LIGHTEN,), reason="memory 0.87 >= 0.85")
+    directive = Directive(
+        epoch=2**64 - 2, revision=revision, levels=(Level.LIGHTEN,), precision=Precision.FP8, reason="memory 0.87"
+    )
     return Transition(at=datetime(2026, 1, 1, tzinfo=UTC), before=(), directive=directive, signals=Signals(memory=0.87))
 
 
@@ -195,4 +198,30 @@ async def test_writing_does_not_hold_up_the_loop(tmp_path: Path) -> None:
     await asyncio.to_thread(journal.close)
     again = opened(tmp_path / "journal.db")
     assert len(again.past) == 50
+    again.close()
+
+
+OLDER = """
+CREATE TABLE transitions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, epoch TEXT NOT NULL, revision TEXT NOT NULL,
+    before TEXT NOT NULL, levels TEXT NOT NULL, offload_share REAL NOT NULL, lighten_share REAL NOT NULL,
+    admit_scale REAL NOT NULL, lease_s REAL NOT NULL, reason TEXT NOT NULL, signals TEXT NOT NULL
+);
+INSERT INTO transitions VALUES
+    (1, '2026-01-01T00:00:00+00:00', '7', '3', '', 'lighten', 0.0, 1.0, 1.0, 3.0, 'memory', '{"memory": 0.87}');
+"""
+
+
+def test_a_journal_of_a_release_that_knew_no_precisions_is_read_and_goes_on(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "journal.db") as connection:
+        connection.executescript(OLDER)
+    connection.close()
+    first = opened(tmp_path / "journal.db")
+    (old,) = first.past
+    assert (old.directive.levels, old.directive.precision) == ((Level.LIGHTEN,), Precision.OWN)
+    new = transition(9)
+    first.write(new)
+    first.close()
+    again = opened(tmp_path / "journal.db")
+    assert again.past == [old, new]
     again.close()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.governor.override_request import to_override
 from sluice.errors import InvalidRequest
+from sluice.precision import Precision
 from sluice.tier import Level
 from sluice.v1 import degradation_pb2
 from sluice.v1 import governor_service_pb2 as governor_pb2
@@ -78,6 +79,22 @@ def test_a_level_without_a_number_acts_fully_and_one_not_in_force_not_at_all() -
     assert directive is not None
     assert (directive.levels, directive.offload_share, directive.lighten_share) == ((Level.OFFLOAD,), 1.0, 0.0)
     assert directive.admit_scale == 1.0
+
+
+def test_a_precision_is_the_first_step_of_level_2_unless_a_share_asks_for_the_copies_too() -> None:
+    alone = to_override(asks(2, numbers={"precision": 3}))
+    assert alone is not None
+    assert (alone.precision, alone.lighten_share, alone.degradation.lowers_only) == (Precision.FP8, 0.0, True)
+    both = to_override(asks(2, numbers={"precision": 3, "lighten_share": 0.5}))
+    assert both is not None
+    assert (both.precision, both.lighten_share) == (Precision.FP8, 0.5)
+
+
+@pytest.mark.parametrize(("levels", "precision"), [((2,), 5), ((2,), -1), ((1,), 3), ((), 1)])
+def test_a_precision_that_does_not_exist_or_comes_without_its_level_is_refused(
+    levels: tuple[int, ...], precision: int
+) -> None:
+    assert refused(asks(*levels, numbers={"precision": precision})) == "degradation.precision"
 
 
 def test_admission_is_not_reduced_by_a_scale_that_nobody_named() -> None:

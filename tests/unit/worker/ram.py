@@ -12,13 +12,17 @@ from pathlib import Path
 from sluice.tier import Tier
 from sluice.worker.backend import Backend, ModelSpec
 from sluice.worker.reading import Memory
-from sluice.worker.swap_step import Wish
+from sluice.worker.swap_step import FULL_SERVICE, Wish
 from sluice.worker.swapper import Swapper
 from sluice.worker.weight_size import weight_bytes
 from tests.unit.worker.bench import Bench, ScriptedBackend, bench
 
 LIMIT, FULL_BYTES, LIGHT_BYTES = 1_000, 400, 40
+# A vector of fp32 stays one: the weights are a matrix of two rows, each of which has a scale of four bytes in fp8.
+FP8_BYTES = FULL_BYTES // 4 + 2 * 4
 FULL, LIGHT = "m/full-fp32", "m/light-fp32"
+COPIES, SOME_COPIES = Wish(copies=1.0, lowers=True), Wish(copies=0.5, lowers=True)
+LOWER = Wish(lowers=True)
 
 
 class Ram:
@@ -42,7 +46,7 @@ class Weighty(ScriptedBackend):
     def __init__(self, spec: ModelSpec, ram: Ram) -> None:
         super().__init__(spec)
         self._ram = ram
-        self._size = weight_bytes(spec.checkpoint, "fp32")
+        self._size = weight_bytes(spec.checkpoint, spec.precision or "fp32")
         ram.take(self._size)
 
     def close(self) -> None:
@@ -53,16 +57,20 @@ class Weighty(ScriptedBackend):
 def checkpoint(directory: Path, size: int) -> None:
     """A directory with `size` bytes of fp32 weights, as far as a file's header tells."""
     directory.mkdir(parents=True)
-    header = json.dumps({"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2, size // 8], "data_offsets": [0, size]}}).encode()
     (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
 
 
 class Stage:
-    """A bench with one pair, `wish` that the test changes, and faults by checkpoint that it sets."""
+    """A bench with one model, `wish` that the test changes, and faults by checkpoint that it sets.
 
-    def __init__(self, ram: Ram) -> None:
+    A fault may be that of a checkpoint in one precision, `full in fp8`.
+    """
+
+    def __init__(self, ram: Ram, *, has_copy: bool = True, lower: str = "", is_fixed: bool = False) -> None:
+        self.has_copy, self.lower, self.is_fixed = has_copy, lower, is_fixed
         self.ram = ram
-        self.wish = Wish.FULL
+        self.wish = FULL_SERVICE
         self.now = 0.0
         self.faults: dict[str, Exception] = {}
         self.backends: dict[str, list[Weighty]] = {"full": [], "light": []}
@@ -73,22 +81,25 @@ class Stage:
 
     def load(self, spec: ModelSpec) -> Backend:
         self.tries.append(spec.checkpoint.name)
-        fault = self.faults.get(spec.checkpoint.name)
+        name = spec.checkpoint.name
+        fault = self.faults.get(name) or self.faults.get(f"{name} in {spec.precision}")
         if fault is not None:
             raise fault
         backend = Weighty(spec, self.ram)
-        self.backends[spec.checkpoint.name].append(backend)
+        self.backends[name].append(backend)
         return backend
 
     def states(self) -> dict[str, str]:
         return {variant.id: variant.state.name for variant in self.bench.catalog.variants()}
 
     async def add(self) -> None:
-        """Let the swapper look after the pair, as at a worker's start."""
+        """Let the swapper look after the model, as at a worker's start."""
         spec = self.bench.catalog.spec
         await self.swapper.add(
-            full=spec(model="m", tier=Tier.FULL, checkpoint="full"),
-            light=spec(model="m", tier=Tier.LIGHT, checkpoint="light"),
+            spec(model="m", tier=Tier.FULL, checkpoint="full"),
+            light=spec(model="m", tier=Tier.LIGHT, checkpoint="light") if self.has_copy else None,
+            lower=self.lower,
+            is_fixed=self.is_fixed,
         )
 
     async def settle(self, wish: Wish) -> None:
@@ -98,18 +109,26 @@ class Stage:
         while idle < 2:
             # Beyond every dwell, and short of every bar.
             self.now += 1.5
-            moved = [await self.swapper._advance(pair) for pair in tuple(self.swapper._pairs)]
+            moved = [await self.swapper._advance(ladder) for ladder in tuple(self.swapper._ladders)]
             idle = 0 if any(moved) else idle + 1
 
 
 @asynccontextmanager
 async def stage(
-    root: Path, *, ram: Ram | None = None, ceiling: float = 0.92, light_budget: float = 0.05, add: bool = True
+    root: Path,
+    *,
+    ram: Ram | None = None,
+    ceiling: float = 0.92,
+    light_budget: float = 0.05,
+    add: bool = True,
+    has_copy: bool = True,
+    lower: str = "",
+    is_fixed: bool = False,
 ) -> AsyncIterator[Stage]:
-    """A worker that serves `m/full-fp32` and has its copy in memory."""
+    """A worker that serves `m/full-fp32` and has its copy in memory, unless it has none."""
     checkpoint(root / "full", FULL_BYTES)
     checkpoint(root / "light", LIGHT_BYTES)
-    made = Stage(ram or Ram())
+    made = Stage(ram or Ram(), has_copy=has_copy, lower=lower, is_fixed=is_fixed)
     async with bench(load=made.load, root=root) as made.bench:
         made.swapper = Swapper(
             made.bench.catalog,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 
 import pytest
 
@@ -122,24 +121,15 @@ def test_an_accelerator_that_cannot_be_asked_for_is_unknown() -> None:
         BackgroundMonitor(broken).read()
 
 
-@pytest.mark.torch
-@pytest.mark.skipif(find_spec("torch") is None, reason="the worker extra is not installed")
-def test_a_device_whose_memory_torch_does_not_count_is_unknown() -> None:
-    from services.gpu_worker.accelerator import TorchAccelerator
-
-    with pytest.raises(Unreadable):
-        AcceleratorMonitor(TorchAccelerator("cpu")).read()
-
-
 @pytest.mark.gpu
 @pytest.mark.torch
 def test_torch_tells_of_a_real_accelerator() -> None:
     torch = pytest.importorskip("torch")
     if not torch.accelerator.is_available():
         pytest.skip("there is no accelerator")
-    from services.gpu_worker.accelerator import TorchAccelerator
+    from sluice.engine.accelerator import TorchAccelerator, pick_device
 
-    accelerator = TorchAccelerator("auto")
+    accelerator = TorchAccelerator(pick_device("auto"))
     monitor = AcceleratorMonitor(accelerator)
     before = monitor.read()
     held = torch.empty(1 << 28, dtype=torch.uint8, device=torch.accelerator.current_accelerator())

@@ -9,7 +9,7 @@ import pytest
 
 from sluice.errors import Cancelled, Expired, InvalidRequest, NoEndpoint, WorkerFailed
 from sluice.worker.backend import Classified, Item, Output
-from sluice.worker.device import execute
+from sluice.worker.execution import execute
 from sluice.worker.work import Done, Work
 from tests.unit.worker.bench import Bench, bench, echo, work
 

@@ -9,10 +9,10 @@ from sluice.worker.engine_load import EngineLoad
 from sluice.worker.monitor import Monitor
 from sluice.worker.reading import Memory, Reading, Unreadable
 from sluice.worker.resources import Resources
-from sluice.worker.swap_step import Wish
+from sluice.worker.swap_step import FULL_SERVICE
 from sluice.worker.swapper import Swapper
 from tests.unit.worker.bench import HELD, Bench, bench, work
-from tests.unit.worker.ram import FULL, FULL_BYTES, LIGHT, LIMIT, stage
+from tests.unit.worker.ram import COPIES, FP8_BYTES, FULL, FULL_BYTES, LIGHT, LIMIT, LOWER, stage
 
 
 class Clock:
@@ -49,14 +49,14 @@ def monitor_of(made: Bench, clock: Clock, swapper: Swapper, memory: Half | None 
     )
 
 
-def no_pairs(made: Bench) -> Swapper:
-    return Swapper(made.catalog, wish=lambda: Wish.FULL, memory=lambda: None, ceiling=0.92, light_budget=0.05)
+def no_models(made: Bench) -> Swapper:
+    return Swapper(made.catalog, wish=lambda: FULL_SERVICE, memory=lambda: None, ceiling=0.92, light_budget=0.05)
 
 
 async def test_a_report_tells_how_busy_the_device_was_since_the_one_before() -> None:
     clock = Clock()
     async with bench(clock=clock) as made:
-        monitor = monitor_of(made, clock, no_pairs(made))
+        monitor = monitor_of(made, clock, no_models(made))
         assert monitor.report().utilization is None
         clock.now += 2.0
         assert monitor.report().utilization == 0.0
@@ -80,7 +80,7 @@ async def test_a_report_tells_how_busy_the_device_was_since_the_one_before() -> 
 async def test_a_report_right_after_another_repeats_its_reading() -> None:
     clock = Clock()
     async with bench(clock=clock) as made:
-        monitor = monitor_of(made, clock, no_pairs(made))
+        monitor = monitor_of(made, clock, no_models(made))
         made.backend.go_on.clear()
         one = work("a")
         made.device.submit(one)
@@ -97,7 +97,7 @@ async def test_a_report_right_after_another_repeats_its_reading() -> None:
 async def test_memory_that_cannot_be_read_is_unknown() -> None:
     clock, memory = Clock(), Half()
     async with bench(clock=clock) as made:
-        monitor = monitor_of(made, clock, no_pairs(made), memory)
+        monitor = monitor_of(made, clock, no_models(made), memory)
         memory.broken = True
         clock.now += 1.0
         report = monitor.report()
@@ -108,9 +108,24 @@ async def test_a_lightened_worker_reports_what_its_full_model_would_take(tmp_pat
     async with stage(tmp_path) as made:
         monitor = monitor_of(made.bench, Clock(), made.swapper)
         assert monitor.report().full_reload_ratio is None
-        await made.settle(Wish.LIGHT)
+        await made.settle(COPIES)
         report = monitor.report()
         assert report.full_reload_ratio == FULL_BYTES / LIMIT
         assert [variant.id for variant in report.variants] == [LIGHT]
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert [variant.id for variant in monitor.report().variants] == [FULL]
+
+
+async def test_what_a_lower_precision_would_free_and_what_goes_wrong_with_it_is_reported(tmp_path: Path) -> None:
+    async with stage(tmp_path, has_copy=False, lower="fp8") as made:
+        monitor = monitor_of(made.bench, Clock(), made.swapper)
+        report = monitor.report()
+        assert (report.lowering_ratio, report.swap_trouble) == ((FULL_BYTES - FP8_BYTES) / LIMIT, "")
+        made.faults["full in fp8"] = RuntimeError("no such kernel")
+        await made.settle(LOWER)
+        report = monitor.report()
+        # Nothing is promised of what has just failed.
+        assert (report.lowering_ratio, report.swap_trouble) == (
+            None,
+            "load fp8 of m: full cannot be loaded: no such kernel",
+        )

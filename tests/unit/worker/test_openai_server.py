@@ -34,7 +34,7 @@ def test_it_stands_in_place_of_a_checkpoint() -> None:
 
 
 def test_it_has_no_distilled_copy() -> None:
-    assert "only a checkpoint has a distilled copy" in complaint(SERVER, distilled="copy")
+    assert "only a checkpoint gives way to something at level 2" in complaint(SERVER, distilled="copy")
 
 
 def test_a_key_is_read_from_the_environment_and_never_shown() -> None:

@@ -11,15 +11,28 @@ import pytest
 from sluice.errors import InvalidRequest, Saturated, SluiceError
 from sluice.tier import Tier
 from sluice.worker.backend import Classified
-from sluice.worker.pair import Pair
+from sluice.worker.ladder import Ladder
 from sluice.worker.reading import Memory
-from sluice.worker.swap_step import Step, Wish
+from sluice.worker.slot import Slot
+from sluice.worker.swap_step import FULL_SERVICE, Act
 from sluice.worker.swapper import NO_ROOM
 from tests.unit.polling import until
 from tests.unit.worker.bench import work
-from tests.unit.worker.ram import FULL, FULL_BYTES, LIGHT, LIGHT_BYTES, LIMIT, Ram, stage, turns
+from tests.unit.worker.ram import (
+    COPIES,
+    FULL,
+    FULL_BYTES,
+    LIGHT,
+    LIGHT_BYTES,
+    LIMIT,
+    SOME_COPIES,
+    Ram,
+    stage,
+    turns,
+)
 
 READY, UNLOADING = "READY", "UNLOADING"
+WISHES = (FULL_SERVICE, SOME_COPIES, COPIES)
 
 
 async def test_a_worker_starts_with_the_full_model_and_a_copy_that_nobody_sees(tmp_path: Path) -> None:
@@ -33,12 +46,12 @@ async def test_a_worker_starts_with_the_full_model_and_a_copy_that_nobody_sees(t
 
 async def test_the_copy_serves_before_the_full_model_goes_and_the_other_way_round(tmp_path: Path) -> None:
     async with stage(tmp_path) as made:
-        await made.settle(Wish.LIGHT)
+        await made.settle(COPIES)
         assert made.history == [{FULL: READY, LIGHT: READY}, {FULL: UNLOADING, LIGHT: READY}, {LIGHT: READY}]
         assert made.ram.used == 100 + LIGHT_BYTES
         assert made.swapper.full_reload_ratio() == FULL_BYTES / LIMIT
         made.history.clear()
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert made.history == [{FULL: READY, LIGHT: READY}, {FULL: READY, LIGHT: UNLOADING}, {FULL: READY}]
         assert made.ram.used == 100 + FULL_BYTES + LIGHT_BYTES
         assert len(made.backends["light"]) == 1
@@ -56,7 +69,7 @@ async def test_batches_that_the_full_model_has_taken_are_finished_before_it_goes
         for one in taken:
             made.bench.device.submit(one)
         assert await asyncio.to_thread(backend.begun.wait, 20)
-        swap = asyncio.create_task(made.settle(Wish.LIGHT))
+        swap = asyncio.create_task(made.settle(COPIES))
         await until(lambda: made.states() == {FULL: UNLOADING, LIGHT: READY})
         late = work("late", variant=FULL, first=3)
         made.bench.device.submit(late)
@@ -73,15 +86,15 @@ async def test_with_a_share_both_serve_until_memory_runs_out_and_the_full_model_
     tmp_path: Path,
 ) -> None:
     async with stage(tmp_path) as made:
-        await made.settle(Wish.BOTH)
+        await made.settle(SOME_COPIES)
         assert made.states() == {FULL: READY, LIGHT: READY}
         made.ram.take(LIMIT - made.ram.used - 10)
-        await made.settle(Wish.BOTH)
+        await made.settle(SOME_COPIES)
         assert made.states() == {LIGHT: READY}
         made.ram.used = 100 + LIGHT_BYTES
-        await made.settle(Wish.BOTH)
+        await made.settle(SOME_COPIES)
         assert made.states() == {LIGHT: READY}
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert made.states() == {FULL: READY}
 
 
@@ -91,9 +104,9 @@ async def test_a_copy_beyond_its_budget_is_tried_at_the_start_and_loaded_when_it
         # It was tried before the full model was loaded, not beside it.
         assert made.ram.peak == 100 + FULL_BYTES
         assert [backend.closed for backend in made.backends["light"]] == [1]
-        await made.settle(Wish.LIGHT)
+        await made.settle(COPIES)
         assert made.states() == {LIGHT: READY}
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert (made.states(), made.ram.used) == ({FULL: READY}, 100 + FULL_BYTES)
 
 
@@ -101,10 +114,10 @@ async def test_both_are_never_in_memory_when_they_do_not_fit(tmp_path: Path) -> 
     ram = Ram()
     async with stage(tmp_path, ram=ram, light_budget=0.0) as made:
         ram.take(LIMIT * 92 // 100 - ram.used - LIGHT_BYTES + 1)
-        await made.settle(Wish.LIGHT)
+        await made.settle(COPIES)
         assert made.history == [{FULL: UNLOADING}, {}, {LIGHT: READY}]
         made.history.clear()
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert made.history == [{LIGHT: UNLOADING}, {}, {FULL: READY}]
         assert ram.peak <= LIMIT * 0.92
 
@@ -114,34 +127,34 @@ async def test_both_are_never_in_memory_when_nobody_knows_what_there_is(tmp_path
     ram.known = False
     async with stage(tmp_path, ram=ram) as made:
         for _ in range(2):
-            await made.settle(Wish.LIGHT)
+            await made.settle(COPIES)
             assert made.states() == {LIGHT: READY}
             assert made.swapper.full_reload_ratio() is None
-            await made.settle(Wish.FULL)
+            await made.settle(FULL_SERVICE)
             assert made.states() == {FULL: READY}
     assert ram.peak == 100 + FULL_BYTES
 
 
 async def test_a_full_model_that_would_not_fit_any_more_is_not_loaded_and_that_is_said(tmp_path: Path) -> None:
     async with stage(tmp_path) as made:
-        await made.settle(Wish.LIGHT)
+        await made.settle(COPIES)
         made.ram.take(600)
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert made.states() == {LIGHT: READY}
-        assert made.swapper.trouble == f"m: {NO_ROOM}"
+        assert made.swapper.trouble == f"m: {NO_ROOM} full"
         assert len(made.backends["full"]) == 1
         made.ram.used -= 600
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert (made.states(), made.swapper.trouble) == ({FULL: READY}, "")
 
 
 async def test_the_budget_of_copies_follows_a_limit_that_changes(tmp_path: Path) -> None:
     async with stage(tmp_path) as made:
         made.swapper._light_budget = 0.01
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert made.ram.used == 100 + FULL_BYTES
         made.swapper._light_budget = 0.05
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert made.ram.used == 100 + FULL_BYTES + LIGHT_BYTES
 
 
@@ -155,12 +168,12 @@ async def test_a_copy_that_has_gone_bad_leaves_the_full_model_serving_and_is_sel
 ) -> None:
     async with stage(tmp_path, light_budget=0.0) as made:
         made.faults["light"] = fault
-        made.wish = Wish.LIGHT
+        made.wish = COPIES
         made.tries.clear()
-        (pair,) = made.swapper._pairs
+        (ladder,) = made.swapper._ladders
         for _ in range(600):
             made.now += 0.5
-            assert not await made.swapper._advance(pair)
+            assert not await made.swapper._advance(ladder)
         # Barred for 5, 10, 20, 40, 80 and 160 seconds of the 300.
         assert made.tries == ["light"] * 6
         assert (made.states(), made.history) == ({FULL: READY}, [])
@@ -168,7 +181,7 @@ async def test_a_copy_that_has_gone_bad_leaves_the_full_model_serving_and_is_sel
         assert made.ram.used == 100 + FULL_BYTES
         made.faults.clear()
         made.now += 300
-        await made.settle(Wish.LIGHT)
+        await made.settle(COPIES)
         assert (made.states(), made.swapper.trouble) == ({LIGHT: READY}, "")
 
 
@@ -177,26 +190,26 @@ async def test_a_full_model_that_went_first_comes_back_when_its_copy_is_bad(tmp_
     async with stage(tmp_path, ram=ram, light_budget=0.0) as made:
         ram.take(LIMIT * 92 // 100 - ram.used - LIGHT_BYTES + 1)
         made.faults["light"] = InvalidRequest("model.safetensors is damaged")
-        await made.settle(Wish.LIGHT)
+        await made.settle(COPIES)
         assert made.history == [{FULL: UNLOADING}, {}, {FULL: READY}]
         made.history.clear()
         # It is not let go of again for a copy that has failed once.
         for _ in range(50):
             made.now += 10
-            await made.settle(Wish.LIGHT)
+            await made.settle(COPIES)
         assert made.history == []
 
 
 async def test_a_full_model_that_has_gone_bad_leaves_its_copy_serving(tmp_path: Path) -> None:
     async with stage(tmp_path) as made:
-        await made.settle(Wish.LIGHT)
+        await made.settle(COPIES)
         made.faults["full"] = InvalidRequest("model.safetensors is missing")
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert made.states() == {LIGHT: READY}
         assert "missing" in made.swapper.trouble
         made.faults.clear()
         made.now += 10
-        await made.settle(Wish.FULL)
+        await made.settle(FULL_SERVICE)
         assert made.states() == {FULL: READY}
 
 
@@ -220,7 +233,7 @@ async def test_a_copy_with_no_room_at_the_start_is_refused(tmp_path: Path) -> No
 async def test_a_name_that_is_taken_rolls_the_swap_back(tmp_path: Path) -> None:
     async with stage(tmp_path) as made:
         await made.bench.catalog.load(model="m", tier=Tier.LIGHT, checkpoint="light")
-        await made.settle(Wish.LIGHT)
+        await made.settle(COPIES)
         assert made.states() == {FULL: READY, LIGHT: READY}
         assert "holds 'm/light-fp32' already" in made.swapper.trouble
         # The copy was freed; the one that was loaded by hand was not.
@@ -230,8 +243,8 @@ async def test_a_name_that_is_taken_rolls_the_swap_back(tmp_path: Path) -> None:
 async def test_what_is_unloaded_by_hand_stays_so(tmp_path: Path) -> None:
     async with stage(tmp_path) as made:
         await made.bench.catalog.unload(FULL)
-        await made.settle(Wish.FULL)
-        await made.settle(Wish.LIGHT)
+        await made.settle(FULL_SERVICE)
+        await made.settle(COPIES)
         assert made.states() == {}
         assert made.ram.used == 100
         assert made.swapper.full_reload_ratio() is None
@@ -248,9 +261,9 @@ async def test_a_wish_that_flips_in_the_middle_of_a_swap_is_obeyed(tmp_path: Pat
         busy = work("busy", variant=FULL)
         made.bench.device.submit(busy)
         assert await asyncio.to_thread(first.begun.wait, 20)
-        made.wish = Wish.LIGHT
+        made.wish = COPIES
         await until(lambda: made.states().get(FULL) == UNLOADING)
-        made.wish = Wish.FULL
+        made.wish = FULL_SERVICE
         first.go_on.set()
         for _ in range(200):
             made.now += 1
@@ -269,10 +282,10 @@ async def test_a_wish_that_flaps_leaves_one_of_the_two_serving_at_every_moment(t
     async with stage(tmp_path) as made:
         running = asyncio.create_task(made.swapper.run())
         for _ in range(40):
-            made.wish = dice.choice(list(Wish))
+            made.wish = dice.choice(WISHES)
             made.now += dice.random() * 2
             await asyncio.sleep(dice.random() * 0.01)
-        made.wish = Wish.FULL
+        made.wish = FULL_SERVICE
         for _ in range(400):
             made.now += 1.0
             await asyncio.sleep(0.005)
@@ -288,34 +301,35 @@ async def test_a_wish_that_flaps_leaves_one_of_the_two_serving_at_every_moment(t
 async def test_what_has_just_begun_to_serve_is_not_taken_away_at_once(tmp_path: Path) -> None:
     async with stage(tmp_path) as made:
         made.now = 10.0
-        made.wish = Wish.LIGHT
-        (pair,) = made.swapper._pairs
-        while await made.swapper._advance(pair):
+        made.wish = COPIES
+        (ladder,) = made.swapper._ladders
+        while await made.swapper._advance(ladder):
             pass
-        made.wish = Wish.FULL
+        made.wish = FULL_SERVICE
         made.now += 0.5
-        while await made.swapper._advance(pair):
+        while await made.swapper._advance(ladder):
             pass
         assert made.states() == {FULL: READY, LIGHT: READY}
         made.now += 0.6
-        while await made.swapper._advance(pair):
+        while await made.swapper._advance(ladder):
             pass
         assert made.states() == {FULL: READY}
 
 
-class Clumsy(Pair):
+class Clumsy(Ladder):
     """Fails at everything, in ways that nobody foresaw."""
 
-    async def take(self, step: Step, *, now: float) -> None:
-        raise OSError(f"no {step.value}")
+    async def take(self, act: Act, slot: Slot, *, now: float) -> None:
+        raise OSError(f"no {act.value}")
 
 
-async def test_no_surprise_with_one_pair_keeps_another_from_following(tmp_path: Path) -> None:
+async def test_no_surprise_with_one_model_keeps_another_from_following(tmp_path: Path) -> None:
     async with stage(tmp_path) as made:
-        (pair,) = made.swapper._pairs
-        clumsy = Clumsy(made.bench.catalog, full=pair.full.spec, light=pair.light.spec)
-        made.swapper._pairs.insert(0, clumsy)
-        made.wish = Wish.LIGHT
+        (ladder,) = made.swapper._ladders
+        assert ladder.light is not None
+        clumsy = Clumsy(made.bench.catalog, full=ladder.full.spec, light=ladder.light.spec)
+        made.swapper._ladders.insert(0, clumsy)
+        made.wish = COPIES
         made.now = 10.0
         running = asyncio.create_task(made.swapper.run())
         await until(lambda: made.states() == {LIGHT: READY})
@@ -327,7 +341,7 @@ async def test_no_surprise_with_one_pair_keeps_another_from_following(tmp_path: 
 
 async def test_a_swapper_that_cannot_decide_goes_on_when_it_can(tmp_path: Path) -> None:
     async with stage(tmp_path) as made:
-        made.wish, made.now = Wish.LIGHT, 10.0
+        made.wish, made.now = COPIES, 10.0
         plain, looks = made.swapper._memory, 0
 
         def broken() -> Memory | None:
@@ -352,7 +366,7 @@ async def test_a_cancelled_swapper_leaves_no_variant_unloading_for_ever(tmp_path
         backend.go_on.clear()
         made.bench.device.submit(work("busy", variant=FULL))
         assert await asyncio.to_thread(backend.begun.wait, 20)
-        made.wish = Wish.LIGHT
+        made.wish = COPIES
         made.now = 10.0
         running = asyncio.create_task(made.swapper.run())
         await until(lambda: made.states().get(FULL) == UNLOADING)
@@ -368,11 +382,11 @@ async def test_copies_share_one_budget_and_those_that_came_first_keep_theirs(tmp
     async with stage(tmp_path, light_budget=0.05) as made:
         spec = made.bench.catalog.spec
         await made.swapper.add(
-            full=spec(model="n", tier=Tier.FULL, checkpoint="full"),
+            spec(model="n", tier=Tier.FULL, checkpoint="full"),
             light=spec(model="n", tier=Tier.LIGHT, checkpoint="light"),
         )
         # Two of 40 bytes do not fit into 5 % of 1000.
         assert [backend.closed for backend in made.backends["light"]] == [0, 1]
-        await made.settle(Wish.LIGHT)
+        await made.settle(COPIES)
         assert made.states() == {LIGHT: READY, "n/light-fp32": READY}
         assert made.swapper.full_reload_ratio() == 2 * FULL_BYTES / LIMIT

@@ -18,13 +18,13 @@ from sluice.worker.engine_load import EngineLoad
 from sluice.worker.generator import Finish, Piece, Prompt
 from sluice.worker.likeness import likeness_of
 from sluice.worker.reading import Memory
-from sluice.worker.swap_step import Wish
+from sluice.worker.swap_step import FULL_SERVICE
 from sluice.worker.swapper import Swapper
 from sluice.worker.writer import Writer
 from sluice.worker.writing import Writing
 from tests.unit.polling import until
 from tests.unit.worker.bench import Bench, bench
-from tests.unit.worker.ram import FULL, LIGHT, LIGHT_BYTES, LIMIT, checkpoint
+from tests.unit.worker.ram import COPIES, FULL, LIGHT, LIGHT_BYTES, LIMIT, checkpoint
 from tests.unit.worker.scribe import ScriptedGenerator, word
 
 READY, UNLOADING = "READY", "UNLOADING"
@@ -52,7 +52,7 @@ class Story:
     def __init__(self) -> None:
         self.bench: Bench
         self.generators: dict[str, list[Answering]] = {"full": [], "light": []}
-        self.wish = Wish.FULL
+        self.wish = FULL_SERVICE
         self.ended: dict[str, Piece] = {}
 
     def load(self, spec: ModelSpec) -> Answering:
@@ -91,7 +91,7 @@ async def story(root: Path) -> AsyncIterator[Story]:
         )
         spec = catalog.spec
         await swapper.add(
-            full=spec(model="m", tier=Tier.FULL, checkpoint="full"),
+            spec(model="m", tier=Tier.FULL, checkpoint="full"),
             light=spec(model="m", tier=Tier.LIGHT, checkpoint="light"),
         )
         running = asyncio.create_task(swapper.run())
@@ -107,7 +107,7 @@ async def test_texts_end_on_the_full_model_while_the_copy_writes_the_new_ones(tm
     async with story(tmp_path) as told:
         (full,), (light,) = told.generators["full"], told.generators["light"]
         told.begin(FULL, "old")
-        told.wish = Wish.LIGHT
+        told.wish = COPIES
         await until(lambda: told.states() == {FULL: UNLOADING, LIGHT: READY})
         told.begin(LIGHT, "new")
         light.say(word(light.key_of("new"), "b", finish=Finish.STOP))
@@ -124,9 +124,9 @@ async def test_a_wish_that_comes_back_meanwhile_is_obeyed_when_the_texts_have_en
     async with story(tmp_path) as told:
         (full,), (light,) = told.generators["full"], told.generators["light"]
         told.begin(FULL, "old")
-        told.wish = Wish.LIGHT
+        told.wish = COPIES
         await until(lambda: told.states() == {FULL: UNLOADING, LIGHT: READY})
-        told.wish = Wish.FULL
+        told.wish = FULL_SERVICE
         await asyncio.sleep(0.25)
         assert told.states() == {FULL: UNLOADING, LIGHT: READY}
         full.say(word(full.key_of("old"), "z", finish=Finish.STOP))
@@ -166,6 +166,6 @@ async def test_what_writers_do_counts_even_when_they_are_gone(tmp_path: Path) ->
         load = EngineLoad(lambda: told.bench.catalog.writers.busy_s, clock=lambda: clock[0])
         full.busy_s, clock[0] = 0.25, 0.5
         assert load.read().utilization == 0.5
-        told.wish = Wish.LIGHT
+        told.wish = COPIES
         await until(lambda: told.states() == {LIGHT: READY})
         assert told.bench.catalog.writers.busy_s == 0.25

@@ -24,7 +24,7 @@ from sluice.worker.monitor import Monitor
 from sluice.worker.profiled import profiled
 from sluice.worker.resources import Resources
 from sluice.worker.spans import WorkerSpans
-from sluice.worker.swap_step import Wish
+from sluice.worker.swap_step import FULL_SERVICE
 from sluice.worker.swapper import Swapper
 from sluice.worker.text_session import TextSession
 from tests.unit.polling import until
@@ -39,10 +39,18 @@ class Router:
 
     def __init__(self, made: Bench, credits_: int = 2) -> None:
         self.sent: list[tuple[list[worker_pb2.GenerationPiece], int]] = []
+        self.failures = 0
         tracing = Tracing(service="test", config=TelemetryConfig())
         self.session = TextSession(
-            made.catalog, credits_=credits_, send=self._send, spans=WorkerSpans(tracing, worker="w1")
+            made.catalog,
+            credits_=credits_,
+            send=self._send,
+            spans=WorkerSpans(tracing, worker="w1"),
+            failed=self._count_failure,
         )
+
+    def _count_failure(self) -> None:
+        self.failures += 1
 
     def _send(self, pieces: Sequence[worker_pb2.GenerationPiece], credits_: int) -> None:
         self.sent.append((list(pieces), credits_))
@@ -237,7 +245,7 @@ async def test_an_unknown_key_is_nobody_s_text() -> None:
 async def test_a_report_counts_texts_as_items_when_they_end() -> None:
     async with writing() as (router, generator, made):
         now = [0.0]
-        swapper = Swapper(made.catalog, wish=lambda: Wish.FULL, memory=lambda: None, ceiling=0.9, light_budget=0.1)
+        swapper = Swapper(made.catalog, wish=lambda: FULL_SERVICE, memory=lambda: None, ceiling=0.9, light_budget=0.1)
         monitor = Monitor(
             device=made.device,
             catalog=made.catalog,

@@ -16,20 +16,28 @@ TENSORS = {
     "b": {"dtype": "BF16", "shape": [10], "data_offsets": [800, 820]},
     "positions": {"dtype": "I64", "shape": [5], "data_offsets": [820, 860]},
     "scalar": {"dtype": "F32", "shape": [], "data_offsets": [860, 864]},
+    "wide": {"dtype": "F16", "shape": [2, 128], "data_offsets": [864, 1376]},
+    "embed_tokens": {"dtype": "F16", "shape": [1, 128], "data_offsets": [1376, 1632]},
+}
+# In int4 every 64 weights share a scale and a zero of two bytes each, and rows of another length stay as they are.
+SIZES = {
+    "fp32": 4 * (200 + 10 + 1 + 256 + 128) + 40,
+    "bf16": 2 * (200 + 10 + 1 + 256 + 128) + 40,
+    "mixed": 2 * (200 + 256 + 128) + 4 * (10 + 1) + 40,
+    "fp8": 200 + 10 * 4 + 256 + 2 * 4 + 2 * 128 + 4 * (10 + 1) + 40,
+    "int4": 2 * 200 + 128 + 4 * 4 + 2 * 128 + 4 * (10 + 1) + 40,
+    "nf3": 1632,
 }
 
 
-def written(file: Path, header: Any, size: int = 864) -> Path:
+def written(file: Path, header: Any, size: int = 1632) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(header).encode()
     file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(size))
     return file
 
 
-@pytest.mark.parametrize(
-    ("precision", "size"),
-    [("fp32", 4 * 211 + 40), ("mixed", 4 * 211 + 40), ("bf16", 2 * 211 + 40), ("fp8", 211 + 40), ("nf3", 864)],
-)
+@pytest.mark.parametrize(("precision", "size"), SIZES.items())
 def test_floats_are_as_wide_as_the_precision_and_everything_else_as_it_is(
     tmp_path: Path, precision: str, size: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""A worker's settings: which models may have a distilled copy, and how they are named when they are wrong."""
+"""A worker's settings: which models may give way at level 2 and to what, and how they are named when they are wrong."""
 
 from __future__ import annotations
 
@@ -24,10 +24,22 @@ def test_a_full_model_may_have_a_distilled_copy() -> None:
     configured(entry(distilled="copy"), entry("light", model="other"), entry("quantized"))
 
 
+def test_a_full_model_may_have_a_lower_precision() -> None:
+    (model,) = configured(entry(lower_precision="fp8", distilled="copy")).models
+    assert model.lower_precision == "fp8"
+
+
+@pytest.mark.parametrize("lower", ["fp32", "int5"])
+def test_what_is_no_lower_precision_is_refused(lower: str) -> None:
+    with pytest.raises(ConfigError, match=r"models\.0\.lower_precision: .*'mixed', 'fp8' or 'int4'"):
+        configured(entry(lower_precision=lower))
+
+
+@pytest.mark.parametrize("what", [{"distilled": "copy"}, {"lower_precision": "fp8"}], ids=str)
 @pytest.mark.parametrize("tier", ["light", "quantized"])
-def test_no_other_tier_has_one(tier: str) -> None:
-    with pytest.raises(ConfigError, match="only a model of tier full has a distilled copy"):
-        configured(entry(tier, distilled="copy"))
+def test_no_other_tier_has_one(tier: str, what: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="only a model of tier full gives way to something at level 2"):
+        configured(entry(tier, **what))
 
 
 def test_a_copy_and_a_light_entry_of_one_model_would_be_the_same_variant() -> None:

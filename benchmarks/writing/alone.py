@@ -1,0 +1,117 @@
+"""What the engine writes by itself, in the worker's process and before it serves anybody."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from benchmarks.writing.scale import Scale
+from benchmarks.writing.vocabulary import words
+from sluice.worker.generator import Generator, Hear, Piece, Prompt
+
+TIMEOUT_S = 120.0
+LONE_PROMPT, LONE_TOKENS = 64, 256
+ROUNDS = 2
+LONG_EVERY = 20
+
+
+class Measured:
+    """`generator`, measured at the end of its warm-up; `told` is given what was found."""
+
+    def __init__(self, generator: Generator, scale: Scale, told: Any) -> None:
+        self._generator = generator
+        self._scale = scale
+        self._told = told
+        self._hear: Hear | None = None
+        self.variant = generator.variant
+
+    @property
+    def busy_s(self) -> float:
+        """As the generator's."""
+        return self._generator.busy_s
+
+    def warm_up(self) -> None:
+        """Warm up, then measure."""
+        begun_at = time.perf_counter()
+        self._generator.warm_up()
+        found: dict[str, Any] = {"warm_up_s": time.perf_counter() - begun_at}
+        self._generator.start(self._pass_on)
+        scale, dice = self._scale, random.Random(1)
+        vocabulary = words(500)
+        lone = [_text(vocabulary, LONE_PROMPT, dice)]
+        lone_tokens = min(LONE_TOKENS, 16 * scale.new_tokens)
+        found["lone"] = [self._write(lone, lone_tokens) for _ in range(ROUNDS)]
+        many = [_text(vocabulary, dice.randint(*scale.prompt_tokens), dice) for _ in range(scale.many)]
+        found["many"] = [self._write(many, scale.new_tokens) for _ in range(ROUNDS)]
+        lengths = [
+            scale.long_tokens if place % LONG_EVERY == 0 else dice.randint(*scale.prompt_tokens)
+            for place in range(scale.mixed)
+        ]
+        mixed = [_text(vocabulary, length, dice) for length in lengths]
+        found["mixed"] = [self._write(mixed, scale.new_tokens)]
+        self._told(found)
+
+    def start(self, hear: Hear) -> None:
+        """The generator runs already; from now on `hear` is told."""
+        self._hear = hear
+
+    def begin(self, key: int, prompt: Prompt) -> None:
+        """As the generator."""
+        self._generator.begin(key, prompt)
+
+    def cancel(self, key: int) -> None:
+        """As the generator."""
+        self._generator.cancel(key)
+
+    def close(self) -> None:
+        """As the generator."""
+        self._generator.close()
+
+    def _pass_on(self, pieces: Sequence[Piece]) -> None:
+        if self._hear is not None:
+            self._hear(pieces)
+
+    def _write(self, texts: Sequence[str], new_tokens: int) -> dict[str, Any]:
+        """Write on from all `texts` at once, and say how that went."""
+        ended, tokens, lost = threading.Event(), 0, 0
+        first_s: dict[int, float] = {}
+        left = len(texts)
+        begun_at = time.perf_counter()
+
+        def hear(pieces: Sequence[Piece]) -> None:
+            nonlocal tokens, lost, left
+            now_s = time.perf_counter() - begun_at
+            for piece in pieces:
+                first_s.setdefault(piece.key, now_s)
+                if piece.is_last:
+                    tokens += piece.tokens
+                    lost += piece.error is not None
+                    left -= 1
+            if not left:
+                ended.set()
+
+        self._hear = hear
+        accelerated = torch.accelerator.is_available()
+        if accelerated:
+            torch.accelerator.reset_peak_memory_stats()
+        for key, text in enumerate(texts):
+            self._generator.begin(key, Prompt(text=text, max_new_tokens=new_tokens))
+        ended.wait(TIMEOUT_S)
+        elapsed_s = time.perf_counter() - begun_at
+        return {
+            "texts": len(texts),
+            "lost": lost + left,
+            "tokens": tokens,
+            "tokens_per_s": tokens / elapsed_s,
+            "first_token_s": sorted(first_s.values())[len(first_s) // 2] if first_s else None,
+            "peak_gb": torch.accelerator.max_memory_allocated() / 1e9 if accelerated else None,
+        }
+
+
+def _text(vocabulary: Sequence[str], tokens: int, dice: random.Random) -> str:
+    return " ".join(dice.choices(vocabulary, k=tokens))

@@ -1,0 +1,53 @@
+"""The benchmark's generator: random weights, made on their device, and a tokenizer whose tokens are words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerFast
+
+from benchmarks.gpu.bench import Bench
+from benchmarks.gpu.qwen import make_model
+from benchmarks.writing.scale import Scale
+from benchmarks.writing.vocabulary import words
+from sluice.engine.checkpoint import Checkpoint
+from sluice.engine.generation.generator import ContinuousGenerator
+from sluice.engine.generation.shape import shape_for
+from sluice.tier import Task
+from sluice.worker.backend import ModelSpec
+
+PRECISION = "bf16"
+
+
+def generator_of(spec: ModelSpec, scale: Scale, device: torch.device, *, compiles: bool) -> ContinuousGenerator:
+    """The generator that `spec` asks for."""
+    model = make_model(Bench(device, smoke=scale.smoke), "mixed")
+    model.config.max_position_embeddings = scale.text_tokens
+    vocabulary = {word: place for place, word in enumerate(words(model.config.vocab_size))}
+    tokens = Tokenizer(WordLevel(vocabulary, unk_token="aaaa"))  # noqa: S106  a word
+    tokens.pre_tokenizer = WhitespaceSplit()
+    checkpoint = Checkpoint(
+        path=Path(spec.checkpoint),
+        task=Task.TEXT_GENERATION,
+        config=model.config,
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=tokens),
+        fingerprint="",
+        labels=(),
+        max_tokens=scale.text_tokens,
+    )
+    shape = shape_for(
+        model.config,
+        device_type=device.type,
+        dtype=model.dtype,
+        texts=scale.texts,
+        max_tokens=scale.text_tokens,
+        memory_bytes=scale.cache_gb * 1e9,
+    )
+    return ContinuousGenerator(
+        replace(spec, precision=PRECISION), checkpoint, model, shape, precision=PRECISION, compiles=compiles
+    )

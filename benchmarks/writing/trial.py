@@ -1,0 +1,183 @@
+"""One run: a worker that measures itself first, routers before it, and callers who keep streams open."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.child import child
+from benchmarks.figure import Figure, Target
+from benchmarks.gpu.bench import Bench
+from benchmarks.writing.scale import Scale, scale_of
+from benchmarks.writing.worker import FOUND, SCALE
+from sluice.cli.addresses import choose_ports
+
+READY_TIMEOUT_S = 260.0
+POLL_S = 0.5
+MODEL = "random"
+LIMIT = "one step reads 3.1 GB of weights: at 4.2 TB/s 0.74 ms, so 1,350 tokens/s for a lone text"
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """All figures. Raises RuntimeError with the end of a log when a service is not ready."""
+    scale = scale_of(smoke=bench.smoke)
+    with tempfile.TemporaryDirectory(prefix="sluice-writing-") as scratch:
+        found, tallies = asyncio.run(_play(bench, scale, Path(scratch)))
+    return [*_alone(scale, found), *_through_the_mesh(scale, tallies)]
+
+
+async def _play(bench: Bench, scale: Scale, scratch: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    folder = scratch / MODEL
+    folder.mkdir()
+    (folder / SCALE).write_text(json.dumps(scale.content()), encoding="utf-8")
+    worker, *routers = (f"127.0.0.1:{port}" for port in choose_ports(1 + scale.routers))
+    services = [("benchmarks.writing.worker", worker, _worker(bench, scale, worker, scratch))]
+    services += [("services.router", address, _router(scale, address, worker)) for address in routers]
+    async with AsyncExitStack() as running:
+        for module, address, settings in services:
+            file = scratch / f"{address}.yaml"
+            file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+            environ = os.environ | {"SLUICE_CONFIG": str(file)}  # noqa: TID251
+            log = scratch / f"{address}.log"
+            process = await running.enter_async_context(child([sys.executable, "-m", module], environ=environ, log=log))
+            bench.tell(f"{module}: waiting until it serves")
+            await _until_ready(address, process, log)
+            if address == worker:
+                bench.tell("what the engine wrote by itself: " + (folder / FOUND).read_text(encoding="utf-8"))
+        bench.tell(f"{scale.streams} streams")
+        tallies = await asyncio.gather(
+            *(
+                _call(routers[place % len(routers)], scale.streams // scale.callers, folder / SCALE)
+                for place in range(scale.callers)
+            )
+        )
+        return json.loads((folder / FOUND).read_text(encoding="utf-8")), list(tallies)
+
+
+async def _call(address: str, streams: int, scale: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.writing.callers", address, str(streams), str(scale)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    said, _ = await process.communicate()
+    tally: dict[str, Any] = json.loads(said)
+    return tally
+
+
+async def _until_ready(address: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
+    while asyncio.get_running_loop().time() < deadline and process.returncode is None:
+        probe = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "sluice.probe", address, stderr=subprocess.DEVNULL
+        )
+        if not await probe.wait():
+            return
+        await asyncio.sleep(POLL_S)
+    raise RuntimeError(f"{address} was not ready:\n{await asyncio.to_thread(_end_of, log)}")
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
+
+
+def _worker(bench: Bench, scale: Scale, address: str, root: Path) -> dict[str, Any]:
+    entry = {"model": MODEL, "tier": "full", "checkpoint": MODEL}
+    settings = {
+        "listen": address,
+        "device": str(bench.device),
+        "models_root": str(root),
+        "models": [entry],
+        "autonomous": False,
+        "profile_seconds": 0,
+        "generation_lookahead": min(4096, scale.texts),
+        "generation_compile": bench.graphs,
+    }
+    return {"gpu_worker": settings, "telemetry": {"log_level": "WARNING"}}
+
+
+def _router(scale: Scale, address: str, worker: str) -> dict[str, Any]:
+    settings = {
+        "listen": address,
+        "workers": [worker],
+        "autonomous": False,
+        # Its callers send all that they have at once, which no limit on admission should take for an overload.
+        "admission": "caps",
+        "max_open_requests": max(100, 2 * scale.streams),
+    }
+    return {"router": settings, "telemetry": {"log_level": "WARNING"}}
+
+
+def _alone(scale: Scale, found: dict[str, Any]) -> Iterator[Figure]:
+    lone = statistics.median(one["tokens_per_s"] for one in found["lone"])
+    many = statistics.median(one["tokens_per_s"] for one in found["many"])
+    (mixed,) = found["mixed"]
+    low, high = scale.prompt_tokens
+    yield Figure(
+        what="tokens per second, one text",
+        target=Target(300),
+        measured=lone,
+        how="the worker's engine by itself, 64 tokens of prompt, greedy, bf16, prompts read and text made; " + LIMIT,
+        spread=_spread([one["tokens_per_s"] for one in found["lone"]]),
+        notes={"runs": found["lone"], "warm_up_s": round(found["warm_up_s"], 1)},
+    )
+    yield Figure(
+        what=f"tokens per second, {scale.many} prompts of {low} to {high} tokens, {scale.new_tokens} new",
+        target=Target(15_000),
+        measured=many,
+        how="as above, all prompts at once, from the first prompt to the last token",
+        spread=_spread([one["tokens_per_s"] for one in found["many"]]),
+        notes={"runs": found["many"]},
+    )
+    if mixed["peak_gb"] is not None:
+        yield Figure(
+            what=f"peak memory, {scale.mixed} texts of which every twentieth has {scale.long_tokens} tokens, GB",
+            target=Target(scale.budget_gb, at_most=True),
+            measured=mixed["peak_gb"],
+            how=f"as above; the allocator is limited to {scale.budget_gb:g} GB, {scale.cache_gb:g} of it for texts",
+            notes={"runs": found["mixed"]},
+        )
+    yield Figure(
+        what="texts lost in that mix",
+        target=Target(0, at_most=True),
+        measured=mixed["lost"],
+        how="as above",
+    )
+
+
+def _through_the_mesh(scale: Scale, tallies: list[dict[str, Any]]) -> Iterator[Figure]:
+    first_ms = sorted(1000 * one for tally in tallies for one in tally["first_s"])
+    lost = [why for tally in tallies for why in tally["lost"]]
+    tokens, messages = (sum(tally[name] for tally in tallies) for name in ("tokens", "messages"))
+    how = (
+        f"{scale.callers} processes keep {scale.streams} streams open through {scale.routers} routers, each followed "
+        f"by another when it ends; the worker has {scale.texts} places, of which they fill four fifths; "
+        f"texts begun in {0.8 * scale.window_s:g} s"
+    )
+    notes = {
+        "texts": len(first_ms),
+        "tokens_per_s": round(tokens / scale.window_s),
+        "tokens_per_message": round(tokens / max(1, messages), 2),
+        "why_lost": sorted(set(lost))[:5],
+    }
+    for share, bound in ((0.5, 210.0), (0.99, 1000.0)):
+        yield Figure(
+            what=f"first token at {scale.streams} open streams, through the mesh, p{share * 100:g}, ms",
+            target=Target(bound, at_most=True),
+            measured=first_ms[int(share * len(first_ms))] if first_ms else float("nan"),
+            how=how,
+            notes=notes,
+        )
+    yield Figure(what="streams lost", target=Target(0, at_most=True), measured=len(lost), how=how, notes=notes)
+
+
+def _spread(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)

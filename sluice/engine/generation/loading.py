@@ -1,0 +1,54 @@
+"""From a checkpoint to a generator: its model on a device, and as large a cache as there is room for."""
+
+from __future__ import annotations
+
+import torch
+
+from sluice.engine.accelerator import TorchAccelerator
+from sluice.engine.checkpoint import Checkpoint
+from sluice.engine.cores import granted_cores
+from sluice.engine.generation.generator import ContinuousGenerator
+from sluice.engine.generation.shape import shape_for
+from sluice.engine.precise import load_precise
+from sluice.tier import Task, Tier
+from sluice.worker.backend import ModelSpec
+from sluice.worker.cgroup_memory import CgroupMemory
+from sluice.worker.host_memory import HostMemory
+
+ACCELERATOR_TEXTS = 256
+CPU_TEXTS = 16
+# A copy that is staged beside its full model must leave that one its room.
+_SHARE_OF_LESSER = 0.25
+
+
+def open_generator(
+    spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device, precision: str
+) -> ContinuousGenerator:
+    """Load `checkpoint` in `precision` on `device`. Its cache takes the share of the room that is left by `spec`.
+
+    Raises InvalidRequest naming the file or field at fault, and MemoryError when there is no room.
+    """
+    on_cpu = device.type == "cpu"
+    if on_cpu:
+        torch.set_num_threads(spec.threads or granted_cores())
+    model = load_precise(checkpoint.path, precision=precision, device=device, task=Task.TEXT_GENERATION)
+    room = spec.generation
+    share = room.memory_share * (1.0 if spec.tier is Tier.FULL else _SHARE_OF_LESSER)
+    free_bytes = _free_bytes_of_host() if on_cpu else TorchAccelerator(device).room_bytes()
+    shape = shape_for(
+        model.config.get_text_config(),
+        device_type=device.type,
+        dtype=model.dtype,
+        texts=room.max_texts or (CPU_TEXTS if on_cpu else ACCELERATOR_TEXTS),
+        max_tokens=checkpoint.max_tokens,
+        memory_bytes=share * free_bytes,
+    )
+    return ContinuousGenerator(
+        spec, checkpoint, model, shape, precision=precision, compiles=room.compiles and not on_cpu
+    )
+
+
+def _free_bytes_of_host() -> float:
+    """What the machine has free, or the container, if that is less."""
+    memories = [monitor.read().memory for monitor in (HostMemory(), CgroupMemory())]
+    return min(memory.limit_bytes - memory.used_bytes for memory in memories if memory is not None)

@@ -1,0 +1,34 @@
+"""Where the writing loop puts what it wrote: in the place of transformers' router of outputs, one listener for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
+
+from sluice.engine.out_of_memory import is_out_of_memory
+
+NO_ROOM = "no room: "
+"""Begins what is told of a text that the device had no memory for."""
+
+
+class Outlet:
+    """Hands on a step at a time. transformers has it deliver from the writing thread alone."""
+
+    def __init__(self, hear: Callable[[Sequence[GenerationOutput]], None]) -> None:
+        self._hear = hear
+
+    def deliver(self, output: GenerationOutput) -> None:
+        """One text has ended."""
+        self._hear([output])
+
+    def deliver_batch(self, outputs: Sequence[GenerationOutput]) -> None:
+        """What a step has written."""
+        self._hear(outputs)
+
+    def fail_and_deliver(self, state: RequestState, error: Exception) -> None:
+        """A text has failed."""
+        state.status = RequestStatus.FAILED
+        prefix = NO_ROOM if is_out_of_memory(error) else ""
+        state.error = f"{prefix}{type(error).__name__}: {error}"
+        self.deliver(state.to_generation_output())
