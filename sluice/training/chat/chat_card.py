@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ class ChatMeasured:
 
 
 def write_quality(directory: Path, recipe: Recipe, measured: ChatMeasured, training: Training) -> None:
-    """Writes `quality.json`; `quality` is the share of right replies over both test splits."""
+    """Writes `quality.json`; `quality` is the share of right replies over both test splits.
+
+    A share of nothing is left out, as are those of complexities where one has no mail.
+    """
     overall = measured.overall
     content: dict[str, Any] = {
         "model": recipe.name,
@@ -65,7 +69,12 @@ def write_quality(directory: Path, recipe: Recipe, measured: ChatMeasured, train
         }
     if recipe.taught is not None:
         content["teacher"] = CHAT_RECIPES[recipe.taught.teacher].name
+    content = {name: value for name, value in content.items() if not _is_nan(value)}
     Path(directory, "quality.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def write_card(directory: Path, key: str, recipe: Recipe, measured: ChatMeasured, training: Training) -> None:
@@ -180,8 +189,9 @@ The mails are synthetic and so is the shop: the model looks nothing up, and what
 mail, in the words of its grammar, and knows nothing else; on real mail, expect held-out figures at best. A mail that
 speaks of several wishes gets an answer to one. Conversations beyond 512 tokens are not understood.
 
-It copies order numbers sign by sign, but where a number ends and which signs stand in it, it has from the {shapes}
-shapes that training drew them in. Held-out numbers have other shapes (Z/12345, QX1234-5): of the replies that name one,
-{held_out_orders} name the mail's, the others drop, add or replace a sign. An article that training never named is taken
-for one that it did. Both want more shapes and words in training (`vocabulary.yaml`) rather than more steps.
+It copies order numbers, codes and amounts sign by sign, but where one ends and which signs stand in it, it has from the
+shapes that training drew them in, {shapes} of order numbers. Held-out numbers have other shapes (Z/12345, QX1234-5): of
+the replies that name one, {held_out_orders} name the mail's, the others drop, add or replace a sign. An article that
+training never named is taken for one that it did. Both want more shapes and words in training (`vocabulary.yaml`)
+rather than more steps.
 """

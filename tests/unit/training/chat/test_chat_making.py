@@ -116,7 +116,7 @@ def quality(right: float) -> ChatQuality:
 
 MEASURED = ChatMeasured(
     seen=quality(0.5),
-    held_out=quality(0.25),
+    held_out=replace(quality(0.25), orders_right=math.nan),
     overall=quality(0.375),
     seen_perplexity=1.2,
     held_out_perplexity=2.5,
@@ -137,8 +137,9 @@ def test_a_card_says_what_was_done_where_and_what_came_of_it(tmp_path: Path, key
     stated = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))
     assert (stated["quality"], stated["seen_quality"], stated["held_out_quality"]) == (0.375, 0.5, 0.25)
     assert (stated["training_device"], stated["training_precision"]) == (device, precision)
-    # Of a bucket that is empty nothing can be said.
+    # Of what there is none of nothing can be said.
     assert "quality_by_complexity" not in stated
+    assert (stated["seen_orders_right"], stated.get("held_out_orders_right")) == (0.75, None)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "| right in all of it | 0.500 | 0.250 |" in card
     assert "`model.safetensors` 1.0 MB" in card
