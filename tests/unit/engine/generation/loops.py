@@ -88,6 +88,8 @@ class Loop:
         (self.allocator,) = self.processor.cache.cache_allocators.values()
         self.texts = texts
         self._were_prompts = False
+        # Where steps are prepared one ahead, the first is launched and not waited for.
+        self._has_begun = not self.processor.use_async_batching
         self._schedule = self.scheduler.schedule_batch
         self.scheduler.schedule_batch = self._scheduled
         self.processor.offloading_manager.offload_requests = _never
@@ -110,7 +112,9 @@ class Loop:
 
     def step(self) -> None:
         """One turn."""
-        assert self.writer._generation_loop_body(self.processor, bootstrapping=False)
+        go_on = self.writer._generation_loop_body(self.processor, bootstrapping=not self._has_begun)
+        assert go_on or not self._has_begun
+        self._has_begun = self._has_begun or not go_on
 
     def run(self, *until_written: str) -> None:
         """Turn until these have a token, or until there is nothing to do."""
