@@ -169,8 +169,8 @@ def test_transformers_registry_and_the_configuration_are_as_before(kind: str) ->
     config = model_of(kind).config
     before, registry = config.to_dict(), dict(paged_cache.ATTN_TYPE_TO_ALLOCATOR)
     with our_pages(config):
-        assert paged_cache.ATTN_TYPE_TO_ALLOCATOR != registry
-    assert paged_cache.ATTN_TYPE_TO_ALLOCATOR == registry
+        assert registry != paged_cache.ATTN_TYPE_TO_ALLOCATOR
+    assert registry == paged_cache.ATTN_TYPE_TO_ALLOCATOR
     assert config.to_dict() == before
 
     def fail(_: Any) -> None:
@@ -178,7 +178,7 @@ def test_transformers_registry_and_the_configuration_are_as_before(kind: str) ->
 
     with pytest.raises(RuntimeError), our_pages(config):
         fail(config)
-    assert paged_cache.ATTN_TYPE_TO_ALLOCATOR == registry
+    assert registry == paged_cache.ATTN_TYPE_TO_ALLOCATOR
     assert config.to_dict() == before
 
 
