@@ -63,11 +63,15 @@ def test_a_prompt_that_becomes_no_number(kind: str, place: int) -> None:
 
 
 def test_a_text_that_becomes_no_number_while_it_is_written(kind: str) -> None:
-    first = prompt(PAGE - 2)
-    written = generated(kind, first, TOKENS)
     good = [prompt(length, 5) for length in (5, PAGE)]
     used = {token for ids in good for token in (*ids, *generated(kind, ids, TOKENS))}
-    place = next(place for place in range(2, TOKENS) if written[place] not in {*used, *first, *written[:place]})
+    first, written, place = next(
+        (first, written, place)
+        for first in (prompt(PAGE - 2, seed) for seed in range(20))
+        for written in (generated(kind, first, TOKENS),)
+        for place in range(2, TOKENS)
+        if written[place] not in {*used, *first, *written[:place]}
+    )
     token = written[place]
     loop = Loop(spoiled(kind, token), pages=6)
     loop.add("bad", first, TOKENS + 6)
