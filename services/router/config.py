@@ -44,7 +44,7 @@ class RouterConfig(Section):
     complexity_model: str = Field(default="", max_length=4096)
     """What judges a text's complexity: a file of coefficients, or "package.module:callable". Empty: the shipped one."""
     default_model: str = ""
-    """The model of requests that name none. Empty: the only model that is served."""
+    """The model of requests that name none. Empty, or while it does not do what is asked: the only one that does."""
     default_timeout_s: float = Field(default=10, gt=0, le=3600)
     """The time limit of requests that bring none."""
     max_text_bytes: int = Field(default=65_536, ge=1, le=16_777_216)

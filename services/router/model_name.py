@@ -7,14 +7,15 @@ from sluice.errors import InvalidRequest, NoEndpoint, UnknownModel
 from sluice.tier import Task
 
 
-def resolve(model: str, view: FleetView, *, default: str) -> str:
+def resolve(model: str, view: FleetView, *, default: str, writes: bool = False) -> str:
     """The name of the model that is meant by `model`; empty means `default`, or the only one.
 
+    `writes` says whether a text is asked for: a default that does otherwise is not meant while one model does it.
     Raises UnknownModel, NoEndpoint when no worker has come yet, or InvalidRequest when no model is named.
     """
     if not view.names:
         raise NoEndpoint("no worker is connected yet")
-    name = model or default or _only_model(view)
+    name = model or _meant(view, default, frozenset(view.ever_written if writes else view.offered))
     if name not in view.names:
         raise UnknownModel(f"no worker has offered a model named '{name}'", field="model")
     return name
@@ -37,8 +38,10 @@ def check_answers(name: str, view: FleetView) -> None:
         raise InvalidRequest(f"model '{name}' generates text, and answers only Generate", field="model")
 
 
-def _only_model(view: FleetView) -> str:
-    names = sorted(view.names)
+def _meant(view: FleetView, default: str, fitting: frozenset[str]) -> str:
+    if default and (default in fitting or len(fitting) != 1):
+        return default
+    names = sorted(fitting or view.names)
     if len(names) > 1:
         raise InvalidRequest(f"several models are served, so name one of: {', '.join(names)}", field="model")
     return names[0]

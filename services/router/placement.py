@@ -95,9 +95,9 @@ class Placement:
         request.model = self.resolve(request.model)
         check_answers(request.model, self.view)
 
-    def resolve(self, model: str) -> str:
+    def resolve(self, model: str, *, writes: bool = False) -> str:
         """Which model `model` means. Raises as the function of this name."""
-        return resolve(model, self.view, default=self._default_model)
+        return resolve(model, self.view, default=self._default_model, writes=writes)
 
     def least_cost_s(self, request: Request, tokens: int, now: float) -> float:
         """Device time that the cheapest acceptable variant takes for an identified request."""

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sluice.cli import arguments
 from sluice.cli.demo_report import Record, problems, summary, table
 from sluice.cli.demo_requests import Example, read_examples
+from sluice.cli.demo_text import write_one
 from sluice.cli.mesh import START_ORDER, LocalMesh
 from sluice.cli.process import ServiceFailed
 from sluice.client.aio import AsyncClient
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Returns 0 if all requests were answered, 90 % of them rightly, and every tier was used."""
+    """Returns 0 if all requests were answered, 90 % of them rightly, every tier was used, and a text was written."""
     # Told to end, it ends as by Ctrl-C: with every service stopped.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
@@ -61,18 +62,22 @@ async def run(options: argparse.Namespace) -> int:
             async with mesh:
                 progress.update(starting, description="the mesh is up")
                 records, took_s = await _send(mesh.router, examples, options.max_open, progress)
+                progress.stop()
+                trouble = await write_one(mesh.router, console)
         except ServiceFailed as error:
             progress_console.print(str(error), style="red", markup=False, highlight=False)
             return 1
-    return report(console, examples, records, took_s=took_s)
+    return report(console, examples, records, took_s=took_s, trouble=trouble)
 
 
-def report(console: Console, examples: list[Example], records: list[Record], *, took_s: float) -> int:
-    """Print table and summary; returns the exit status."""
+def report(
+    console: Console, examples: list[Example], records: list[Record], *, took_s: float, trouble: str = ""
+) -> int:
+    """Print table and summary; returns the exit status. `trouble` is what was wrong with the text that was written."""
     records.sort(key=lambda record: record.place)
     console.print(table(records, width=console.width))
     console.print(summary(records, took_s=took_s))
-    found = problems(examples, records)
+    found = [*problems(examples, records), *filter(None, [trouble])]
     for problem in found:
         console.print(f"[red]{problem}[/]")
     if not found:

@@ -9,7 +9,6 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from sluice.engine.fault import fault, one_line
-from sluice.engine.quantizers import hush
 from sluice.engine.weights import WEIGHTS
 from sluice.tier import Task
 
@@ -33,7 +32,6 @@ def load_model(path: Path, *, dtype: torch.dtype | str, task: Task = Task.TEXT_C
     `checkpoint`, when transformers cannot build the model or a weight is missing or of another shape than config.json
     says; transformers would fill such a weight with noise.
     """
-    hush()
     try:
         model, report = MODEL_CLASSES[task].from_pretrained(
             path,

@@ -23,8 +23,6 @@ GROUP = 64
 """Weights of a row that share a scale in int4."""
 # What is tried: a layer of so many inputs and outputs on so many rows, and by how much its result may be off.
 _SIZE, _ROWS, _EXPERTS, _TOLERANCE = 128, 24, 2, 0.25
-# torch's word on how torchao registers itself, and kernels of one kind of GPU that others cannot load.
-_TALKATIVE = ("torchao", "torch.utils._pytree")
 
 Make = Callable[[], Any]
 """Makes a configuration of torchao's."""
@@ -41,12 +39,6 @@ class Quantizer:
     groups_experts: bool = False
 
 
-def hush() -> None:
-    """Hold back torchao's warnings from now on. transformers imports it, where it is, with the first model."""
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
 @cache
 def quantizer_of(precision: str, device: torch.device) -> Quantizer:
     """The first of torchao's quantizers to `precision`, FP8 or INT4, that computes rightly on `device`.
@@ -55,7 +47,6 @@ def quantizer_of(precision: str, device: torch.device) -> Quantizer:
     """
     if find_spec("torchao") is None:
         raise InvalidRequest(f"{precision} needs torchao: pip install 'sluice[precision]'", field="precision")
-    hush()
     said: list[str] = []
     for name, make in (_FP8 if precision == FP8 else _INT4).items():
         why = _why_not(make, device, _linear)

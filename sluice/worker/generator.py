@@ -85,7 +85,9 @@ class Generator(Protocol):
 
     @property
     def busy_s(self) -> float:
-        """Seconds in which its device was computing, since the start. May be read from any thread."""
+        """Seconds in which its device was computing, since the start, each weighed by the share of its places or of its
+        memory that was taken: a device that writes one text of hundreds has room for more. May be read from any thread.
+        """
 
     def warm_up(self) -> None:
         """Run what the first prompts would otherwise pay for. Raises if the variant cannot serve."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sluice.worker.reading import Memory, Reading, ResourceMonitor, Unreadable
 
@@ -11,11 +11,21 @@ logger = logging.getLogger(__name__)
 
 
 class Resources:
-    """`device` watches the accelerator; models live in its memory if it has any, else in the fullest of the others'."""
+    """`device` watches the accelerator; models live in its memory if it has any, else in the fullest of the others'.
 
-    def __init__(self, monitors: Sequence[ResourceMonitor], *, device: ResourceMonitor | None = None) -> None:
+    While it `writes`, what the driver says of its utilisation is nothing: one text of hundreds keeps it from idling.
+    """
+
+    def __init__(
+        self,
+        monitors: Sequence[ResourceMonitor],
+        *,
+        device: ResourceMonitor | None = None,
+        writes: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._monitors = tuple(monitors)
         self._device = device
+        self._writes = writes
         self._silent: dict[ResourceMonitor, str] = {}
 
     def read(self) -> Reading:
@@ -26,8 +36,8 @@ class Resources:
         """
         every = self._monitors if self._device is None else (*self._monitors, self._device)
         readings = [self._look(monitor) for monitor in every]
-        known = [reading for reading in readings if reading is not None]
-        busy = [reading.utilization for reading in known if reading.utilization is not None]
+        told = readings[:-1] if self._device is not None and self._writes() else readings
+        busy = [one.utilization for one in told if one is not None and one.utilization is not None]
         return Reading(utilization=max(busy, default=None), memory=_fullest(readings))
 
     def model_memory(self) -> Memory | None:

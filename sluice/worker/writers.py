@@ -13,6 +13,10 @@ class Writers:
         self._past_busy_s = 0.0
         self._past_texts = 0
 
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return bool(self._writers)
+
     @property
     def busy_s(self) -> float:
         """Seconds in which their devices were computing, since the start."""

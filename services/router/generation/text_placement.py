@@ -40,7 +40,7 @@ class TextPlacement:
 
     def identify(self, request: Request) -> None:
         """Fill in the model's name. Raises as `resolve`, and InvalidRequest for a model that does not generate."""
-        request.model = self._placement.resolve(request.model)
+        request.model = self._placement.resolve(request.model, writes=True)
         check_generates(request.model, self._placement.view)
 
     def place(self, ticket: TextTicket) -> Choice:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import psutil
 import torch
 
 from sluice.engine.accelerator import TorchAccelerator
@@ -13,6 +12,8 @@ from sluice.engine.generation.shape import shape_for
 from sluice.engine.precise import load_precise
 from sluice.tier import Task, Tier
 from sluice.worker.backend import ModelSpec
+from sluice.worker.cgroup_memory import CgroupMemory
+from sluice.worker.host_memory import HostMemory
 
 ACCELERATOR_TEXTS = 256
 CPU_TEXTS = 16
@@ -33,7 +34,7 @@ def open_generator(
     model = load_precise(checkpoint.path, precision=precision, device=device, task=Task.TEXT_GENERATION)
     room = spec.generation
     share = room.memory_share * (1.0 if spec.tier is Tier.FULL else _SHARE_OF_LESSER)
-    free_bytes = psutil.virtual_memory().available if on_cpu else TorchAccelerator(device).room_bytes()
+    free_bytes = _free_bytes_of_host() if on_cpu else TorchAccelerator(device).room_bytes()
     shape = shape_for(
         model.config.get_text_config(),
         device_type=device.type,
@@ -45,3 +46,9 @@ def open_generator(
     return ContinuousGenerator(
         spec, checkpoint, model, shape, precision=precision, compiles=room.compiles and not on_cpu
     )
+
+
+def _free_bytes_of_host() -> float:
+    """What the machine has free, or the container, if that is less."""
+    memories = [monitor.read().memory for monitor in (HostMemory(), CgroupMemory())]
+    return min(memory.limit_bytes - memory.used_bytes for memory in memories if memory is not None)

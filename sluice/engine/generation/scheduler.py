@@ -72,6 +72,11 @@ class ReservingScheduler(Scheduler):
         return scheduled, by_pages, tokens, read
 
     @property
+    def fullness(self) -> float:
+        """The share of places or of memory that is taken, whichever is larger, in [0, 1]."""
+        return min(1.0, max(len(self.active_requests) / self._usual[1], self._reserved_pages / self._pages))
+
+    @property
     def is_careful(self) -> bool:
         """Whether batches are smaller than usual."""
         return self.most_batch_tokens < self._usual[0]

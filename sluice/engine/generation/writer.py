@@ -51,7 +51,7 @@ class PagedWriter(ContinuousBatchingManager):
         model.get_input_embeddings().register_forward_pre_hook(lambda _, args: (args[0].clamp(min=0),))
         self._compiles = compiles
         # Seconds of past steps, and when that which runs began: one thing, as another thread reads both.
-        self._busy: tuple[float, float | None] = (0.0, None)
+        self._busy: tuple[float, float | None, float] = (0.0, None, 0.0)
         self._begins_anew = False
         kind = model.device.type
         config = ContinuousBatchingConfig(
@@ -85,9 +85,9 @@ class PagedWriter(ContinuousBatchingManager):
 
     @property
     def busy_s(self) -> float:
-        """Seconds of steps since the start, that which runs included. May be read from any thread."""
-        busy_s, began_at = self._busy
-        return busy_s + (time.monotonic() - began_at if began_at is not None else 0.0)
+        """Seconds of steps since the start, that which runs included, weighed as Generator has it. For any thread."""
+        busy_s, began_at, fullness = self._busy
+        return busy_s + (fullness * (time.monotonic() - began_at) if began_at is not None else 0.0)
 
     @property
     def trouble(self) -> str:
@@ -123,7 +123,7 @@ class PagedWriter(ContinuousBatchingManager):
     def _generation_loop_body(self, batch_processor: ContinuousBatchProcessor, bootstrapping: bool) -> bool:
         scheduler: ReservingScheduler = batch_processor.scheduler
         if scheduler.has_pending_requests() or self.input_queue.qsize():
-            self._busy = self._busy[0], time.monotonic()
+            self._busy = self._busy[0], time.monotonic(), scheduler.fullness
         try:
             go_on = self._step(batch_processor, bootstrapping=bootstrapping)
             if scheduler.is_careful:
@@ -134,7 +134,7 @@ class PagedWriter(ContinuousBatchingManager):
             self._give_back(batch_processor, error)
             go_on = self._begins_anew = True
         finally:
-            self._busy = self.busy_s, None
+            self._busy = self.busy_s, None, 0.0
         return go_on
 
     def _step(self, batch_processor: ContinuousBatchProcessor, *, bootstrapping: bool) -> bool:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from sluice.engine.accelerator import pick_device
+from sluice.engine.accelerator import TorchAccelerator, pick_device
 from sluice.engine.precise import load_precise, unlearning
 from sluice.engine.quantized import held_bytes
 from sluice.engine.quantizers import quantizer_of
+from sluice.errors import Saturated
 from sluice.tier import Task
-from sluice.worker.backend import Backend
+from sluice.worker.backend import Backend, Classified, Item, Mortal
+from sluice.worker.execution import execute
 from sluice.worker.weight_size import weight_bytes
 from tests.unit.engine.conftest import Demo
 from tests.unit.engine.loading import full, table, vectors
@@ -130,3 +132,22 @@ def test_a_closed_backend_gives_its_memory_back(models: Path) -> None:
     backend.close()
     assert weights_bytes > 4_000_000
     assert torch.accelerator.memory_allocated() - before < weights_bytes / 10
+
+
+def test_a_batch_that_does_not_fit_costs_the_longest_texts_and_no_crash(models: Path) -> None:
+    backend = full(models / "support-intent-full", precision="fp32", device="auto")
+    items = [Item("where is my parcel? " * (1 + place % 50), truncate=True) for place in range(4096)]
+    accelerator = TorchAccelerator(pick_device("auto"))
+    torch.accelerator.empty_cache()
+    room = 1 << 30
+    hog = torch.empty(int(accelerator.memory_bytes()[0]) - room, dtype=torch.uint8, device=pick_device("auto"))
+    outputs = execute(backend, items)
+    answered = [isinstance(one, Classified) for one in outputs]
+    assert all(isinstance(one, Classified | Saturated) for one in outputs)
+    assert any(answered)
+    assert not all(answered)
+    del hog
+    torch.accelerator.empty_cache()
+    assert all(isinstance(one, Classified) for one in execute(backend, items))
+    assert isinstance(backend, Mortal)
+    assert not backend.is_device_lost()

@@ -81,3 +81,8 @@ def test_a_resource_that_falls_silent_is_logged_once_and_once_when_it_is_back(
         "a resource cannot be read",
         "a resource can be read again",
     ]
+
+
+def test_a_driver_says_nothing_of_how_full_a_device_is_that_writes() -> None:
+    resources = Resources([Told(utilization=0.1)], device=Told(utilization=1.0), writes=lambda: True)
+    assert resources.read().utilization == 0.1
