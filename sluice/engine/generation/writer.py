@@ -131,7 +131,7 @@ class PagedWriter(ContinuousBatchingManager):
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self._give_back(batch_processor, error, had_one_before=not bootstrapping and not self._begins_anew)
+            self._give_back(batch_processor, error)
             go_on = self._begins_anew = True
         finally:
             self._busy = self.busy_s, None, 0.0
@@ -147,12 +147,12 @@ class PagedWriter(ContinuousBatchingManager):
         self._begins_anew = not launched
         return True
 
-    def _give_back(self, batch_processor: ContinuousBatchProcessor, error: Exception, *, had_one_before: bool) -> None:
+    def _give_back(self, batch_processor: ContinuousBatchProcessor, error: Exception) -> None:
         """A step had no room. It is tried again in halves, and if that has no room either, without its longest text."""
         io, scheduler = batch_processor.inputs_and_outputs, batch_processor.scheduler
         failed = _take_back(io)
-        if batch_processor.use_async_batching and had_one_before:
-            # The step before this one has been computed all the same.
+        if batch_processor.use_async_batching:
+            # The step before this one, if there was one, has been computed all the same.
             io.swap_io_pairs()
             batch_processor.update_batch()
         if self.model.device.type != "cpu":
