@@ -18,6 +18,7 @@ from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
     ContinuousBatchProcessor,
 )
+from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
 from transformers.generation.continuous_batching.utils import stream_context
 
@@ -31,7 +32,6 @@ from sluice.engine.generation.scheduler import ReservingScheduler, register
 from sluice.engine.generation.shape import Shape
 from sluice.engine.out_of_memory import is_out_of_memory
 
-_ASYNCHRONOUS = frozenset({"cuda", "xpu"})
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class PagedWriter(ContinuousBatchingManager):
             max_blocks_per_request=0,
             scheduler_type=SCHEDULER,
             use_cuda_graph=(False, kind != "cpu"),
-            use_async_batching=kind in _ASYNCHRONOUS,
+            use_async_batching=kind in ContinuousBatchingAsyncIOs._supported_device_types,
             auto_switch_to_flash=False,
             # What is drawn depends on the seeds of texts alone.
             seed=0,
