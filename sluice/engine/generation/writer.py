@@ -32,6 +32,7 @@ from sluice.engine.generation.scheduler import ReservingScheduler, register
 from sluice.engine.generation.shape import Shape
 from sluice.engine.out_of_memory import is_out_of_memory
 
+_ASYNCHRONOUS = frozenset(ContinuousBatchingAsyncIOs._supported_device_types)
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class PagedWriter(ContinuousBatchingManager):
             max_blocks_per_request=0,
             scheduler_type=SCHEDULER,
             use_cuda_graph=(False, kind != "cpu"),
-            use_async_batching=kind in ContinuousBatchingAsyncIOs._supported_device_types,
+            use_async_batching=kind in _ASYNCHRONOUS,
             auto_switch_to_flash=False,
             # What is drawn depends on the seeds of texts alone.
             seed=0,
