@@ -44,7 +44,7 @@ protos: $(DEV) lint-protos ## generate the Python code of the contracts
 manual: $(DEV) ## write the settings' tables in docs/operations.md anew
 	@$(BIN)/python tools/write_manual.py
 
-train: $(DEV) ## make the demo's data and train its three models anew
+train: $(DEV) ## make the demo's data and train its five models anew
 	@$(BIN)/python tools/train_demo_models.py
 
 bench-overhead: $(DEV) ## what the mesh adds to a bare call; writes benchmarks/results/overhead.json

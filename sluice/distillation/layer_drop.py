@@ -29,13 +29,22 @@ def kept_layers(count: int, of: int) -> tuple[int, ...]:
 def drop_layers(teacher: Any, count: int) -> tuple[Any, tuple[int, ...]]:
     """A copy of the transformers model `teacher` with `count` of its layers, and the places that these had.
 
-    Everything that is not a layer, such as embeddings and head, is copied too. Raises InvalidRequest, field `layers`,
-    when there are not so many, or the architecture does not keep its layers in one list.
+    Raises InvalidRequest as `keep_layers` does, and when there are not so many.
     """
-    name, layers = _layers_of(teacher)
+    _, layers = _layers_of(teacher)
     if count > len(layers):
         raise InvalidRequest(f"the teacher has {len(layers)} layers, fewer than {count}", field="layers")
     kept = kept_layers(count, len(layers))
+    return keep_layers(teacher, kept), kept
+
+
+def keep_layers(teacher: Any, kept: tuple[int, ...]) -> Any:
+    """A copy of the transformers model `teacher` with the layers at the places `kept`, which ascend.
+
+    Everything that is not a layer, such as embeddings and head, is copied too. Raises InvalidRequest, field `layers`,
+    when the architecture does not keep its layers in one list.
+    """
+    name, layers = _layers_of(teacher)
     state = _renumbered(teacher.state_dict(), f"{name}.", kept)
     try:
         student = type(teacher)(_shortened(teacher.config, kept, len(layers)))
@@ -45,7 +54,7 @@ def drop_layers(teacher: Any, count: int) -> tuple[Any, tuple[int, ...]]:
         student.load_state_dict(state)
     except Exception as error:
         raise _unknown(teacher, f"its layers cannot be told apart: {one_line(error)}") from error
-    return student.eval(), kept
+    return student.eval()
 
 
 def _layers_of(teacher: Any) -> tuple[str, nn.ModuleList]:

@@ -88,7 +88,7 @@ def write_card(directory: Path, key: str, recipe: Recipe, measured: Measured, tr
         learning_rate=recipe.learning_rate,
         messages=f"{training.messages:,}",
         seed=training.seed,
-        arithmetic=_arithmetic(training),
+        arithmetic=arithmetic(training),
     )
     Path(directory, "README.md").write_text(card, encoding="utf-8")
 
@@ -110,7 +110,7 @@ def _taught(recipe: Recipe) -> str:
     )
 
 
-def _arithmetic(training: Training) -> str:
+def arithmetic(training: Training) -> str:
     """In what, and on what, as a part of a sentence."""
     place = "CPU" if training.device == "cpu" else f"{training.device} device"
     return f"fp32 on a {place}" if training.precision == "fp32" else f"{training.precision} autocast on a {place}"

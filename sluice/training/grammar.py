@@ -7,6 +7,7 @@ at the end is the label. Mentions never name the label.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -23,6 +24,8 @@ class Message:
     label: str
     language: str
     constructs: tuple[str, ...]
+    details: Mapping[str, str] | None = None
+    """The values that the label's phrase was given, by slot; None if the label was put into words more than once."""
 
     @property
     def complexity(self) -> int:
@@ -123,7 +126,9 @@ def compose(rng: Random, book: Phrasebook, plan: Plan, *, language: str, novelty
         for index in rng.sample(range(len(sentences)), min(len(sentences), rng.randrange(1, 4))):
             sentences[index] = replace(sentences[index], typos=True)
     text = _join([speaker.say(sentence) for sentence in sentences])
-    return Message(text=text, label=label, language=language, constructs=plan.constructs)
+    said = [values for intent, values in speaker.spoken if intent == label]
+    details = said[0] if len(said) == 1 else None
+    return Message(text=text, label=label, language=language, constructs=plan.constructs, details=details)
 
 
 def _switch_code(rng: Random, sentences: list[SentencePlan]) -> None:

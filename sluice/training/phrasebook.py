@@ -74,6 +74,10 @@ class Phrasebook:
         name = "".join(rng.choices(self._frames["syllables"][language], k=rng.choice((2, 3))))
         return name.capitalize()
 
+    def shapes(self, name: str) -> int:
+        """Returns in how many shapes values of a slot are drawn for training; raises KeyError when it has none."""
+        return len(self._frames["patterns"][name]["seen"])
+
     def circumstance(self, rng: Random, *, number: int, kind: str, language: str) -> str:
         """Returns a template that states condition `number` (`if`) or tells whether it holds (`true`, `false`)."""
         circumstances = self._frames["circumstances"][language]

@@ -24,6 +24,8 @@ class Taught:
     """The other's key among RECIPES."""
     temperature: float
     alpha: float
+    layers: tuple[int, ...] = ()
+    """The places of the layers that it has of its teacher to begin with, embeddings included; none: it has nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

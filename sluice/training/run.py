@@ -14,6 +14,11 @@ from transformers import logging as transformers_logging
 
 from sluice.training import corpus, phrasebook
 from sluice.training.card import Measured
+from sluice.training.chat import chat_corpus
+from sluice.training.chat.chat_making import ChatMaking
+from sluice.training.chat.chat_run import ChatRun
+from sluice.training.chat.evaluation import MAX_NEW_TOKENS
+from sluice.training.chat.recipe import CHAT_RECIPES
 from sluice.training.dataset import Tick
 from sluice.training.making import CannotMake, Making
 from sluice.training.material import Material
@@ -22,6 +27,7 @@ from sluice.training.recipe import RECIPES, Recipe
 from sluice.training.requests_file import REQUESTS, draw_requests, write_rows
 
 _SMALLEST_BATCH = 8
+_SHORTEST_REPLY = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,8 @@ class Run:
     precision: str
     """As `pick_precision` has it."""
     tiers: tuple[str, ...]
+    chats: tuple[str, ...]
+    """Keys of CHAT_RECIPES."""
     with_requests: bool
     texts: Path | None
     """Where fresh messages are wanted, if anywhere."""
@@ -48,7 +56,7 @@ class Run:
 
     def recipe(self, key: str) -> Recipe:
         """The recipe of a model as this run follows it: a run on a part of the corpus takes batches as much smaller."""
-        whole = RECIPES[key]
+        whole = {**RECIPES, **CHAT_RECIPES}[key]
         return replace(
             whole,
             steps=max(1, round(whole.steps * self.steps_factor)),
@@ -77,6 +85,8 @@ def make(run: Run) -> None:
             messages=corpus.train_size(run.scale),
         )
         _make_models(run, making, console)
+    if run.chats:
+        _make_chats(run, console)
     if run.with_requests:
         source = tests if run.scale >= 1.0 else corpus.draw_tests(book, run.seed, scale=0.3)
         write_rows(run.requests, draw_requests(source.seen, source.held_out, seed=run.seed))
@@ -104,6 +114,24 @@ def _make_models(run: Run, making: Making, console: Console) -> None:
             measured = maker.finish(key, recipe)
             bars.update(task, total=1, completed=1)
             _report(console, key, measured)
+
+
+def _make_chats(run: Run, console: Console) -> None:
+    device = _device(run.device)
+    making = ChatMaking(
+        out=run.out,
+        teachers=run.teachers,
+        seed=run.seed,
+        device=device,
+        precision=pick_precision(run.precision, device),
+        tests=chat_corpus.draw_tests(run.seed, scale=run.scale),
+        conversations=chat_corpus.train_size(run.scale),
+        max_new_tokens=max(_SHORTEST_REPLY, round(MAX_NEW_TOKENS * run.scale)),
+    )
+    with _bars(console) as bars:
+        chats = ChatRun(making, workers=run.workers, bars=bars, console=console)
+        for key in run.chats:
+            chats.make(key, run.recipe(key), measure_only=run.measure_only)
 
 
 def _train(making: Making, key: str, recipe: Recipe, material: Material, bars: Progress, console: Console) -> None:

@@ -50,14 +50,19 @@ class Speaker:
         self._novelty = novelty
         self._partition = partition
         self._label = label
+        self.spoken: list[tuple[str, dict[str, str]]] = []
+        """Each phrase said so far: its intent, and the values that its slots were given."""
+        self._phrases: list[tuple[str, dict[str, str]]] = []
 
     def say(self, plan: SentencePlan) -> str:
         """Returns a wording; raises NoSentence when the partition holds none that chance finds."""
         for _ in range(_TRIES):
+            self._phrases = []
             text = self._word(plan)
             if plan.typos:
                 text = misspell(text, self._rng)
             if lies_in(text, self._partition):
+                self.spoken += self._phrases
                 return text
         raise NoSentence(plan.frame)
 
@@ -116,7 +121,14 @@ class Speaker:
     def _phrase(self, intent: str, kind: str, language: str) -> str:
         share = self._novelty.live if intent == self._label else self._novelty.other
         line = self._book.phrase(self._rng, intent=intent, language=language, kind=kind, held_out=share)
-        return self._expand(line, language)
+        values: dict[str, str] = {}
+        self._phrases.append((intent, values))
+
+        def fill(name: str) -> str:
+            values[name] = self._slot(name, language)
+            return values[name]
+
+        return parse(line).expand(self._rng, fill)
 
     def _expand(self, line: str, language: str) -> str:
         return parse(line).expand(self._rng, lambda name: self._slot(name, language))

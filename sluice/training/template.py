@@ -13,6 +13,8 @@ from random import Random
 
 _TOKEN = re.compile(r"[()\[\]|]|[^()\[\]|]+")
 _SLOT = re.compile(r"\{(\w+)\}")
+_BLANK = "(?:(?<= )| )"
+"""Around a choice that was left out stand two blanks, of which expansion makes one."""
 
 Fill = Callable[[str], str]
 """Returns the text of a slot by its name."""
@@ -27,6 +29,22 @@ class Template:
     def expand(self, rng: Random, fill: Fill) -> str:
         """Returns the line with every choice taken by `rng` and every slot filled, single-spaced."""
         return " ".join(_SLOT.sub(lambda match: fill(match[1]), self._choose(rng)).split())
+
+    def slots(self) -> frozenset[str]:
+        """The names of all slots, those inside of choices too."""
+        own = frozenset(name for part in self.parts if isinstance(part, str) for name in _SLOT.findall(part))
+        return own.union(*(one.slots() for part in self.parts if not isinstance(part, str) for one in part))
+
+    def pattern(self, slot: Callable[[str], str]) -> str:
+        """Returns a regular expression for whatever the line expands to; `slot` gives that of a slot by its name."""
+        return "".join(
+            self._literal(part, slot) if isinstance(part, str) else f"(?:{'|'.join(one.pattern(slot) for one in part)})"
+            for part in self.parts
+        )
+
+    def _literal(self, part: str, slot: Callable[[str], str]) -> str:
+        pieces = enumerate(_SLOT.split(part))
+        return "".join(slot(piece) if at % 2 else re.escape(piece).replace(r"\ ", _BLANK) for at, piece in pieces)
 
     def _choose(self, rng: Random) -> str:
         chosen = (part if isinstance(part, str) else rng.choice(part)._choose(rng) for part in self.parts)  # noqa: SLF001

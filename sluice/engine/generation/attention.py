@@ -126,6 +126,7 @@ def attend(
 def _has_flash(query: Tensor) -> bool:
     width = query.shape[-1]
     fits = width <= _LARGEST_HEAD and width % _HEAD_MULTIPLE == 0 and query.dtype in {torch.float16, torch.bfloat16}
+    # torch has the kernel for what it calls CUDA, which ROCm is too.
     return fits and query.is_cuda
 
 

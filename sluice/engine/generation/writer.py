@@ -18,6 +18,7 @@ from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
     ContinuousBatchProcessor,
 )
+from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
 from transformers.generation.continuous_batching.utils import stream_context
 
@@ -31,7 +32,7 @@ from sluice.engine.generation.scheduler import ReservingScheduler, register
 from sluice.engine.generation.shape import Shape
 from sluice.engine.out_of_memory import is_out_of_memory
 
-_ASYNCHRONOUS = frozenset({"cuda", "xpu"})
+_ASYNCHRONOUS = frozenset(ContinuousBatchingAsyncIOs._supported_device_types)
 
 logger = logging.getLogger(__name__)
 

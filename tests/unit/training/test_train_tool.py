@@ -146,3 +146,8 @@ def test_a_smoke_run_makes_models_cards_and_requests(home: Path, tmp_path: Path)
         (output,) = cpu_load(spec, cache=str(tmp_path / "cache")).execute([Item("where is my parcel?")])
         assert isinstance(output, Classified)
     assert not (tmp_path / "cache").exists(), "the quantized model brings its graph"
+    for name in ("support-chat-full", "support-chat-light"):
+        card = json.loads((out / name / "quality.json").read_text(encoding="utf-8"))
+        assert card["seen_examples"] + card["held_out_examples"] == 18
+        assert card.get("teacher") == ("support-chat-full" if name == "support-chat-light" else None)
+        assert f"# {name}\n" in (out / name / "README.md").read_text(encoding="utf-8")
