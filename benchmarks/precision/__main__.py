@@ -46,7 +46,8 @@ def measure(subject: Subject, precisions: list[str], device: torch.device, *, ro
     for model in models:
         if subject.messages:
             model.judge(subject)
-    time_all(models, subject.shapes, rounds=rounds)
+    if rounds:
+        time_all(models, subject.shapes, rounds=rounds)
     return {
         "subject": subject.name,
         "messages": len(subject.messages),
@@ -82,6 +83,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto", help="a torch device (default: the accelerator, else the CPU)")
     parser.add_argument("--precisions", default=",".join(PRECISIONS), help="which (default: %(default)s)")
     parser.add_argument("--large", action="store_true", help="time a 1.5B model too; takes 20 GB of the device")
+    parser.add_argument("--untimed", action="store_true", help="quality and memory only, as on a machine that is busy")
     parser.add_argument("--quick", action="store_true", help="few rounds and messages; writes nothing")
     parser.add_argument("--output", type=Path, help=f"the file that is written (default: {RESULTS}/DEVICE.json)")
     options = parser.parse_args()
@@ -92,6 +94,8 @@ def main() -> int:
     rounds, scale = (CPU_ROUNDS, CPU_SCALE) if device.type == "cpu" else (FULL_ROUNDS, FULL_SCALE)
     if options.quick:
         rounds, scale = QUICK_ROUNDS, QUICK_SCALE
+    if options.untimed:
+        rounds = 0
     judged = demo(scale, device)
     subjects = [measure(judged, precisions, device, rounds=rounds)]
     if options.large:

@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import logging as transformers_logging
 
-from sluice.engine.accelerator import pick_device
-from sluice.errors import InvalidRequest
 from sluice.training import corpus, phrasebook
 from sluice.training.card import Measured
 from sluice.training.chat import chat_corpus
@@ -168,6 +166,10 @@ def _as_trained(making: Making, recipe: Recipe) -> tuple[Making, Recipe]:
 
 
 def _device(name: str) -> torch.device:
+    # They bring gRPC along, which making a model needs for nothing else.
+    from sluice.engine.accelerator import pick_device
+    from sluice.errors import InvalidRequest
+
     try:
         return pick_device(name)
     except InvalidRequest as error:

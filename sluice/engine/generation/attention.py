@@ -24,6 +24,27 @@ _LARGEST_HEAD = 256
 _HEAD_MULTIPLE = 8
 
 
+def hindrance(model: Any) -> str:
+    """What `attend` does not know of what `model` needs; empty if nothing is missing."""
+    from transformers.generation.continuous_batching.cache import group_layers_by_attn_type
+    from transformers.generation.continuous_batching.cache_allocators import FULL_ATTENTION
+
+    config = model.config.get_text_config()
+    try:
+        kinds = sorted(group_layers_by_attn_type(config))
+    except ValueError as error:
+        return f"an {str(error).lower()}"
+    if kinds != [FULL_ATTENTION]:
+        return "attention to a window of a text"
+    if not model._supports_attention_backend:
+        return "attention of its own, which cannot be replaced"
+    if getattr(config, "attn_logit_softcapping", None) is not None:
+        return "attention with soft caps"
+    if any(name.endswith("sinks") for name, _ in model.named_parameters()):
+        return "attention with sinks"
+    return ""
+
+
 def use_paged_attention(model: Any) -> None:
     """Let all layers of `model` attend by `attend`, from now on and under continuous batching only."""
     from transformers import AttentionInterface
@@ -105,6 +126,7 @@ def attend(
 def _has_flash(query: Tensor) -> bool:
     width = query.shape[-1]
     fits = width <= _LARGEST_HEAD and width % _HEAD_MULTIPLE == 0 and query.dtype in {torch.float16, torch.bfloat16}
+    # torch has the kernel for what it calls CUDA, which ROCm is too.
     return fits and query.is_cuda
 
 

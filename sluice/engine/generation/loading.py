@@ -7,9 +7,12 @@ import torch
 from sluice.engine.accelerator import TorchAccelerator
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.cores import granted_cores
+from sluice.engine.fault import fault
+from sluice.engine.generation.attention import hindrance
 from sluice.engine.generation.generator import ContinuousGenerator
 from sluice.engine.generation.shape import shape_for
 from sluice.engine.precise import load_precise
+from sluice.engine.task import CONFIG
 from sluice.tier import Task, Tier
 from sluice.worker.backend import ModelSpec
 from sluice.worker.cgroup_memory import CgroupMemory
@@ -32,6 +35,8 @@ def open_generator(
     if on_cpu:
         torch.set_num_threads(spec.threads or granted_cores())
     model = load_precise(checkpoint.path, precision=precision, device=device, task=Task.TEXT_GENERATION)
+    if missing := hindrance(model):
+        raise fault(checkpoint.path, CONFIG, f"describes {missing}, which this release does not write texts with")
     room = spec.generation
     share = room.memory_share * (1.0 if spec.tier is Tier.FULL else _SHARE_OF_LESSER)
     free_bytes = _free_bytes_of_host() if on_cpu else TorchAccelerator(device).room_bytes()

@@ -18,7 +18,9 @@ from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
     ContinuousBatchProcessor,
 )
+from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
+from transformers.generation.continuous_batching.utils import logger as their_logger
 from transformers.generation.continuous_batching.utils import stream_context
 
 from sluice.engine.generation.attention import use_paged_attention
@@ -31,7 +33,7 @@ from sluice.engine.generation.scheduler import ReservingScheduler, register
 from sluice.engine.generation.shape import Shape
 from sluice.engine.out_of_memory import is_out_of_memory
 
-_ASYNCHRONOUS = frozenset({"cuda", "xpu"})
+_ASYNCHRONOUS = frozenset(ContinuousBatchingAsyncIOs._supported_device_types)
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class PagedWriter(ContinuousBatchingManager):
     def __init__(
         self, model: Any, shape: Shape, *, hear: Callable[[Sequence[GenerationOutput]], None], compiles: bool
     ) -> None:
+        _join_our_logs()
         register()
         use_paged_attention(model)
         # A draw that was no number is fed back before anyone has seen it.
@@ -131,7 +134,7 @@ class PagedWriter(ContinuousBatchingManager):
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self._give_back(batch_processor, error, had_one_before=not bootstrapping and not self._begins_anew)
+            self._give_back(batch_processor, error)
             go_on = self._begins_anew = True
         finally:
             self._busy = self.busy_s, None, 0.0
@@ -147,12 +150,12 @@ class PagedWriter(ContinuousBatchingManager):
         self._begins_anew = not launched
         return True
 
-    def _give_back(self, batch_processor: ContinuousBatchProcessor, error: Exception, *, had_one_before: bool) -> None:
+    def _give_back(self, batch_processor: ContinuousBatchProcessor, error: Exception) -> None:
         """A step had no room. It is tried again in halves, and if that has no room either, without its longest text."""
         io, scheduler = batch_processor.inputs_and_outputs, batch_processor.scheduler
         failed = _take_back(io)
-        if batch_processor.use_async_batching and had_one_before:
-            # The step before this one has been computed all the same.
+        if batch_processor.use_async_batching:
+            # The step before this one, if there was one, has been computed all the same.
             io.swap_io_pairs()
             batch_processor.update_batch()
         if self.model.device.type != "cpu":
@@ -168,6 +171,13 @@ class PagedWriter(ContinuousBatchingManager):
         for state in reversed(open_):
             scheduler.put_back(state)
         scheduler.be_careful(tokens=max(2, tokens), texts=max(2, len(open_)))
+
+
+def _join_our_logs() -> None:
+    """transformers prints what this part of it does by itself; what matters of it is logged like everything else."""
+    their_logger.handlers.clear()
+    their_logger.propagate = True
+    their_logger.setLevel(logging.WARNING)
 
 
 def _take_back(io: Any) -> Sequence[RequestState]:

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
 
-from sluice.engine.generation.sampling import SAMPLING, Sampling
+from sluice.engine.generation.sampling import NO_TOKEN, SAMPLING, Sampling
 from sluice.engine.generation.shape import Shape
 from sluice.engine.generation.writer import PagedWriter
 from sluice.worker.generator import Prompt
@@ -174,6 +174,9 @@ class Loop:
         for output in outputs:
             assert output.request_id not in self.heard or not self.heard[output.request_id].is_finished()
             self.heard[output.request_id] = output
+            if NO_TOKEN in output.generated_tokens and not output.is_finished():
+                # As whoever listens to a loop does.
+                self.cancel(output.request_id)
             self.deliveries.append(output.request_id)
 
 
