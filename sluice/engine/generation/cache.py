@@ -76,6 +76,14 @@ class LayeredCacheAllocator(FullAttentionCacheAllocator):
             values[pages] = 0
         self.free_blocks(request_id, no_cache=True)
 
+    def clear(self, request_id: str, place: int) -> None:
+        """Fill one place of a text with zeros, if no other text can find it: nobody looks at what came to it last."""
+        number, offset = divmod(place, self.tokens_per_page)
+        table = self.block_table.get(request_id, [])
+        if 0 <= number < len(table) and table[number] not in self.ledger.block_to_hash:
+            # By a plain number, which takes no transfer to the device to wait for.
+            self.cache_tensor[:, :, table[number] * self.tokens_per_page + offset].zero_()
+
 
 class LatentCacheAllocator(LayeredCacheAllocator):
     """Latents and rotated keys (DeepSeek-V2, arXiv 2405.04434, §2.1), as they are before they are expanded to heads.

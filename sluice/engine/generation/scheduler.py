@@ -8,6 +8,8 @@ in a row while somebody waits for a token.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState, RequestStatus
@@ -24,7 +26,7 @@ class ReservingScheduler(Scheduler):
     """A text begins when all pages that it can ever fill are free, so nothing that was begun is put off or lost.
 
     `most_batch_tokens` and `max_requests_per_batch` bound one batch; `be_careful` halves them until a step succeeds.
-    `scrub` is called with the id of a text whose pages may hold what is no number, and frees them.
+    In a context of `in_order` the cache is changed after the steps that are under way have done so.
     """
 
     def __init__(self, cache: PagedAttentionCache, safety_margin: float | None, max_requests_per_batch: int) -> None:
@@ -34,7 +36,7 @@ class ReservingScheduler(Scheduler):
         self._pages = allocator.blocks_per_sector * cache.num_sectors
         self._allocator = allocator
         self.most_batch_tokens = cache.max_batch_tokens
-        self.scrub: Callable[[str], None] = allocator.scrub
+        self.in_order: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.max_requests_per_batch = max_requests_per_batch
         self._usual = cache.max_batch_tokens, max_requests_per_batch
         super().__init__(cache, 0.0, max_requests_per_batch)
@@ -102,18 +104,14 @@ class ReservingScheduler(Scheduler):
 
     def finish_request(self, request_id: str) -> None:
         """Free a text's pages, and what was reserved for it."""
-        self._scrub_if_needed(request_id)
+        self._clean(request_id)
         super().finish_request(request_id)
         self._reserved_pages -= self._reserved.pop(request_id, 0)
 
     def clear_cancelled_requests(self) -> list[RequestState]:
         """Free those of all texts that were cancelled."""
         for request_id in tuple(self._requests_to_cancel):
-            state = self.active_requests.get(request_id)
-            if state is not None and not state.generated_tokens:
-                # Nobody has seen yet what came of its prompt.
-                self.scrub(request_id)
-            self._scrub_if_needed(request_id)
+            self._clean(request_id, is_unseen=True)
         states: list[RequestState] = super().clear_cancelled_requests()
         for state in states:
             self._reserved_pages -= self._reserved.pop(state.request_id, 0)
@@ -138,11 +136,21 @@ class ReservingScheduler(Scheduler):
             room -= 1
             yield state
 
-    def _scrub_if_needed(self, request_id: str) -> None:
+    def _clean(self, request_id: str, *, is_unseen: bool = False) -> None:
+        """Leave nothing in a text's pages that is no number: masked or not, it would spoil whoever gets them next.
+
+        `is_unseen`: if there is no token yet, nobody has seen what came of the prompt.
+        """
         state = self.active_requests.get(request_id)
-        # A step or two may have been begun before anyone saw it.
-        if state is not None and NO_TOKEN in state.generated_tokens[-_STEPS_AHEAD:]:
-            self.scrub(request_id)
+        if state is None:
+            return
+        with self.in_order():
+            # A step or two are begun before a bad one is seen.
+            if NO_TOKEN in state.generated_tokens[-_STEPS_AHEAD:] or (is_unseen and not state.generated_tokens):
+                self._allocator.scrub(request_id)
+            else:
+                # Where a step that is under way may write, and nobody will see what comes of it.
+                self._allocator.clear(request_id, state.current_len() - 1)
 
     def _pages_of(self, tokens: int) -> int:
         return -(-tokens // self._page)

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -113,14 +114,7 @@ class PagedWriter(ContinuousBatchingManager):
             processor = super()._create_batch_processor()
         if not isinstance(processor.model_runner, StepRunner):
             processor.model_runner = StepRunner(processor, self.logit_processor, compiles=self._compiles)
-            scheduler: ReservingScheduler = processor.scheduler
-            scrub, stream = scheduler.scrub, processor.inputs_and_outputs.compute_stream
-
-            def after_the_steps_before(request_id: str) -> None:
-                with stream_context(stream):
-                    scrub(request_id)
-
-            scheduler.scrub = after_the_steps_before
+            processor.scheduler.in_order = partial(stream_context, processor.inputs_and_outputs.compute_stream)
         return processor
 
     def _generation_loop_body(self, batch_processor: ContinuousBatchProcessor, bootstrapping: bool) -> bool:
@@ -151,7 +145,7 @@ class PagedWriter(ContinuousBatchingManager):
         return True
 
     def _give_back(self, batch_processor: ContinuousBatchProcessor, error: Exception) -> None:
-        """A step had no room. It is tried again in halves, and if that has no room either, without its longest text."""
+        """A step had no room. It is tried again in halves, until one has no room that is of one text: it is refused."""
         io, scheduler = batch_processor.inputs_and_outputs, batch_processor.scheduler
         failed = _take_back(io)
         if batch_processor.use_async_batching:
@@ -163,11 +157,10 @@ class PagedWriter(ContinuousBatchingManager):
         open_ = [state for state in failed if state.request_id in scheduler.active_requests]
         tokens = sum(len(state.initial_tokens) for state in open_)
         logger.warning("a step had no room", extra={"texts": len(open_), "again": not scheduler.is_careful})
-        if scheduler.is_careful and open_:
-            longest = max(open_, key=lambda state: state.current_len())
-            open_.remove(longest)
-            self.output_router.fail_and_deliver(longest, error)
-            scheduler.finish_request(longest.request_id)
+        if scheduler.is_careful and len(open_) == 1:
+            largest = open_.pop()
+            self.output_router.fail_and_deliver(largest, error)
+            scheduler.finish_request(largest.request_id)
         for state in reversed(open_):
             scheduler.put_back(state)
         scheduler.be_careful(tokens=max(2, tokens), texts=max(2, len(open_)))

@@ -44,6 +44,17 @@ def seldom(kind: str, prompts: list[list[int]]) -> int:
     return next(token for token in range(3, VOCABULARY) if token not in used)
 
 
+def turning(kind: str, used: set[int]) -> tuple[list[int], int, int]:
+    """A prompt, a token that it comes to and that is not `used`, and at which place."""
+    return next(
+        (first, written[place], place)
+        for first in (prompt(PAGE - 2, seed) for seed in range(20))
+        for written in (generated(kind, first, TOKENS),)
+        for place in range(2, TOKENS)
+        if written[place] not in {*used, *first, *written[:place]}
+    )
+
+
 @pytest.mark.parametrize("place", [0, PAGE - 1, PAGE, 2 * PAGE + 3])
 def test_a_prompt_that_becomes_no_number(kind: str, place: int) -> None:
     good = [prompt(length) for length in (5, PAGE, 40)]
@@ -65,14 +76,8 @@ def test_a_prompt_that_becomes_no_number(kind: str, place: int) -> None:
 def test_a_text_that_becomes_no_number_while_it_is_written(kind: str) -> None:
     good = [prompt(length, 5) for length in (5, PAGE)]
     used = {token for ids in good for token in (*ids, *generated(kind, ids, TOKENS))}
-    first, written, place = next(
-        (first, written, place)
-        for first in (prompt(PAGE - 2, seed) for seed in range(20))
-        for written in (generated(kind, first, TOKENS),)
-        for place in range(2, TOKENS)
-        if written[place] not in {*used, *first, *written[:place]}
-    )
-    token = written[place]
+    first, token, place = turning(kind, used)
+    written = generated(kind, first, TOKENS)
     loop = Loop(spoiled(kind, token), pages=6)
     loop.add("bad", first, TOKENS + 6)
     for ids in good:
@@ -141,6 +146,28 @@ def test_one_that_is_cancelled_before_anybody_saw_it(kind: str, steps: int) -> N
     assert loop.tokens("bad") == []
     assert loop.tokens("good") == generated(kind, good, TOKENS)
     assert_clean(loop)
+    loop.assert_nothing_is_held()
+
+
+@pytest.mark.parametrize("ends", ["by its length", "by a token", "by a cancellation"])
+def test_what_becomes_no_number_behind_the_last_token_is_seen_by_nobody_and_spoils_nobody(kind: str, ends: str) -> None:
+    good = [prompt(length, 5) for length in (5, PAGE)]
+    used = {token for ids in good for token in (*ids, *generated(kind, ids, TOKENS))}
+    first, token, place = turning(kind, used)
+    loop = Loop(spoiled(kind, token), pages=6)
+    loop.add("bad", first, place + 1 if ends == "by its length" else TOKENS, ends=token if ends == "by a token" else -1)
+    if ends == "by a cancellation":
+        while token not in loop.tokens("bad"):
+            loop.step()
+        loop.cancel("bad")
+    loop.run()
+    assert loop.tokens("bad")[-1] == token
+    assert_clean(loop)
+    for ids in good:
+        loop.add(f"{len(ids)}", ids, TOKENS)
+    loop.run()
+    for ids in good:
+        assert loop.tokens(f"{len(ids)}") == generated(kind, ids, TOKENS)
     loop.assert_nothing_is_held()
 
 

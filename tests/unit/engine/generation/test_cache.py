@@ -155,6 +155,24 @@ def test_scrubbing_leaves_what_others_share_and_lets_nobody_find_the_rest(loop: 
     assert loop.pages_of("c") == [shared]
 
 
+def test_one_place_is_cleared_unless_others_may_find_it(loop: Loop) -> None:
+    tokens = prompt(2 * PAGE)
+    pages = holding(loop, "a")
+    for keys, values in views(loop):
+        keys.fill_(7)
+        values.fill_(7)
+    loop.allocator.mark_complete_blocks("a", [*tokens, 5], 2)
+    for place in (PAGE, 2 * PAGE - 1, -1, 3 * PAGE):
+        loop.allocator.clear("a", place)
+    loop.allocator.clear("nobody", 0)
+    assert all(keys.eq(7).all() and values.eq(7).all() for keys, values in views(loop))
+    loop.allocator.clear("a", 2 * PAGE + 1)
+    for view in (view for both in views(loop) for view in both):
+        assert view[pages[2], 1].eq(0).all()
+        view[pages[2], 1] = 7
+        assert view.eq(7).all()
+
+
 def test_a_text_that_became_no_number_is_nobodys_prefix(loop: Loop) -> None:
     tokens = prompt(2 * PAGE)
     holding(loop, "a")

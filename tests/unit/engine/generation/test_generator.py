@@ -14,6 +14,7 @@ from sluice.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, Work
 from sluice.tier import Task
 from sluice.worker.generator import Finish, Generator
 from tests.unit.engine import tiny
+from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.generators import PAGE, Desk, desk, generated, generator_of, until, written
 
 pytestmark = pytest.mark.torch
@@ -36,6 +37,13 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_language_model(home, "qwen2", max_position_embeddings=LONGEST, eos_token_id=None)
 
 
+@pytest.fixture(params=[False, True], ids=["one step after the other", "steps prepared ahead"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to turn a loop."""
+    if request.param:
+        prepare_ahead(monkeypatch)
+
+
 def assert_idle(at: Desk) -> None:
     """Nothing is open, reserved or remembered."""
     until(lambda: not at.scheduler.has_pending_requests() and not at.writer.cancel_queue.qsize())
@@ -56,6 +64,7 @@ def test_it_is_a_generator_and_says_what_it_can(checkpoint: Path) -> None:
         assert not at.generator.is_device_lost()
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_pieces_join_to_what_generate_writes(checkpoint: Path) -> None:
     texts = [*tiny.TEXTS, "a", "where is my parcel? " * 8]
     with desk(checkpoint, texts=4) as at:
@@ -173,6 +182,7 @@ def test_seeds_repeat_a_text_and_none_are_all_different(checkpoint: Path) -> Non
         assert len(set(texts)) == 3
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_a_thousand_begun_and_cancelled_leave_nothing(checkpoint: Path) -> None:
     keys = range(1_000)
     with desk(checkpoint, texts=8, pages=40) as at:
@@ -219,6 +229,7 @@ def test_a_key_may_be_used_again_after_its_end(plain: Path) -> None:
         assert_idle(at)
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_closing_ends_what_is_open_and_all_that_comes_later(checkpoint: Path) -> None:
     keys = range(40)
     with desk(checkpoint, texts=4) as at:
@@ -262,6 +273,7 @@ class Failing:
         model.register_forward_pre_hook(look)
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_a_loop_that_dies_ends_every_text_once_and_takes_no_more(checkpoint: Path) -> None:
     failing = Failing(RuntimeError("the device fell off the bus"))
     keys = range(30)
@@ -283,6 +295,7 @@ def test_a_loop_that_dies_ends_every_text_once_and_takes_no_more(checkpoint: Pat
     assert at.generator.is_device_lost()
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_texts_that_come_while_a_loop_dies_are_all_told(plain: Path) -> None:
     for _ in range(5):
         failing = Failing(RuntimeError("gone"))
@@ -307,6 +320,7 @@ def test_one_that_comes_when_the_loop_has_stopped_is_told(plain: Path) -> None:
         assert at.generator._open == {}
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_no_number_ends_one_text_and_no_other(checkpoint: Path) -> None:
     expected, _ = written(checkpoint, PROMPT, 20)
     words = tiny.tokenizer()
@@ -333,6 +347,7 @@ def test_no_number_ends_one_text_and_no_other(checkpoint: Path) -> None:
         assert_idle(at)
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_one_for_whom_there_is_no_room_is_told_to_come_again(plain: Path) -> None:
     expected, _ = written(plain, PROMPT, 20)
 

@@ -93,13 +93,15 @@ def test_a_prompt_that_does_not_fit_alone_is_read_in_halves(kind: str) -> None:
     assert_as_generated(loop, kind, {"long": prompt(50)})
 
 
-def test_the_longest_is_refused_when_halves_have_no_room_either_and_the_rest_is_written() -> None:
+@pytest.mark.parametrize("place", [0, 2, 6])
+def test_one_whose_halves_have_no_room_either_is_refused_and_the_rest_is_written(place: int) -> None:
     model = model_of(KIND)
     narrow = Narrow(model, lambda kwargs: tokens_of(kwargs) <= 12)
     loop = Loop(model)
-    prompts = {f"{seed}": prompt(5, seed) for seed in range(3)}
-    loop.add("long", prompt(45), TOKENS)
-    for name, ids in prompts.items():
+    prompts = {f"{seed}": prompt(9, seed) for seed in range(6)}
+    added = list(prompts.items())
+    added.insert(place, ("long", prompt(45)))
+    for name, ids in added:
         loop.add(name, ids, TOKENS)
     loop.run()
     assert narrow.failures >= 2
