@@ -1,8 +1,8 @@
 """How soon level 2 takes effect on a busy worker, and what it costs: python -m benchmarks.swap [--rounds N] [--smoke]
 
 The demo's models on a mesh of real processes. Callers keep texts and classifications open while an operator orders
-level 2 and lets go of it, in turn. Counted are the seconds from each order to the first answer by a copy, and by a full
-model again, and every request that failed. Writes benchmarks/results/swap.json.
+level 2 and lets go of it, in turn. Counted are the seconds from each order until copies answer what is asked, and full
+models again, and every request that failed. Writes benchmarks/results/swap.json.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HELD_S, AWAY_S, PATIENCE_S = 4.0, 4.0, 60.0
 TEXT = "I never got my parcel, and now I want my money back."
 HOW = (
     f"demo's models, CPU: {WRITERS} texts and {ASKERS} classifications always open, minimum tier none; seconds from an "
-    "operator's order to the first answer that was begun after it and given by the other form"
+    "operator's order to the beginning of the first request that the other form answered"
 )
 
 
