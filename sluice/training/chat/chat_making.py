@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from sluice.distillation.layer_drop import keep_layers
 from sluice.training.all_experts import compute_all_experts
 from sluice.training.card import Training
 from sluice.training.chat import chat_checkpoint
@@ -90,6 +89,9 @@ class ChatMaking:
         place, taught, tokens = self.teacher(recipe), recipe.taught, tokens_of(tokenizer)
         if place is None or taught is None:
             return self._prepared(chat_checkpoint.build(recipe, tokenizer, seed=self.seed)), NextToken(tokens)
+        # Distillation brings gRPC along, which making a model needs for nothing else.
+        from sluice.distillation.layer_drop import keep_layers
+
         teacher, _ = chat_checkpoint.load(place)
         model = keep_layers(teacher, taught.layers)
         model.generation_config = teacher.generation_config
