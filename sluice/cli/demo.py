@@ -63,20 +63,18 @@ async def run(options: argparse.Namespace) -> int:
                 progress.update(starting, description="the mesh is up")
                 records, took_s = await _send(mesh.router, examples, options.max_open, progress)
                 progress.stop()
+                records.sort(key=lambda record: record.place)
+                console.print(table(records, width=console.width))
+                console.print(summary(records, took_s=took_s))
                 trouble = await write_one(mesh.router, console)
         except ServiceFailed as error:
             progress_console.print(str(error), style="red", markup=False, highlight=False)
             return 1
-    return report(console, examples, records, took_s=took_s, trouble=trouble)
+    return judge(console, examples, records, trouble=trouble)
 
 
-def report(
-    console: Console, examples: list[Example], records: list[Record], *, took_s: float, trouble: str = ""
-) -> int:
-    """Print table and summary; returns the exit status. `trouble` is what was wrong with the text that was written."""
-    records.sort(key=lambda record: record.place)
-    console.print(table(records, width=console.width))
-    console.print(summary(records, took_s=took_s))
+def judge(console: Console, examples: list[Example], records: list[Record], *, trouble: str) -> int:
+    """Print what is wrong; returns the exit status. `trouble` is what was wrong with the text that was written."""
     found = [*problems(examples, records), *filter(None, [trouble])]
     for problem in found:
         console.print(f"[red]{problem}[/]")

@@ -58,6 +58,14 @@ def test_rows_have_the_texts_of_the_file_in_its_order(shown: str) -> None:
         assert (row["label"] == request["label"]) is (row["mark"] == "✓")
 
 
+def test_a_text_is_written_that_makes_sense_for_the_shop(shown: str) -> None:
+    _, _, behind = shown.partition("> I never got my parcel, and now I want my money back.")
+    text, _, cost = behind.partition("tokens after")
+    assert "refund" in text or "parcel" in text
+    assert "full tier" in cost
+    assert "ended by stop" in " ".join(cost.split())
+
+
 def test_the_summary_adds_the_rows_up(shown: str) -> None:
     rows = list(ROW.finditer(shown))
     requests, took_s, rate = re.search(r"^(\d+) requests in ([\d.]+) s, ([\d,]+) per second$", shown, re.M).groups()  # type: ignore[union-attr]

@@ -21,6 +21,7 @@ from transformers.generation.continuous_batching.continuous_api import (
 )
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
+from transformers.generation.continuous_batching.utils import logger as their_logger
 from transformers.generation.continuous_batching.utils import stream_context
 
 from sluice.engine.generation.attention import use_paged_attention
@@ -47,6 +48,7 @@ class PagedWriter(ContinuousBatchingManager):
     def __init__(
         self, model: Any, shape: Shape, *, hear: Callable[[Sequence[GenerationOutput]], None], compiles: bool
     ) -> None:
+        _join_our_logs()
         register()
         use_paged_attention(model)
         # A draw that was no number is fed back before anyone has seen it.
@@ -162,6 +164,13 @@ class PagedWriter(ContinuousBatchingManager):
         for state in reversed(open_):
             scheduler.put_back(state)
         scheduler.be_careful(tokens=max(2, tokens), texts=max(2, len(open_)))
+
+
+def _join_our_logs() -> None:
+    """transformers prints what this part of it does by itself; what matters of it is logged like everything else."""
+    their_logger.handlers.clear()
+    their_logger.propagate = True
+    their_logger.setLevel(logging.WARNING)
 
 
 def _take_back(io: Any) -> Sequence[RequestState]:

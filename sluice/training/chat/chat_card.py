@@ -192,6 +192,5 @@ speaks of several wishes gets an answer to one. Conversations beyond 512 tokens 
 It copies order numbers, codes and amounts sign by sign, but where one ends and which signs stand in it, it has from the
 shapes that training drew them in, {shapes} of order numbers. Held-out numbers have other shapes (Z/12345, QX1234-5): of
 the replies that name one, {held_out_orders} name the mail's, the others drop, add or replace a sign. An article that
-training never named is taken for one that it did. Both want more shapes and words in training (`vocabulary.yaml`)
-rather than more steps.
+training never named is mostly taken for one that it did. Training had too few shapes and words (`vocabulary.yaml`).
 """
