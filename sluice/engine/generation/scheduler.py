@@ -49,11 +49,6 @@ class ReservingScheduler(Scheduler):
         self._last_was_prompts = False
 
     @property
-    def most_tokens(self) -> int:
-        """The longest text that the cache can hold, prompt included."""
-        return self._pages * self._page
-
-    @property
     def reserved_tokens(self) -> int:
         """What the texts that were begun may come to."""
         return self._reserved_pages * self._page

@@ -69,11 +69,13 @@ def _generated(kind: str, prompt: tuple[int, ...], tokens: int) -> list[int]:
 class Loop:
     """A loop that turns when it is told to. `heard` is what was last heard of each text."""
 
-    def __init__(self, model: Any, *, texts: int = 8, pages: int = 64, batch_tokens: int = 64) -> None:
+    def __init__(
+        self, model: Any, *, texts: int = 8, pages: int = 64, batch_tokens: int = 64, page: int = PAGE
+    ) -> None:
         shape = Shape(
             texts=texts,
-            text_tokens=min(LONGEST, PAGE * pages),
-            page=PAGE,
+            text_tokens=min(LONGEST, page * pages),
+            page=page,
             pages=pages,
             batch_tokens=batch_tokens,
         )
