@@ -20,7 +20,7 @@ from benchmarks.child import child
 from benchmarks.figure import Figure, Target
 from benchmarks.gpu.bench import Bench
 from benchmarks.writing.scale import Scale, scale_of
-from benchmarks.writing.worker import FOUND, SCALE
+from benchmarks.writing.worker import FOUND, PROFILE, SCALE
 from sluice.cli.addresses import choose_ports
 
 READY_TIMEOUT_S = 260.0
@@ -33,11 +33,13 @@ def measure(bench: Bench) -> list[Figure]:
     """All figures. Raises RuntimeError with the end of a log when a service is not ready."""
     scale = scale_of(smoke=bench.smoke)
     with tempfile.TemporaryDirectory(prefix="sluice-writing-") as scratch:
-        found, tallies = asyncio.run(_play(bench, scale, Path(scratch)))
-    return [*_alone(scale, found), *_through_the_mesh(scale, tallies)]
+        found, tallies, profile = asyncio.run(_play(bench, scale, Path(scratch)))
+    return [*_alone(scale, found), *_through_the_mesh(scale, tallies, profile)]
 
 
-async def _play(bench: Bench, scale: Scale, scratch: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+async def _play(
+    bench: Bench, scale: Scale, scratch: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
     folder = scratch / MODEL
     folder.mkdir()
     (folder / SCALE).write_text(json.dumps(scale.content()), encoding="utf-8")
@@ -56,13 +58,21 @@ async def _play(bench: Bench, scale: Scale, scratch: Path) -> tuple[dict[str, An
             if address == worker:
                 bench.tell("what the engine wrote by itself: " + (folder / FOUND).read_text(encoding="utf-8"))
         bench.tell(f"{scale.streams} streams")
+        begins_anew = asyncio.create_task(_take_away(folder / PROFILE, after_s=scale.warm_s))
         tallies = await asyncio.gather(
             *(
                 _call(routers[place % len(routers)], scale.streams // scale.callers, folder / SCALE)
                 for place in range(scale.callers)
             )
         )
-        return json.loads((folder / FOUND).read_text(encoding="utf-8")), list(tallies)
+        await begins_anew
+        found, profile = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (FOUND, PROFILE))
+        return found, list(tallies), profile
+
+
+async def _take_away(profile: Path, *, after_s: float) -> None:
+    await asyncio.sleep(after_s)
+    await asyncio.to_thread(profile.unlink, missing_ok=True)
 
 
 async def _call(address: str, streams: int, scale: Path) -> dict[str, Any]:
@@ -153,7 +163,7 @@ def _alone(scale: Scale, found: dict[str, Any]) -> Iterator[Figure]:
     )
 
 
-def _through_the_mesh(scale: Scale, tallies: list[dict[str, Any]]) -> Iterator[Figure]:
+def _through_the_mesh(scale: Scale, tallies: list[dict[str, Any]], profile: dict[str, Any]) -> Iterator[Figure]:
     first_ms = sorted(1000 * one for tally in tallies for one in tally["first_s"])
     lost = [why for tally in tallies for why in tally["lost"]]
     tokens, messages = (sum(tally[name] for tally in tallies) for name in ("tokens", "messages"))
@@ -174,7 +184,7 @@ def _through_the_mesh(scale: Scale, tallies: list[dict[str, Any]]) -> Iterator[F
             target=Target(bound, at_most=True),
             measured=first_ms[int(share * len(first_ms))] if first_ms else float("nan"),
             how=how,
-            notes=notes,
+            notes=notes | {"where_threads_of_the_worker_were": profile} if share == 0.5 else notes,
         )
     yield Figure(what="streams lost", target=Target(0, at_most=True), measured=len(lost), how=how, notes=notes)
 

@@ -1,6 +1,7 @@
 """The benchmark's GPU worker: python -m benchmarks.writing.worker, with a configuration as the GPU worker's.
 
-The directory of its one model holds `scale.json`, and gets `found.json` with what the engine wrote by itself.
+The directory of its one model holds `scale.json`. It gets `found.json` with what the engine wrote by itself, and
+`profile.json` with where the worker's threads were since it was last taken away.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sluice.worker.app import serve
 from sluice.worker.backend import ModelSpec
 from sluice.worker.generator import Generator
 
-SCALE, FOUND = "scale.json", "found.json"
+SCALE, FOUND, PROFILE = "scale.json", "found.json", "profile.json"
 
 
 async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
@@ -40,6 +41,7 @@ def load(config: GpuWorkerConfig, spec: ModelSpec) -> Generator:
 
     from benchmarks.writing.alone import Measured
     from benchmarks.writing.model import generator_of
+    from benchmarks.writing.sampler import Sampler
     from sluice.engine.accelerator import pick_device
 
     folder = Path(spec.checkpoint)
@@ -53,6 +55,7 @@ def load(config: GpuWorkerConfig, spec: ModelSpec) -> Generator:
 
     def tell(found: dict[str, Any]) -> None:
         (folder / FOUND).write_text(json.dumps(found), encoding="utf-8")
+        Sampler(folder / PROFILE).start()
 
     return Measured(generator, scale, tell)
 
