@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -16,21 +17,21 @@ from typing import Any
 
 import yaml
 
-from benchmarks.child import child
+from benchmarks.child import STOP_TIMEOUT_S
 from benchmarks.figure import Figure, Target
 from benchmarks.gpu.bench import Bench
 from benchmarks.writing.scale import Scale, scale_of
 from benchmarks.writing.worker import FOUND, PROFILE, SCALE
 from sluice.cli.addresses import choose_ports
+from sluice.cli.process import ServiceProcess
 
 READY_TIMEOUT_S = 260.0
-POLL_S = 0.5
 MODEL = "random"
 LIMIT = "one step reads 3.1 GB of weights: at 4.2 TB/s 0.74 ms, so 1,350 tokens/s for a lone text"
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """All figures. Raises RuntimeError with the end of a log when a service is not ready."""
+    """All figures. Raises ServiceFailed with the end of a log when a service is not ready."""
     scale = scale_of(smoke=bench.smoke)
     with tempfile.TemporaryDirectory(prefix="sluice-writing-") as scratch:
         found, tallies, profile = asyncio.run(_play(bench, scale, Path(scratch)))
@@ -52,9 +53,11 @@ async def _play(
             file.write_text(yaml.safe_dump(settings), encoding="utf-8")
             environ = os.environ | {"SLUICE_CONFIG": str(file)}  # noqa: TID251
             log = scratch / f"{address}.log"
-            process = await running.enter_async_context(child([sys.executable, "-m", module], environ=environ, log=log))
+            process = ServiceProcess(module, address=address, environ=environ, log=log, module=module)
+            process.start()
+            running.push_async_callback(_stop, process)
             bench.tell(f"{module}: waiting until it serves")
-            await _until_ready(address, process, log)
+            await process.ready(READY_TIMEOUT_S)
             if address == worker:
                 bench.tell("what the engine wrote by itself: " + (folder / FOUND).read_text(encoding="utf-8"))
         bench.tell(f"{scale.streams} streams")
@@ -83,20 +86,10 @@ async def _call(address: str, streams: int, scale: Path) -> dict[str, Any]:
     return tally
 
 
-async def _until_ready(address: str, process: asyncio.subprocess.Process, log: Path) -> None:
-    deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
-    while asyncio.get_running_loop().time() < deadline and process.returncode is None:
-        probe = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "sluice.probe", address, stderr=subprocess.DEVNULL
-        )
-        if not await probe.wait():
-            return
-        await asyncio.sleep(POLL_S)
-    raise RuntimeError(f"{address} was not ready:\n{await asyncio.to_thread(_end_of, log)}")
-
-
-def _end_of(log: Path) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
+async def _stop(process: ServiceProcess) -> None:
+    process.signal(signal.SIGTERM)
+    if not await process.ended(STOP_TIMEOUT_S):
+        process.signal(signal.SIGKILL)
 
 
 def _worker(bench: Bench, scale: Scale, address: str, root: Path) -> dict[str, Any]:

@@ -41,6 +41,9 @@ class StopStrings:
         """What may be sent now that `text` was written. Empty after a stop string was found."""
         if self._found:
             return ""
+        if not self._next[_ROOT]:
+            # There is nothing to look for, as in most texts, and this is asked for each token.
+            return text
         known = len(self._held)
         text = self._held + text
         state = self._state

@@ -57,16 +57,17 @@ class Recipe:
         )
 
 
-def _full(shared: dict[str, Any]) -> PreTrainedConfig:
+def deepseek_v3(shared: dict[str, Any], *, layers: int, experts: int, **more: Any) -> PreTrainedConfig:
+    """The demo's DeepSeek-V3 of so many `layers` and routed `experts`; `more` are settings of transformers' own."""
     return DeepseekV3Config(
         hidden_size=256,
         intermediate_size=512,
         moe_intermediate_size=128,
-        num_hidden_layers=4,
+        num_hidden_layers=layers,
         num_attention_heads=8,
         num_key_value_heads=8,
         n_shared_experts=1,
-        n_routed_experts=8,
+        n_routed_experts=experts,
         num_experts_per_tok=2,
         n_group=1,
         topk_group=1,
@@ -78,12 +79,13 @@ def _full(shared: dict[str, Any]) -> PreTrainedConfig:
         qk_nope_head_dim=32,
         v_head_dim=32,
         num_mtp_layers=0,
-        max_position_embeddings=MAX_TOKENS,
-        use_cache=False,
-        bos_token_id=shared["bos_token_id"],
-        eos_token_id=shared["eos_token_id"],
-        **_without_ends(shared),
+        **shared,
+        **more,
     )
+
+
+def _full(shared: dict[str, Any]) -> PreTrainedConfig:
+    return deepseek_v3(shared, layers=4, experts=8, max_position_embeddings=MAX_TOKENS, use_cache=False)
 
 
 def _light(shared: dict[str, Any]) -> PreTrainedConfig:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from sluice.engine.generation.paged_decode import Step, write_and_attend
+from sluice.engine.generation.paged_decode import Step, attend_padded, write_and_attend
 
 # transformers makes no mask for a name with "flash" in it, and looks for packages for those that end with a version.
 NAME = "sluice_flash"
@@ -144,15 +144,11 @@ def _takes(parameter: str) -> bool:
 
 def _padded_decode(q: Tensor, k: Tensor, v: Tensor, cu_k: Tensor, longest: int, scale: float) -> Tensor:
     """One query each: all texts at once, their keys padded to the longest."""
-    lengths = (cu_k[1:] - cu_k[:-1]).unsqueeze(1)
+    lengths = cu_k[1:] - cu_k[:-1]
     places = torch.arange(longest, device=q.device).unsqueeze(0)
-    index = (cu_k[:-1].unsqueeze(1) + torch.minimum(places, lengths - 1)).long()
+    index = (cu_k[:-1].unsqueeze(1) + torch.minimum(places, lengths.unsqueeze(1) - 1)).long()
     keys, values = k[index].transpose(1, 2), v[index].transpose(1, 2)
-    mask = (places < lengths)[:, None, None, :]
-    out = scaled_dot_product_attention(
-        q.unsqueeze(2), keys, values, attn_mask=mask, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-    )
-    return out.squeeze(2)
+    return attend_padded(q.unsqueeze(2), keys, values, lengths, scale=scale).squeeze(2)
 
 
 def _text_by_text(q: Tensor, k: Tensor, v: Tensor, cu_q: list[int], cu_k: list[int], scale: float) -> Tensor:

@@ -114,24 +114,36 @@ def write_and_attend(
     k_slots.index_copy_(0, new_slots, key[0].transpose(0, 1))
     v_slots.index_copy_(0, new_slots, value[0].transpose(0, 1))
     queries = query[0].transpose(0, 1).unsqueeze(2)
-    grouped = query.shape[1] != heads
     if _has_flex(queries):
         keys, values = (one.transpose(0, 1).unsqueeze(0) for one in (k_slots, v_slots))
         mask = _block_mask(pages, full, half, halves, rest, page=page, slots=k_slots.shape[0])
+        grouped = query.shape[1] != heads
         out: Tensor = _flex_attention()(queries, keys, values, block_mask=mask, scale=scale, enable_gqa=grouped)
     else:
         keys, values = (one[pages.long()].flatten(1, 2).transpose(1, 2) for one in (k_cache, v_cache))
-        places = torch.arange(keys.shape[2], device=keys.device)
-        visible = places < (full * page + rest).clamp(min=1).unsqueeze(1)
-        out = scaled_dot_product_attention(
-            queries, keys, values, attn_mask=visible[:, None, None, :], scale=scale, enable_gqa=grouped
-        )
+        out = attend_padded(queries, keys, values, (full * page + rest).clamp(min=1), scale=scale)
     return out.squeeze(2).unsqueeze(0).contiguous()
 
 
 @write_and_attend.register_fake
 def _like_query(query: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+
+
+def attend_padded(queries: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, *, scale: float) -> Tensor:
+    """One query of each text, (texts, heads, 1, width), over the first `lengths`, (texts,), of its keys.
+
+    `keys` and `values` are (texts, heads of their own, longest, width). Returns what `queries` are shaped as.
+    """
+    visible = torch.arange(keys.shape[2], device=keys.device) < lengths.unsqueeze(1)
+    return scaled_dot_product_attention(
+        queries,
+        keys,
+        values,
+        attn_mask=visible[:, None, None, :],
+        scale=scale,
+        enable_gqa=queries.shape[1] != keys.shape[1],
+    )
 
 
 def _block_mask(

@@ -10,37 +10,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from transformers import DeepseekV3Config, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from sluice.training.chat.chat_format import MAX_TOKENS
-from sluice.training.recipe import Recipe, Taught
+from sluice.training.recipe import Recipe, Taught, deepseek_v3
 
 
 def _config(shared: dict[str, Any], *, layers: int) -> PreTrainedConfig:
-    return DeepseekV3Config(
-        hidden_size=256,
-        intermediate_size=512,
-        moe_intermediate_size=128,
-        num_hidden_layers=layers,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        n_shared_experts=1,
-        n_routed_experts=4,
-        num_experts_per_tok=2,
-        n_group=1,
-        topk_group=1,
-        first_k_dense_replace=1,
-        routed_scaling_factor=1.0,
-        kv_lora_rank=64,
-        q_lora_rank=None,
-        qk_rope_head_dim=16,
-        qk_nope_head_dim=32,
-        v_head_dim=32,
-        num_mtp_layers=0,
-        max_position_embeddings=MAX_TOKENS,
-        tie_word_embeddings=True,
-        **shared,
-    )
+    return deepseek_v3(shared, layers=layers, experts=4, max_position_embeddings=MAX_TOKENS, tie_word_embeddings=True)
 
 
 CHAT_RECIPES = {

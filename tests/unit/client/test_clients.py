@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import grpc
 import pytest
 
 from sluice import AsyncClient, Client, Query
@@ -18,6 +16,7 @@ from sluice.status import abort
 from sluice.tier import QueryClass, Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
+from tests.unit.client.serving import serving
 from tests.unit.polling import until
 
 
@@ -62,18 +61,6 @@ class ScriptedRouter(inference_grpc.InferenceServiceServicer):
                 response = inference_pb2.InferStreamResponse()
                 response.outcomes.add(id=item.id).response.classification.label = item.request.text
                 yield response
-
-
-@asynccontextmanager
-async def serving(router: ScriptedRouter) -> AsyncIterator[str]:
-    server = grpc.aio.server()
-    inference_grpc.add_InferenceServiceServicer_to_server(router, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
 
 
 def label(outcome: Answer | SluiceError) -> str:

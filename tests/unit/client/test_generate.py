@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc
 import pytest
 
 from sluice import AsyncClient, Client, Generated, Prompt
@@ -19,6 +17,7 @@ from sluice.status import abort
 from sluice.tier import Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
+from tests.unit.client.serving import serving
 from tests.unit.polling import until
 
 Response = inference_pb2.GenerateResponse
@@ -68,18 +67,6 @@ class ScriptedRouter(inference_grpc.InferenceServiceServicer):
             raise
         if self.error is not None:
             await abort(context, self.error)
-
-
-@asynccontextmanager
-async def serving(router: ScriptedRouter) -> AsyncIterator[str]:
-    server = grpc.aio.server()
-    inference_grpc.add_InferenceServiceServicer_to_server(router, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
 
 
 async def in_thread(address: str, prompt: Prompt) -> tuple[list[str], Generated | SluiceError]:
