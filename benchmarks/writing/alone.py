@@ -5,14 +5,18 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from benchmarks.writing.crowd import Crowd
+from benchmarks.writing.kernels import kernels
 from benchmarks.writing.scale import Scale
+from benchmarks.writing.step_clock import StepClock
 from benchmarks.writing.vocabulary import words
-from sluice.worker.generator import Generator, Hear, Piece, Prompt
+from sluice.engine.generation.generator import ContinuousGenerator
+from sluice.worker.generator import Hear, Piece, Prompt
 
 TIMEOUT_S = 120.0
 LONE_PROMPT, LONE_TOKENS = 64, 256
@@ -20,10 +24,15 @@ ROUNDS = 2
 LONG_EVERY = 20
 
 
-class Measured:
-    """`generator`, measured at the end of its warm-up; `told` is given what was found."""
+Told = Callable[[dict[str, Any], StepClock], None]
 
-    def __init__(self, generator: Generator, scale: Scale, told: Any) -> None:
+
+class Measured:
+    """`generator`, measured at the end of its warm-up; `told` is given what was found, and the clock of its loop."""
+
+    def __init__(
+        self, generator: ContinuousGenerator, scale: Scale, told: Callable[[dict[str, Any], StepClock], None]
+    ) -> None:
         self._generator = generator
         self._scale = scale
         self._told = told
@@ -40,6 +49,7 @@ class Measured:
         begun_at = time.perf_counter()
         self._generator.warm_up()
         found: dict[str, Any] = {"warm_up_s": time.perf_counter() - begun_at}
+        clock = StepClock(self._generator)
         self._generator.start(self._pass_on)
         scale, dice = self._scale, random.Random(1)
         vocabulary = words(500)
@@ -54,7 +64,8 @@ class Measured:
         ]
         mixed = [_text(vocabulary, length, dice) for length in lengths]
         found["mixed"] = [self._write(mixed, scale.new_tokens)]
-        self._told(found)
+        found["crowd"] = self._crowd(clock, vocabulary)
+        self._told(found, clock)
 
     def start(self, hear: Hear) -> None:
         """The generator runs already; from now on `hear` is told."""
@@ -111,6 +122,23 @@ class Measured:
             "first_token_s": sorted(first_s.values())[len(first_s) // 2] if first_s else None,
             "peak_gb": torch.accelerator.max_memory_allocated() / 1e9 if accelerated else None,
         }
+
+    def _crowd(self, clock: StepClock, vocabulary: Sequence[str]) -> dict[str, Any]:
+        """Keep as many texts open as streams later, and say where a step's time goes."""
+        crowd = Crowd(self._generator, self._scale, vocabulary)
+        self._hear = crowd.hear
+        crowd.gather()
+        time.sleep(self._scale.warm_s / 2)
+        clock.clear()
+        before, begun_at = crowd.tokens, time.perf_counter()
+        time.sleep(self._scale.window_s / 5)
+        found = {
+            "tokens_per_s": (crowd.tokens - before) / (time.perf_counter() - begun_at),
+            "turns_of_the_loop": clock.content(),
+            "device": kernels(self._scale.window_s / 25),
+        }
+        crowd.disperse()
+        return found
 
 
 def _text(vocabulary: Sequence[str], tokens: int, dice: random.Random) -> str:

@@ -13,6 +13,8 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
+from benchmarks.writing.step_clock import StepClock
+
 INTERVAL_S = 0.01
 WRITTEN_EVERY_S = 1.0
 LISTED = 25
@@ -20,10 +22,11 @@ _NAMED = ("/sluice/", "/transformers/", "/benchmarks/")
 
 
 class Sampler:
-    """Writes to `file` what it has seen since `file` was last taken away, until the process ends."""
+    """Writes to `file` what it and `clock` have seen since `file` was last taken away, until the process ends."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, clock: StepClock) -> None:
         self._file = file
+        self._clock = clock
         self._seen: dict[str, Counter[str]] = {}
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
@@ -39,9 +42,11 @@ class Sampler:
             if time.monotonic() >= due_at:
                 if not self._file.exists():
                     self._seen.clear()
+                    self._clock.clear()
                 # Whole or not at all, as somebody may read it in this moment.
                 fresh = self._file.with_suffix(".new")
-                fresh.write_text(json.dumps(shares(self._seen)), encoding="utf-8")
+                content = {"threads": shares(self._seen), "turns_of_the_loop": self._clock.content()}
+                fresh.write_text(json.dumps(content), encoding="utf-8")
                 fresh.replace(self._file)
                 due_at = time.monotonic() + WRITTEN_EVERY_S
 

@@ -149,6 +149,13 @@ def _alone(scale: Scale, found: dict[str, Any]) -> Iterator[Figure]:
             notes={"runs": found["mixed"]},
         )
     yield Figure(
+        what=f"tokens per second, {scale.streams} texts open all the time, without the mesh",
+        target=None,
+        measured=found["crowd"]["tokens_per_s"],
+        how="as above, each text followed by another when it ends",
+        notes={name: found["crowd"][name] for name in ("turns_of_the_loop", "device")},
+    )
+    yield Figure(
         what="texts lost in that mix",
         target=Target(0, at_most=True),
         measured=mixed["lost"],
@@ -177,7 +184,7 @@ def _through_the_mesh(scale: Scale, tallies: list[dict[str, Any]], profile: dict
             target=Target(bound, at_most=True),
             measured=first_ms[int(share * len(first_ms))] if first_ms else float("nan"),
             how=how,
-            notes=notes | {"where_threads_of_the_worker_were": profile} if share == 0.5 else notes,
+            notes=notes | {"worker": profile} if share == 0.5 else notes,
         )
     yield Figure(what="streams lost", target=Target(0, at_most=True), measured=len(lost), how=how, notes=notes)
 

@@ -1,7 +1,7 @@
 """The benchmark's GPU worker: python -m benchmarks.writing.worker, with a configuration as the GPU worker's.
 
 The directory of its one model holds `scale.json`. It gets `found.json` with what the engine wrote by itself, and
-`profile.json` with where the worker's threads were since it was last taken away.
+`profile.json` with where the worker's threads and the turns of its loop were since it was last taken away.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.writing.scale import Scale
+from benchmarks.writing.step_clock import StepClock
 from services.gpu_worker.config import GpuWorkerConfig
 from services.gpu_worker.load import accelerator
 from sluice.program import main
@@ -53,9 +54,9 @@ def load(config: GpuWorkerConfig, spec: ModelSpec) -> Generator:
         module.set_per_process_memory_fraction(scale.budget_gb * 1e9 / module.mem_get_info(device)[1], device)
     generator = generator_of(spec, scale, device, compiles=config.generation_compile and device.type != "cpu")
 
-    def tell(found: dict[str, Any]) -> None:
+    def tell(found: dict[str, Any], clock: StepClock) -> None:
         (folder / FOUND).write_text(json.dumps(found), encoding="utf-8")
-        Sampler(folder / PROFILE).start()
+        Sampler(folder / PROFILE, clock).start()
 
     return Measured(generator, scale, tell)
 

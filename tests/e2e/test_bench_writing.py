@@ -23,5 +23,5 @@ def test_texts_are_written_alone_and_through_the_mesh(tmp_path: Path) -> None:
     assert figures["streams lost"]["measured"] == 0
     first = figures["first token at 8 open streams, through the mesh, p50, ms"]
     assert first["notes"]["texts"] > 0
-    assert {"MainThread", "writer"} <= first["notes"]["where_threads_of_the_worker_were"].keys()
+    assert {"MainThread", "writer"} <= first["notes"]["worker"]["threads"].keys()
     assert "first token at 8 open streams" in printed
