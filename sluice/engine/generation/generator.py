@@ -10,15 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from transformers.generation.continuous_batching.requests import GenerationOutput
-
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.description import describe
 from sluice.engine.fault import fault, one_line
 from sluice.engine.generation.open_text import OpenText
-from sluice.engine.generation.outlet import NO_ROOM
+from sluice.engine.generation.outlet import NO_ROOM, Told
 from sluice.engine.generation.prompt_tokens import PromptReader
-from sluice.engine.generation.sampling import SAMPLING, Sampling
+from sluice.engine.generation.sampling import Sampling
 from sluice.engine.generation.shape import Shape
 from sluice.engine.generation.writer import PagedWriter
 from sluice.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
@@ -134,13 +132,12 @@ class ContinuousGenerator:
             self._began += 1
             number = f"{self._began}"
             self._open[number], self._numbers[key] = text, number
-        self._writer.add_request(
+        self._writer.begin(
+            number,
             ids,
-            request_id=number,
             max_new_tokens=min(room, prompt.max_new_tokens),
-            streaming=True,
-            eos_token_id=list(self._ends),
-            **{SAMPLING: Sampling(prompt, seed=random.getrandbits(_SEED_BITS))},
+            ends=self._ends,
+            sampling=Sampling(prompt, seed=random.getrandbits(_SEED_BITS)),
         )
         if not self._writer.takes_texts and self._take(number) is not None:
             # The loop ended before it had seen this one.
@@ -154,7 +151,7 @@ class ContinuousGenerator:
                 self._writer.cancel_request(number)
                 self._tell([self._end(text, Cancelled("nobody waited for it any more"))])
 
-    def _wrote(self, outputs: Sequence[GenerationOutput]) -> None:
+    def _wrote(self, outputs: Sequence[Told]) -> None:
         """On the writing thread: what a step has come to."""
         with self._lock:
             pieces = []
@@ -174,7 +171,7 @@ class ContinuousGenerator:
                 pieces.append(piece)
             self._tell(pieces)
 
-    def _piece(self, text: OpenText, output: GenerationOutput) -> Piece:
+    def _piece(self, text: OpenText, output: Told) -> Piece:
         if output.error is None:
             return text.write(output.generated_tokens, is_done=output.is_finished())
         if output.error.startswith(NO_ROOM):

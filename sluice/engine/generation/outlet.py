@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
 
+from sluice.engine.generation.text_state import TextState
 from sluice.engine.out_of_memory import is_out_of_memory
 
 NO_ROOM = "no room: "
 """Begins what is told of a text that the device had no memory for."""
 
+Told: TypeAlias = GenerationOutput | TextState
+Hear = Callable[[Sequence[Told]], None]
+
 
 class Outlet:
     """Hands on a step at a time. transformers has it deliver from the writing thread alone."""
 
-    def __init__(self, hear: Callable[[Sequence[GenerationOutput]], None]) -> None:
+    def __init__(self, hear: Hear) -> None:
         self._hear = hear
 
-    def deliver(self, output: GenerationOutput) -> None:
+    def deliver(self, output: Told) -> None:
         """One text has ended."""
         self._hear([output])
 
-    def deliver_batch(self, outputs: Sequence[GenerationOutput]) -> None:
+    def deliver_batch(self, outputs: Sequence[Told]) -> None:
         """What a step has written."""
         self._hear(outputs)
 

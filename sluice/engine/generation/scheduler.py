@@ -7,7 +7,7 @@ in a row while somebody waits for a token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,6 +19,7 @@ from sluice.engine.generation.sampling import NO_TOKEN, SAMPLING
 
 NAME = "sluice_reserving"
 _STEPS_AHEAD = 3
+_NO_PAGES: dict[str, int] = {}
 Batch = tuple[list[FutureRequestState] | None, bool, int, int]
 
 
@@ -58,6 +59,8 @@ class ReservingScheduler(Scheduler):
         decoding = [state for state in self.active_requests.values() if state.status == RequestStatus.DECODING]
         prompts = [] if self._last_was_prompts and decoding else list(self._prompts())
         self._last_was_prompts = bool(prompts)
+        if not prompts and all(state.position_offset < self.cache.max_decode_fast_path_length for state in decoding):
+            return self._tokens(decoding)
         candidates = prompts or decoding
         budget = min(token_budget, self.most_batch_tokens) if prompts else token_budget
         self._make_room(sum(self._new_pages(state, budget) for state in candidates))
@@ -130,6 +133,30 @@ class ReservingScheduler(Scheduler):
                 self._reserved_pages += pages
             room -= 1
             yield state
+
+    def _tokens(self, decoding: Sequence[RequestState]) -> Batch:
+        """A step of single tokens by pages. As all memory is certain, there is next to nothing to do for most texts."""
+        texts = decoding[: self.max_requests_per_batch]
+        # All pages of a text are full, and its token begins the next.
+        beginning = [state for state in texts if not state.position_offset % self._page]
+        self._make_room(len(beginning))
+        self.starved_requests: list[tuple[RequestState, int]] = []
+        starved = {
+            state.request_id for state in beginning if not self.cache.can_store_request_tokens(state, request_len=1)
+        }
+        batch = [
+            FutureRequestState(state, True, self._completed(state), 1)
+            for state in texts
+            if state.request_id not in starved
+        ]
+        if starved and not batch:
+            return None, True, 0, 0
+        return batch, True, len(batch), 0
+
+    def _completed(self, state: RequestState) -> dict[str, int]:
+        """The pages, by allocator, that the text's next token completes."""
+        is_last = state.position_offset % self._page == self._page - 1
+        return self.cache.count_new_complete_blocks(state, 1) if is_last else _NO_PAGES
 
     def _clean(self, request_id: str, *, is_unseen: bool = False) -> None:
         """Leave nothing in a text's pages that is no number: masked or not, it would spoil whoever gets them next.

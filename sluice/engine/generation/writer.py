@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,18 +20,19 @@ from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchProcessor,
 )
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
-from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
+from transformers.generation.continuous_batching.requests import RequestState, RequestStatus
 from transformers.generation.continuous_batching.utils import logger as their_logger
 from transformers.generation.continuous_batching.utils import stream_context
 
 from sluice.engine.generation.attention import use_paged_attention
 from sluice.engine.generation.cache import is_latent, our_pages
-from sluice.engine.generation.outlet import Outlet
+from sluice.engine.generation.outlet import Hear, Outlet
 from sluice.engine.generation.runner import StepRunner
-from sluice.engine.generation.sampling import Samplers
+from sluice.engine.generation.sampling import SAMPLING, Samplers, Sampling
 from sluice.engine.generation.scheduler import NAME as SCHEDULER
 from sluice.engine.generation.scheduler import ReservingScheduler, register
 from sluice.engine.generation.shape import Shape
+from sluice.engine.generation.text_state import TextState
 from sluice.engine.out_of_memory import is_out_of_memory
 
 _ASYNCHRONOUS = frozenset(ContinuousBatchingAsyncIOs._supported_device_types)
@@ -40,14 +41,12 @@ logger = logging.getLogger(__name__)
 
 
 class PagedWriter(ContinuousBatchingManager):
-    """Writes with `model` until stopped. Texts come by `add_request` and go by `cancel_request`, from any thread.
+    """Writes with `model` until stopped. Texts come by `begin` and go by `cancel_request`, from any thread.
 
     `hear` is called on the writing thread with what each step wrote. `compiles`: steps of single tokens are compiled.
     """
 
-    def __init__(
-        self, model: Any, shape: Shape, *, hear: Callable[[Sequence[GenerationOutput]], None], compiles: bool
-    ) -> None:
+    def __init__(self, model: Any, shape: Shape, *, hear: Hear, compiles: bool) -> None:
         _join_our_logs()
         register()
         use_paged_attention(model)
@@ -86,6 +85,21 @@ class PagedWriter(ContinuousBatchingManager):
             target=self._run_generation_loop, kwargs={"use_inference_mode": False}, name="writer", daemon=True
         )
         self._generation_thread.start()
+
+    def begin(
+        self, number: str, tokens: Sequence[int], *, max_new_tokens: int, ends: Collection[int], sampling: Sampling
+    ) -> None:
+        """Write on from `tokens`. Nothing is told of a text that comes after the loop has ended."""
+        state = TextState(
+            request_id=number,
+            initial_tokens=list(tokens),
+            max_new_tokens=max_new_tokens,
+            eos_token_id=list(ends),
+            streaming=True,
+            logit_processor_kwargs={SAMPLING: sampling},
+        )
+        self.input_queue.put(state)
+        self._wake_up_loop.set()
 
     @property
     def busy_s(self) -> float:

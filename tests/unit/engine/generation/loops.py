@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
-from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
+from transformers.generation.continuous_batching.requests import RequestStatus
 
-from sluice.engine.generation.sampling import NO_TOKEN, SAMPLING, Sampling
+from sluice.engine.generation.outlet import Told
+from sluice.engine.generation.sampling import NO_TOKEN, Sampling
 from sluice.engine.generation.shape import Shape
 from sluice.engine.generation.writer import PagedWriter
 from sluice.worker.generator import Prompt
@@ -66,6 +68,19 @@ def _generated(kind: str, prompt: tuple[int, ...], tokens: int) -> list[int]:
     return written
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a text had come to when it was told of."""
+
+    generated_tokens: tuple[int, ...]
+    status: RequestStatus
+    error: str | None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status >= RequestStatus.FINISHED
+
+
 class Loop:
     """A loop that turns when it is told to. `heard` is what was last heard of each text."""
 
@@ -79,7 +94,7 @@ class Loop:
             pages=pages,
             batch_tokens=batch_tokens,
         )
-        self.heard: dict[str, GenerationOutput] = {}
+        self.heard: dict[str, Heard] = {}
         self.deliveries: list[str] = []
         self.batches: list[list[tuple[str, int]]] = []
         self.writer = PagedWriter(model, shape, hear=self._hear, compiles=False)
@@ -98,10 +113,8 @@ class Loop:
 
     def add(self, name: str, prompt: Sequence[int], tokens: int, *, ends: int = -1, **sampling: Any) -> None:
         """Begin a text; with `sampling`, fields of a Prompt, it is drawn."""
-        more = {SAMPLING: Sampling(Prompt(text="", max_new_tokens=tokens, **sampling), seed=0)} if sampling else {}
-        self.writer.add_request(
-            list(prompt), request_id=name, max_new_tokens=tokens, streaming=True, eos_token_id=ends, **more
-        )
+        drawn = Sampling(Prompt(text="", max_new_tokens=tokens, **sampling), seed=0)
+        self.writer.begin(name, prompt, max_new_tokens=tokens, ends=[ends], sampling=drawn)
 
     def cancel(self, name: str) -> None:
         self.writer.cancel_request(name)
@@ -172,18 +185,19 @@ class Loop:
             self.batches.append([(one.state.request_id, one.query_length) for one in batch[0]])
         return batch
 
-    def _hear(self, outputs: Iterable[GenerationOutput]) -> None:
+    def _hear(self, outputs: Iterable[Told]) -> None:
         for output in outputs:
-            assert output.request_id not in self.heard or not self.heard[output.request_id].is_finished()
-            self.heard[output.request_id] = output
+            assert output.request_id not in self.heard or not self.heard[output.request_id].is_finished
+            # What is told of goes on changing.
+            self.heard[output.request_id] = Heard(tuple(output.generated_tokens), output.status, output.error)
             if NO_TOKEN in output.generated_tokens and not output.is_finished():
                 # As whoever listens to a loop does.
                 self.cancel(output.request_id)
             self.deliveries.append(output.request_id)
 
 
-def ended_well(output: GenerationOutput) -> bool:
-    return output.status == RequestStatus.FINISHED and output.error is None
+def ended_well(heard: Heard) -> bool:
+    return heard.status == RequestStatus.FINISHED and heard.error is None
 
 
 def _never() -> bool:

@@ -243,11 +243,11 @@ def test_other_seeds_give_other_texts() -> None:
     assert len({tuple(loop.tokens(f"{seed}")) for seed in range(6)}) == 6
 
 
-def test_a_kept_sampling_is_not_read_by_texts_without_one() -> None:
+def test_a_kept_sampling_is_not_read_by_texts_that_are_not_drawn() -> None:
     loop = Loop(model_of("qwen2"))
     loop.add("drawn", prompt(9), 30, seed=1, temperature=5.0)
     loop.run("drawn")
     for name in ("a", "b"):
-        loop.writer.add_request(prompt(9), request_id=name, max_new_tokens=20, streaming=True, eos_token_id=-1)
+        loop.add(name, prompt(9), 20)
     loop.run()
     assert loop.tokens("a") == loop.tokens("b") == generated("qwen2", prompt(9), 20)
