@@ -8,5 +8,6 @@ from sluice.worker.host_memory import HostMemory
 
 def free_memory_bytes() -> float:
     """What the machine has free, or the container, if that is less. Raises Unreadable when one cannot be read."""
-    memories = [monitor.read().memory for monitor in (HostMemory(), CgroupMemory())]
+    # The fullest group need not be the one with the least left: a large one around it may be fuller.
+    memories = [HostMemory().read().memory, *CgroupMemory().limited()]
     return min(memory.limit_bytes - memory.used_bytes for memory in memories if memory is not None)

@@ -30,7 +30,7 @@ def monitor(root: Path, group: str = "/") -> CgroupMemory:
     return CgroupMemory(root, membership)
 
 
-def confine(monkeypatch: pytest.MonkeyPatch, root: Path, *, available: int) -> None:
-    """Let this process be in the group at `root`, on a machine with `available` bytes."""
+def confine(monkeypatch: pytest.MonkeyPatch, root: Path, *, available: int, group: str = "/") -> None:
+    """Let this process be in `group` of those at `root`, on a machine with `available` bytes."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: HostNumbers(2 * available, available))
-    monkeypatch.setattr(free_memory, "CgroupMemory", lambda: monitor(root))
+    monkeypatch.setattr(free_memory, "CgroupMemory", lambda: monitor(root, group))

@@ -23,6 +23,15 @@ def test_the_lower_of_machine_and_container_is_free(
     assert free_memory_bytes() == free
 
 
+def test_the_least_that_any_group_has_left_counts_and_not_what_the_fullest_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = cgroup(tmp_path / "root", max="10000\n", current="9000\n", stat="")
+    cgroup(root / "pod", max="1000\n", current="400\n", stat="")
+    confine(monkeypatch, root, group="/pod", available=5_000)
+    assert free_memory_bytes() == 600
+
+
 def test_what_cannot_be_read_is_not_taken_for_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     confine(monkeypatch, cgroup(tmp_path / "root", **{**GOOD, "current": "what?\n"}), available=700)
     with pytest.raises(Unreadable):
