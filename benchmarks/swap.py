@@ -26,9 +26,10 @@ from benchmarks.gpu.report import Report
 from benchmarks.machine import machine, versions
 from sluice.cli.mesh import LocalMesh
 from sluice.client import AsyncClient
+from sluice.degradation.degradation import Degradation
+from sluice.directive_wire import degradation_to_proto
 from sluice.errors import SluiceError
-from sluice.tier import Tier
-from sluice.v1 import degradation_pb2
+from sluice.tier import Level, Tier
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 
@@ -124,11 +125,8 @@ async def _first(answers: list[tuple[float, float, Tier]], tier: Tier, since: fl
 async def _order(governor: str, *, lighten: bool) -> None:
     request = governor_pb2.SetDegradationRequest(reason="benchmark")
     if lighten:
-        request.degradation.CopyFrom(
-            degradation_pb2.Degradation(
-                levels=[degradation_pb2.DEGRADATION_LEVEL_LIGHTEN], lighten_share=1.0, admit_scale=1.0
-            )
-        )
+        content = Degradation(levels=(Level.LIGHTEN,), lighten_share=1.0)
+        request.degradation.CopyFrom(degradation_to_proto(content))
         request.duration.seconds = 60
     async with grpc.aio.insecure_channel(governor) as channel:
         await governor_grpc.GovernorServiceStub(channel).SetDegradation(request, timeout=5)

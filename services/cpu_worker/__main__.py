@@ -10,6 +10,7 @@ from sluice.telemetry import Tracing
 from sluice.tier import MemberKind
 from sluice.worker.app import serve
 from sluice.worker.config import WorkerConfig
+from sluice.worker.external import or_external
 from sluice.worker.identity import or_identity
 from sluice.worker.profiled import profiled
 
@@ -17,7 +18,7 @@ from sluice.worker.profiled import profiled
 async def run(config: WorkerConfig, tracing: Tracing) -> None:
     """Serve the light and quantized tiers until SIGTERM."""
     measured = profiled(partial(load, cache=config.cache), seconds=config.profile_seconds, cache=config.cache)
-    await serve(config, tracing, kind=MemberKind.CPU_WORKER, load=or_identity(measured))
+    await serve(config, tracing, kind=MemberKind.CPU_WORKER, load=or_external(or_identity(measured)))
 
 
 if __name__ == "__main__":

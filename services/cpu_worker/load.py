@@ -15,13 +15,8 @@ def load(spec: ModelSpec, *, cache: str) -> Backend | Generator:
     """Open `spec` on the CPU. The quantized tier computes in int8, or in int4 if the checkpoint brings only that along.
 
     A packed file of tools/quantize.py is unpacked into `cache`, and computes as it was quantized in whatever tier.
-    What another process writes is left to it. Raises InvalidRequest naming the file or field at fault.
+    Raises InvalidRequest naming the file or field at fault.
     """
-    if spec.openai is not None:
-        from sluice.engine.openai.generator import OpenAIGenerator
-
-        return OpenAIGenerator(spec, spec.openai)
-
     import torch
 
     from sluice.compression.package import unpack

@@ -10,6 +10,7 @@ from sluice.program import main
 from sluice.telemetry import Tracing
 from sluice.tier import MemberKind
 from sluice.worker.app import serve
+from sluice.worker.external import or_external
 from sluice.worker.identity import or_identity
 from sluice.worker.profiled import profiled
 
@@ -22,7 +23,7 @@ async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
         config,
         tracing,
         kind=MemberKind.GPU_WORKER,
-        load=or_identity(measured),
+        load=or_external(or_identity(measured)),
         accelerator=partial(accelerator, config.device),
     )
 

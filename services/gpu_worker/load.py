@@ -12,13 +12,8 @@ from sluice.worker.generator import Generator
 def load(spec: ModelSpec, *, device_name: str, mode: PrecisionMode = PrecisionMode.AUTO) -> Backend | Generator:
     """Open `spec` on `device_name` ("auto": the accelerator, else the CPU), in its own precision or else by `mode`.
 
-    What another process writes is left to it. Raises InvalidRequest naming the file or field at fault.
+    Raises InvalidRequest naming the file or field at fault.
     """
-    if spec.openai is not None:
-        from sluice.engine.openai.generator import OpenAIGenerator
-
-        return OpenAIGenerator(spec, spec.openai)
-
     from sluice.engine.accelerator import pick_device
     from sluice.engine.auto_precision import best_precision
     from sluice.engine.checkpoint import open_checkpoint

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-import psutil
 import torch
 
 from sluice.engine.accelerator import TorchAccelerator
 from sluice.engine.quantizers import FP8, INT4, quantizer_of
 from sluice.errors import InvalidRequest
+from sluice.worker.free_memory import free_memory_bytes
+from sluice.worker.reading import Unreadable
 from sluice.worker.weight_size import weight_bytes
 
 # The rest of the memory that is free is for what is computed between the weights.
@@ -46,12 +47,11 @@ def choose(
 def best_precision(checkpoint: Path, device: torch.device) -> str:
     """What `choose` chooses for the weights of `checkpoint` on `device`, by its name in a variant."""
     on_cpu = device.type == "cpu"
-    room = float(psutil.virtual_memory().available) if on_cpu else _room_of(device)
     return choose(
         CPU_ORDER if on_cpu else ACCELERATOR_ORDER,
         can=partial(_can, device=device),
         size_bytes=partial(weight_bytes, checkpoint),
-        room_bytes=room,
+        room_bytes=_room_of(device),
     )
 
 
@@ -68,6 +68,6 @@ def _can(precision: str, *, device: torch.device) -> bool:
 
 def _room_of(device: torch.device) -> float | None:
     try:
-        return TorchAccelerator(device).room_bytes()
-    except (RuntimeError, AttributeError, NotImplementedError):
+        return free_memory_bytes() if device.type == "cpu" else TorchAccelerator(device).room_bytes()
+    except (Unreadable, RuntimeError, AttributeError, NotImplementedError):
         return None

@@ -20,8 +20,11 @@ class CgroupMemory:
 
     def read(self) -> Reading:
         """Memory only, and none where no group has a limit. Raises Unreadable when a group's files make no sense."""
-        limited = [memory for group in self._groups() if (memory := memory_of(group)) is not None]
-        return Reading(memory=max(limited, key=lambda memory: memory.ratio, default=None))
+        return Reading(memory=max(self.limited(), key=lambda memory: memory.ratio, default=None))
+
+    def limited(self) -> list[Memory]:
+        """The memory of each of these groups that has a limit. Raises Unreadable as `read` does."""
+        return [memory for group in self._groups() if (memory := memory_of(group)) is not None]
 
     def _groups(self) -> Iterable[Path]:
         group = cgroup_of(self._membership)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
-
-import grpc
 
 from services.router.config import RouterConfig
 from services.router.router import Router
@@ -18,6 +16,7 @@ from sluice.tier import Task, Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
 from sluice.variant import Variant, to_proto, variant_id
+from tests.unit.loopback import loopback
 
 Answerer = Callable[["FakeWorker", worker_pb2.Batch, Any], Awaitable[None]]
 
@@ -81,17 +80,9 @@ async def hold(worker: FakeWorker, batch: worker_pb2.Batch, context: Any) -> Non
     await worker.write(context, answered(batch))
 
 
-@asynccontextmanager
-async def serving(worker: FakeWorker) -> AsyncIterator[str]:
+def serving(worker: worker_grpc.WorkerServiceServicer) -> AbstractAsyncContextManager[str]:
     """The worker's address."""
-    server = grpc.aio.server()
-    worker_grpc.add_WorkerServiceServicer_to_server(worker, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+    return loopback(worker_grpc.add_WorkerServiceServicer_to_server, worker)
 
 
 @asynccontextmanager

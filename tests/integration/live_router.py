@@ -45,19 +45,27 @@ class Face:
 
 
 @asynccontextmanager
+async def face_of(router: Router) -> AsyncIterator[Face]:
+    """Where `router` takes calls."""
+    tracing = Tracing(service="test", config=TelemetryConfig())
+    face = Face(router, tracing)
+    await face.server.start()
+    try:
+        yield face
+    finally:
+        await face.channel.close(None)
+        await face.server.stop(0)
+        tracing.close()
+
+
+@asynccontextmanager
 async def facing(worker: FakeWorker, **settings: Any) -> AsyncIterator[Face]:
     """A router to `worker` that takes calls."""
-    tracing = Tracing(service="test", config=TelemetryConfig())
-    async with serving(worker) as address, router_to(address, **settings) as router:
-        face = Face(router, tracing)
-        await face.server.start()
+    async with serving(worker) as address, router_to(address, **settings) as router, face_of(router) as face:
         try:
             yield face
         finally:
             worker.release.set()
-            await face.channel.close(None)
-            await face.server.stop(0)
-    tracing.close()
 
 
 def asks(*numbers: int, cancels: Iterable[int] = (), **fields: Any) -> inference_pb2.InferStreamRequest:

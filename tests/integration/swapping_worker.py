@@ -22,12 +22,12 @@ from sluice.worker.swapper import Swapper
 from tests.integration.fake_worker import router_to
 from tests.integration.live_worker import Worker, working
 from tests.unit.polling import until
+from tests.unit.worker.ram import following
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
 MODEL = "support-intent"
 FULL, LIGHT = f"{MODEL}/full-fp32", f"{MODEL}/light-fp32"
-COPIES, SOME_COPIES = Wish(copies=1.0, lowers=True), Wish(copies=0.5, lowers=True)
 CALLERS = 8
 PATIENCE_S = 30.0
 LIMIT, CEILING = 1 << 44, 0.92
@@ -147,10 +147,5 @@ async def swapping(
         async with router_to(worker.address, *(other.address for other in others)) as router:
             made = Swapping(worker, swapper, router)
             catalog.watch(made.note)
-            running = asyncio.create_task(swapper.run())
-            try:
+            async with following(swapper):
                 yield made
-                assert not running.done()
-            finally:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)

@@ -31,6 +31,7 @@ from sluice.tier import Level, MemberKind
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 from tests.integration.live_governor import Stub, governing, idle, member, stub_of
+from tests.unit.loopback import loopback
 from tests.unit.polling import until
 from tests.unit.streams import end_of
 
@@ -132,19 +133,13 @@ class Liar(governor_grpc.GovernorServiceServicer):
 
 async def test_replayed_and_stale_directives_are_refused_by_every_member() -> None:
     liar = Liar((5, 2), (5, 1), (4, 9), (0, 0), (5, 2))
-    server = grpc.aio.server()
-    governor_grpc.add_GovernorServiceServicer_to_server(liar, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with member(f"127.0.0.1:{port}", "a") as state:
-            await until(lambda: state.stale == 3 and liar.acks)
-            assert state.current is not None
-            assert state.current.version == (5, 2)
-            assert state.levels == (OFFLOAD,)
-            assert set(liar.acks) == {(5, 2)}
-    finally:
-        await server.stop(0)
+    add = governor_grpc.add_GovernorServiceServicer_to_server
+    async with loopback(add, liar) as address, member(address, "a") as state:
+        await until(lambda: state.stale == 3 and liar.acks)
+        assert state.current is not None
+        assert state.current.version == (5, 2)
+        assert state.levels == (OFFLOAD,)
+        assert set(liar.acks) == {(5, 2)}
 
 
 def card(name: str, obeyed: Directive | None = None, *, directed: bool = False) -> governor_pb2.JoinRequest:

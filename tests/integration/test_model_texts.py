@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,20 +11,14 @@ from pathlib import Path
 import pytest
 
 from services.gpu_worker.load import load
-from sluice.config import TelemetryConfig
 from sluice.errors import InvalidRequest
-from sluice.telemetry import Tracing
-from sluice.tier import Tier
-from sluice.v1 import tier_pb2
+from sluice.v1.tier_pb2 import TIER_FULL, TIER_LIGHT
 from sluice.worker.reading import Memory
-from sluice.worker.swap_step import FULL_SERVICE, Wish
-from sluice.worker.swapper import Swapper
-from tests.integration.fake_worker import router_to
-from tests.integration.live_router import Face
-from tests.integration.live_worker import working
-from tests.integration.text_mesh import LENGTH, MODEL, STOP, Scribe, TextMesh
+from sluice.worker.swap_step import FULL_SERVICE
+from tests.integration.text_mesh import LENGTH, STOP, TextMesh
+from tests.integration.writing_pair import FULL, LIGHT, WritingPair, writing_pair
 from tests.unit.polling import until
-from tests.unit.worker.ram import COPIES
+from tests.unit.worker.ram import COPIES, READY
 
 pytestmark = [
     pytest.mark.torch,
@@ -34,91 +26,50 @@ pytestmark = [
 ]
 PROMPT = "where is my parcel?"
 LONGEST, TOKENS = 256, 24
-FULL, LIGHT = f"{MODEL}/full-fp32", f"{MODEL}/light-fp32"
-TIERS = {tier_pb2.TIER_FULL: "full", tier_pb2.TIER_LIGHT: "light"}
-
-
-class Writing:
-    """A mesh with one worker, whose model has a copy, and what each of the two writes for PROMPT."""
-
-    def __init__(self, mesh: TextMesh, texts: dict[str, str]) -> None:
-        self.mesh = mesh
-        self.texts = texts
-        self.wish = FULL_SERVICE
-        self.wrote: Counter[str] = Counter()
-
-    def states(self) -> dict[str, str]:
-        return {one.id: one.state.name for one in self.mesh.scribes[0].worker.bench.catalog.variants()}
-
-    async def reach(self, wish: Wish, variant: str) -> None:
-        self.wish = wish
-        await until(lambda: self.states() == {variant: "READY"}, 60)
-
-    async def call(self) -> None:
-        """Have PROMPT written on; whoever does it writes what it always does."""
-        call = self.mesh.ask(PROMPT, max_new_tokens=TOKENS)
-        text = await call.ended()
-        tier = TIERS[call.messages[0].tier]
-        assert text == self.texts[tier], tier
-        assert (call.last.tokens, call.last.finish_reason) == (TOKENS, LENGTH)
-        self.wrote[tier] += 1
 
 
 @asynccontextmanager
-async def writing(root: Path) -> AsyncIterator[Writing]:
+async def writing(root: Path) -> AsyncIterator[tuple[WritingPair, dict[int, str]]]:
+    """A worker whose model has a copy, and what each of the two writes for PROMPT, by tier."""
     from tests.unit.engine import tiny
     from tests.unit.engine.generation.generators import written
 
-    tracing = Tracing(service="test", config=TelemetryConfig())
-    texts: dict[str, str] = {}
-    for seed, tier in enumerate(TIERS.values()):
+    texts: dict[int, str] = {}
+    for seed, (tier, name) in enumerate([(TIER_FULL, "full"), (TIER_LIGHT, "light")]):
         settings = {"max_position_embeddings": LONGEST, "eos_token_id": None}
-        tiny.write_language_model(root / tier, "deepseek_v3", seed=seed, **settings)
-        texts[tier], _ = written(root / tier, PROMPT, TOKENS)
-    async with working(root=root, load=partial(load, device_name="cpu")) as worker:
-        catalog = worker.bench.catalog
-        made: list[Writing] = []
-        swapper = Swapper(
-            catalog,
-            wish=lambda: made[0].wish,
-            memory=lambda: Memory(used_bytes=0, limit_bytes=1 << 40),
-            ceiling=0.9,
-            light_budget=0.5,
-            settle_s=0.02,
-        )
-        full, copy = (
-            catalog.spec(model=MODEL, tier=tier, checkpoint=name, precision="fp32")
-            for tier, name in ((Tier.FULL, "full"), (Tier.LIGHT, "light"))
-        )
-        await swapper.add(full, light=copy)
-        async with router_to(worker.address, endpoint_grace_s=5) as router:
-            face = Face(router, tracing)
-            await face.server.start()
-            made.append(Writing(TextMesh(face, [Scribe(worker, {})]), texts))
-            running = asyncio.create_task(swapper.run())
-            try:
-                yield made[0]
-            finally:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
-                await face.channel.close(None)
-                await face.server.stop(0)
-                await catalog.close()
-    tracing.close()
+        tiny.write_language_model(root / name, "deepseek_v3", seed=seed, **settings)
+        texts[tier], _ = written(root / name, PROMPT, TOKENS)
+    async with writing_pair(
+        root,
+        load=partial(load, device_name="cpu"),
+        memory=lambda _: Memory(used_bytes=0, limit_bytes=1 << 40),
+        precision="fp32",
+    ) as made:
+        yield made, texts
+
+
+async def written_on(texts: dict[int, str], mesh: TextMesh) -> int:
+    """Who wrote PROMPT on, as it always does."""
+    call = mesh.ask(PROMPT, max_new_tokens=TOKENS)
+    text = await call.ended()
+    tier = call.messages[0].tier
+    assert text == texts[tier], tier
+    assert (call.last.tokens, call.last.finish_reason) == (TOKENS, LENGTH)
+    return tier
 
 
 async def test_a_text_is_the_models_own_and_one_too_long_is_the_callers_mistake(tmp_path: Path) -> None:
-    async with writing(tmp_path) as made:
-        assert made.texts["full"] != made.texts["light"]
+    async with writing(tmp_path) as (made, texts):
+        assert texts[TIER_FULL] != texts[TIER_LIGHT]
         call = made.mesh.ask(PROMPT, max_new_tokens=TOKENS)
-        assert await call.ended() == made.texts["full"]
+        assert await call.ended() == texts[TIER_FULL]
         assert len(call.messages) > 1
         assert call.messages[0].variant == FULL
         assert (call.last.tokens, call.last.finish_reason) == (TOKENS, LENGTH)
         assert call.last.prompt_tokens > len(PROMPT.split())
-        stop = made.texts["full"][6:9]
+        stop = texts[TIER_FULL][6:9]
         stopped = made.mesh.ask(PROMPT, max_new_tokens=TOKENS, stop=[stop])
-        assert await stopped.ended() == made.texts["full"].partition(stop)[0]
+        assert await stopped.ended() == texts[TIER_FULL].partition(stop)[0]
         assert stopped.last.finish_reason == STOP
         error = await made.mesh.ask("q" * LONGEST).failure()
         assert isinstance(error, InvalidRequest)
@@ -130,21 +81,14 @@ async def test_a_text_is_the_models_own_and_one_too_long_is_the_callers_mistake(
 
 
 async def test_a_swap_there_and_back_fails_no_text(tmp_path: Path) -> None:
-    async with writing(tmp_path) as made:
-        over = asyncio.Event()
+    async with writing(tmp_path) as (made, texts):
 
-        async def keep_asking() -> None:
-            while not over.is_set():
-                await made.call()
-
-        callers = [asyncio.create_task(keep_asking()) for _ in range(6)]
-        try:
-            for wish, variant, tier in ((COPIES, LIGHT, "light"), (FULL_SERVICE, FULL, "full")) * 2:
-                await made.reach(wish, variant)
+        async def story() -> None:
+            for wish, variant, tier in ((COPIES, LIGHT, TIER_LIGHT), (FULL_SERVICE, FULL, TIER_FULL)) * 2:
+                await made.reach(wish, {variant: READY}, 60)
                 before = made.wrote[tier]
                 await until(lambda: made.wrote[tier] > before + 6, 60)  # noqa: B023  waited for at once
-        finally:
-            over.set()
-            await asyncio.gather(*callers)
+
+        await made.under_load(partial(written_on, texts), story)
         assert made.mesh.outcomes() == {"ok": made.wrote.total()}
         await until(lambda: made.mesh.is_idle)

@@ -18,6 +18,7 @@ from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 from sluice.v1 import tier_pb2
 from tests.conftest import IDENTITY_MESH
+from tests.unit.loopback import loopback
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 CLIENT_SPAN = "b7ad6b7169203331"
@@ -51,12 +52,8 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
 @pytest.fixture
 async def receiver() -> AsyncIterator[tuple[Receiver, str]]:
     kept = Receiver()
-    server = grpc.aio.server()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(kept, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield kept, f"127.0.0.1:{port}"
-    await server.stop(None)
+    async with loopback(trace_service_pb2_grpc.add_TraceServiceServicer_to_server, kept) as address:
+        yield kept, address
 
 
 def attributes(span: trace_pb2.Span) -> dict[str, Any]:

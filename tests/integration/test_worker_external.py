@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from services.gpu_worker.load import load
 from sluice.cli.addresses import free_port
 from sluice.errors import Reason
 from sluice.tier import Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.worker.backend import ModelSpec
+from sluice.worker.external import or_external
 from tests.integration.live_worker import working
 from tests.integration.test_configuration import complaint
 from tests.integration.test_worker_texts import Heard, cancel, opened, text
@@ -28,11 +28,15 @@ pytestmark = pytest.mark.skipif(find_spec("httpx2") is None, reason="the worker 
 CHAT = "chat/full-external"
 
 
+def nothing_else(spec: ModelSpec) -> NoReturn:
+    pytest.fail(f"another loader was asked for {spec.model}")
+
+
 @asynccontextmanager
 async def beside(answer: Answer, **settings: Any) -> AsyncIterator[tuple[FakeServer, Heard]]:
     """A server, and a router's stream to a worker that has its texts written there."""
     with serving(write("ready")) as server:
-        async with working(load=partial(load, device_name="cpu")) as running:
+        async with working(load=or_external(nothing_else)) as running:
             catalog = running.bench.catalog
             variant = await catalog.connect(server_at(server.url, **settings), model="chat", tier=Tier.FULL)
             assert variant.id == CHAT
@@ -105,8 +109,9 @@ async def test_a_router_that_goes_away_hangs_up_there() -> None:
         assert await asyncio.to_thread(server.hung_up.acquire, timeout=TIMEOUT_S)
 
 
-async def test_an_engine_that_is_not_there_stops_a_worker_at_its_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("worker", "tier"), [("gpu_worker", "full"), ("cpu_worker", "light")])
+async def test_an_engine_that_is_not_there_stops_a_worker_at_its_start(tmp_path: Path, worker: str, tier: str) -> None:
     engine = {"url": f"http://127.0.0.1:{free_port()}/v1", "model": "there"}
-    section = {"listen": "127.0.0.1:0", "models": [{"model": "chat", "tier": "full", "openai": engine}]}
-    said = await complaint("gpu_worker", tmp_path, {"gpu_worker": section})
+    section = {"listen": "127.0.0.1:0", "models": [{"model": "chat", "tier": tier, "openai": engine}]}
+    said = await complaint(worker, tmp_path, {worker: section})
     assert said.startswith(f"models.0.openai.url: the engine at {engine['url']} cannot be reached")

@@ -15,14 +15,14 @@ from services.gpu_worker.load import load
 from sluice.tier import Tier
 from sluice.worker.swap_step import FULL_SERVICE
 from tests.integration.live_worker import working
-from tests.integration.swapping_worker import COPIES, FULL, LIGHT, MODEL, MODELS, SOME_COPIES, swapping
+from tests.integration.swapping_worker import FULL, LIGHT, MODEL, MODELS, swapping
+from tests.unit.worker.ram import COPIES, READY, SOME_COPIES, UNLOADING
 
 pytestmark = [
     pytest.mark.torch,
     pytest.mark.skipif(find_spec("torch") is None, reason="the worker extra is not installed"),
     pytest.mark.timeout(180),
 ]
-READY, UNLOADING = "READY", "UNLOADING"
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -11,17 +11,15 @@ import grpc
 
 from services.router.app import report
 from sluice.client.failure import from_rpc_error
-from sluice.config import TelemetryConfig
 from sluice.directive import DirectiveState
 from sluice.errors import SluiceError
-from sluice.telemetry import Tracing
 from sluice.tier import Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.worker.backend import ModelSpec
 from sluice.worker.echo import EchoGenerator
 from sluice.worker.model_root import ECHO
 from tests.integration.fake_worker import router_to
-from tests.integration.live_router import Face
+from tests.integration.live_router import Face, face_of
 from tests.integration.live_worker import Worker, working
 
 MODEL = "chat"
@@ -31,7 +29,7 @@ STOP, LENGTH = inference_pb2.FINISH_REASON_STOP, inference_pb2.FINISH_REASON_LEN
 class Scribe:
     """One worker, and the echoes that it writes with, by tier."""
 
-    def __init__(self, worker: Worker, echoes: dict[Tier, EchoGenerator]) -> None:
+    def __init__(self, worker: Worker, echoes: Mapping[Tier, EchoGenerator]) -> None:
         self.worker = worker
         self.echoes = echoes
 
@@ -89,13 +87,7 @@ async def text_mesh(
         scribes = [await stack.enter_async_context(_scribe(options)) for options in workers]
         addresses = [scribe.worker.address for scribe in scribes]
         router = await stack.enter_async_context(router_to(*addresses, directives=directives, **settings))
-        tracing = Tracing(service="test", config=TelemetryConfig())
-        stack.callback(tracing.close)
-        face = Face(router, tracing)
-        await face.server.start()
-        stack.push_async_callback(face.server.stop, 0)
-        stack.push_async_callback(face.channel.close, None)
-        yield TextMesh(face, scribes)
+        yield TextMesh(await stack.enter_async_context(face_of(router)), scribes)
 
 
 @asynccontextmanager

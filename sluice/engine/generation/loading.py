@@ -15,8 +15,7 @@ from sluice.engine.precise import load_precise
 from sluice.engine.task import CONFIG
 from sluice.tier import Task, Tier
 from sluice.worker.backend import ModelSpec
-from sluice.worker.cgroup_memory import CgroupMemory
-from sluice.worker.host_memory import HostMemory
+from sluice.worker.free_memory import free_memory_bytes
 
 ACCELERATOR_TEXTS = 256
 CPU_TEXTS = 16
@@ -39,7 +38,7 @@ def open_generator(
         raise fault(checkpoint.path, CONFIG, f"describes {missing}, which this release does not write texts with")
     room = spec.generation
     share = room.memory_share * (1.0 if spec.tier is Tier.FULL else _SHARE_OF_LESSER)
-    free_bytes = _free_bytes_of_host() if on_cpu else TorchAccelerator(device).room_bytes()
+    free_bytes = free_memory_bytes() if on_cpu else TorchAccelerator(device).room_bytes()
     shape = shape_for(
         model.config.get_text_config(),
         device_type=device.type,
@@ -51,9 +50,3 @@ def open_generator(
     return ContinuousGenerator(
         spec, checkpoint, model, shape, precision=precision, compiles=room.compiles and not on_cpu
     )
-
-
-def _free_bytes_of_host() -> float:
-    """What the machine has free, or the container, if that is less."""
-    memories = [monitor.read().memory for monitor in (HostMemory(), CgroupMemory())]
-    return min(memory.limit_bytes - memory.used_bytes for memory in memories if memory is not None)

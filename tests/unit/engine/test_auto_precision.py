@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from sluice.engine import auto_precision
 from sluice.engine.auto_precision import ACCELERATOR_ORDER, CPU_ORDER, WEIGHTS_SHARE, best_precision, choose
 from sluice.errors import InvalidRequest
+from tests.unit.worker.machine import cgroup, confine
 
 pytestmark = pytest.mark.torch
 SIZES = {"fp32": 400.0, "mixed": 200.0, "fp8": 110.0, "int4": 60.0}
@@ -84,6 +86,23 @@ def test_what_is_not_needed_to_decide_is_not_asked() -> None:
 
 
 def test_on_this_cpu_a_little_model_is_fp32(models: Path) -> None:
+    assert best_precision(models / "support-intent-full", torch.device("cpu")) == "fp32"
+
+
+@pytest.mark.parametrize(("limit", "precision"), [("max", "fp32"), ("3000000000", "fp32"), ("20000000", "mixed")])
+def test_in_a_container_its_limit_counts_if_it_leaves_less_than_the_machine(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, precision: str
+) -> None:
+    root = cgroup(tmp_path / "root", max=f"{limit}\n", current="0\n", stat="")
+    confine(monkeypatch, root, available=4_000_000_000)
+    assert best_precision(models / "support-intent-full", torch.device("cpu")) == precision
+
+
+def test_on_a_cpu_whose_memory_cannot_be_read_all_of_them_fit(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise OSError("no /proc")
+
+    monkeypatch.setattr(psutil, "virtual_memory", broken)
     assert best_precision(models / "support-intent-full", torch.device("cpu")) == "fp32"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +24,7 @@ FP8_BYTES = FULL_BYTES // 4 + 2 * 4
 FULL, LIGHT = "m/full-fp32", "m/light-fp32"
 COPIES, SOME_COPIES = Wish(copies=1.0, lowers=True), Wish(copies=0.5, lowers=True)
 LOWER = Wish(lowers=True)
+READY, UNLOADING = "READY", "UNLOADING"
 
 
 class Ram:
@@ -112,6 +114,34 @@ class Stage:
             moved = [await self.swapper._advance(ladder) for ladder in tuple(self.swapper._ladders)]
             idle = 0 if any(moved) else idle + 1
 
+    async def in_vain(self, wish: Wish) -> None:
+        """Wish for `wish` through 300 seconds in which no step succeeds."""
+        self.wish = wish
+        (ladder,) = self.swapper._ladders
+        for _ in range(600):
+            self.now += 0.5
+            assert not await self.swapper._advance(ladder)
+
+    async def flap(self, wishes: Sequence[Wish], *, seed: int) -> None:
+        """Let the swapper follow one after the other of `wishes`, and in the end full service."""
+        dice = random.Random(seed)
+        async with following(self.swapper):
+            for _ in range(40):
+                self.wish = dice.choice(wishes)
+                self.now += dice.random() * 2
+                await asyncio.sleep(dice.random() * 0.01)
+            self.wish = FULL_SERVICE
+            await self.comes_back()
+
+    async def comes_back(self) -> None:
+        """Let time pass until the full model serves, and nothing else."""
+        for _ in range(400):
+            self.now += 1.0
+            await asyncio.sleep(0.005)
+            if self.states() == {FULL: READY}:
+                break
+        assert self.states() == {FULL: READY}
+
 
 @asynccontextmanager
 async def stage(
@@ -148,6 +178,18 @@ async def stage(
             for backends in made.backends.values():
                 for backend in backends:
                     backend.go_on.set()
+
+
+@asynccontextmanager
+async def following(swapper: Swapper) -> AsyncIterator[None]:
+    """Let `swapper` follow the wish, as in a worker. It may not end by itself."""
+    running = asyncio.create_task(swapper.run())
+    try:
+        yield
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def turns(count: int = 20) -> None:

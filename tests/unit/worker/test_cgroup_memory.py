@@ -8,21 +8,7 @@ import pytest
 
 from sluice.worker.cgroup_memory import CgroupMemory, memory_of
 from sluice.worker.reading import Unreadable
-
-GOOD = {"max": "1000\n", "current": "900\n", "stat": "anon 500\ninactive_file 400\n"}
-
-
-def cgroup(directory: Path, **files: str) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (directory / f"memory.{name}").write_text(content, encoding="utf-8")
-    return directory
-
-
-def monitor(root: Path, group: str = "/") -> CgroupMemory:
-    membership = root.parent / "membership"
-    membership.write_text(f"0::{group}\n", encoding="ascii")
-    return CgroupMemory(root, membership)
+from tests.unit.worker.machine import GOOD, cgroup, monitor
 
 
 def ratio(watch: CgroupMemory) -> float | None:

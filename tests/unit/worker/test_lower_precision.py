@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,22 @@ from sluice.errors import InvalidRequest
 from sluice.precision import Precision
 from sluice.worker.swap_step import FULL_SERVICE, Wish
 from sluice.worker.swapper import NO_ROOM
-from tests.unit.worker.ram import COPIES, FP8_BYTES, FULL, FULL_BYTES, LIGHT, LIGHT_BYTES, LIMIT, LOWER, Ram, stage
+from tests.unit.worker.ram import (
+    COPIES,
+    FP8_BYTES,
+    FULL,
+    FULL_BYTES,
+    LIGHT,
+    LIGHT_BYTES,
+    LIMIT,
+    LOWER,
+    READY,
+    UNLOADING,
+    Ram,
+    stage,
+)
 
 FP8, MIXED, INT4 = "m/full-fp8", "m/full-mixed", "m/full-int4"
-READY, UNLOADING = "READY", "UNLOADING"
 TO_FP8 = Wish(lowers=True, precision=Precision.FP8)
 TO_MIXED = Wish(lowers=True, precision=Precision.MIXED)
 TO_INT4 = Wish(lowers=True, precision=Precision.INT4)
@@ -100,11 +110,7 @@ async def test_a_model_with_a_precision_of_its_own_follows_the_level_and_no_orde
 async def test_an_order_that_the_device_cannot_obey_leaves_serving_what_serves_and_is_said(tmp_path: Path) -> None:
     async with stage(tmp_path, has_copy=False) as made:
         made.faults["full in fp8"] = InvalidRequest("cuda cannot compute in fp8", field="precision")
-        made.wish = TO_FP8
-        (ladder,) = made.swapper._ladders
-        for _ in range(600):
-            made.now += 0.5
-            assert not await made.swapper._advance(ladder)
+        await made.in_vain(TO_FP8)
         # Barred for 5, 10, 20, 40, 80 and 160 seconds of the 300, after the first loading at the start.
         assert made.tries == ["full"] * (1 + 6)
         assert (made.states(), made.history) == ({FULL: READY}, [])
@@ -147,23 +153,8 @@ async def test_a_lower_precision_that_fails_at_the_start_is_refused_by_its_field
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_orders_that_flap_leave_something_serving_at_every_moment(tmp_path: Path, seed: int) -> None:
-    dice = random.Random(seed)
     wishes = [FULL_SERVICE, LOWER, COPIES, TO_FP8, TO_MIXED, TO_INT4, Wish(copies=0.5, lowers=True)]
     async with stage(tmp_path, lower="fp8") as made:
-        running = asyncio.create_task(made.swapper.run())
-        for _ in range(40):
-            made.wish = dice.choice(wishes)
-            made.now += dice.random() * 2
-            await asyncio.sleep(dice.random() * 0.01)
-        made.wish = FULL_SERVICE
-        for _ in range(400):
-            made.now += 1.0
-            await asyncio.sleep(0.005)
-            if made.states() == {FULL: READY}:
-                break
-        assert made.states() == {FULL: READY}
+        await made.flap(wishes, seed=seed)
         assert all(READY in states.values() for states in made.history)
         assert made.ram.peak <= LIMIT * 0.92
-        assert not running.done()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)

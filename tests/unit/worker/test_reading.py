@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 
 import psutil
 import pytest
@@ -12,8 +11,8 @@ from hypothesis import strategies as st
 
 from sluice.worker.host_memory import HostMemory
 from sluice.worker.reading import Memory, Reading, Unreadable
+from tests.unit.worker.machine import HostNumbers
 
-HostNumbers = namedtuple("HostNumbers", ["total", "available"])
 anything = st.floats() | st.integers(-(2**70), 2**70)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from pathlib import Path
 
 import pytest
@@ -25,13 +24,15 @@ from tests.unit.worker.ram import (
     LIGHT,
     LIGHT_BYTES,
     LIMIT,
+    READY,
     SOME_COPIES,
+    UNLOADING,
     Ram,
+    following,
     stage,
     turns,
 )
 
-READY, UNLOADING = "READY", "UNLOADING"
 WISHES = (FULL_SERVICE, SOME_COPIES, COPIES)
 
 
@@ -168,12 +169,8 @@ async def test_a_copy_that_has_gone_bad_leaves_the_full_model_serving_and_is_sel
 ) -> None:
     async with stage(tmp_path, light_budget=0.0) as made:
         made.faults["light"] = fault
-        made.wish = COPIES
         made.tries.clear()
-        (ladder,) = made.swapper._ladders
-        for _ in range(600):
-            made.now += 0.5
-            assert not await made.swapper._advance(ladder)
+        await made.in_vain(COPIES)
         # Barred for 5, 10, 20, 40, 80 and 160 seconds of the 300.
         assert made.tries == ["light"] * 6
         assert (made.states(), made.history) == ({FULL: READY}, [])
@@ -254,48 +251,27 @@ async def test_a_wish_that_flips_in_the_middle_of_a_swap_is_obeyed(tmp_path: Pat
     async with stage(tmp_path) as made:
         made.swapper._settle_s = 0
         made.swapper._clock = lambda: made.now
-        running = asyncio.create_task(made.swapper.run())
-        (first,) = made.backends["full"]
-        first.go_on.clear()
-        first.begun.clear()
-        busy = work("busy", variant=FULL)
-        made.bench.device.submit(busy)
-        assert await asyncio.to_thread(first.begun.wait, 20)
-        made.wish = COPIES
-        await until(lambda: made.states().get(FULL) == UNLOADING)
-        made.wish = FULL_SERVICE
-        first.go_on.set()
-        for _ in range(200):
-            made.now += 1
-            await asyncio.sleep(0.005)
-            if made.states() == {FULL: READY}:
-                break
-        assert made.states() == {FULL: READY}
-        assert isinstance((await busy.done).outputs[1], Classified)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with following(made.swapper):
+            (first,) = made.backends["full"]
+            first.go_on.clear()
+            first.begun.clear()
+            busy = work("busy", variant=FULL)
+            made.bench.device.submit(busy)
+            assert await asyncio.to_thread(first.begun.wait, 20)
+            made.wish = COPIES
+            await until(lambda: made.states().get(FULL) == UNLOADING)
+            made.wish = FULL_SERVICE
+            first.go_on.set()
+            await made.comes_back()
+            assert isinstance((await busy.done).outputs[1], Classified)
 
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_wish_that_flaps_leaves_one_of_the_two_serving_at_every_moment(tmp_path: Path, seed: int) -> None:
-    dice = random.Random(seed)
     async with stage(tmp_path) as made:
-        running = asyncio.create_task(made.swapper.run())
-        for _ in range(40):
-            made.wish = dice.choice(WISHES)
-            made.now += dice.random() * 2
-            await asyncio.sleep(dice.random() * 0.01)
-        made.wish = FULL_SERVICE
-        for _ in range(400):
-            made.now += 1.0
-            await asyncio.sleep(0.005)
-            if made.states() == {FULL: READY}:
-                break
-        assert made.states() == {FULL: READY}
+        await made.flap(WISHES, seed=seed)
         assert all(READY in states.values() for states in made.history)
         assert made.ram.peak <= LIMIT * 0.92
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_what_has_just_begun_to_serve_is_not_taken_away_at_once(tmp_path: Path) -> None:
@@ -331,12 +307,9 @@ async def test_no_surprise_with_one_model_keeps_another_from_following(tmp_path:
         made.swapper._ladders.insert(0, clumsy)
         made.wish = COPIES
         made.now = 10.0
-        running = asyncio.create_task(made.swapper.run())
-        await until(lambda: made.states() == {LIGHT: READY})
-        assert not running.done()
-        assert "OSError" in made.swapper.trouble
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with following(made.swapper):
+            await until(lambda: made.states() == {LIGHT: READY})
+            assert "OSError" in made.swapper.trouble
 
 
 async def test_a_swapper_that_cannot_decide_goes_on_when_it_can(tmp_path: Path) -> None:
@@ -350,13 +323,11 @@ async def test_a_swapper_that_cannot_decide_goes_on_when_it_can(tmp_path: Path) 
             raise ZeroDivisionError
 
         made.swapper._memory = broken
-        running = asyncio.create_task(made.swapper.run())
-        await until(lambda: looks > 1)
-        assert made.states() == {FULL: READY}
-        made.swapper._memory = plain
-        await until(lambda: made.states() == {LIGHT: READY})
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with following(made.swapper):
+            await until(lambda: looks > 1)
+            assert made.states() == {FULL: READY}
+            made.swapper._memory = plain
+            await until(lambda: made.states() == {LIGHT: READY})
 
 
 async def test_a_cancelled_swapper_leaves_no_variant_unloading_for_ever(tmp_path: Path) -> None:
@@ -368,10 +339,8 @@ async def test_a_cancelled_swapper_leaves_no_variant_unloading_for_ever(tmp_path
         assert await asyncio.to_thread(backend.begun.wait, 20)
         made.wish = COPIES
         made.now = 10.0
-        running = asyncio.create_task(made.swapper.run())
-        await until(lambda: made.states().get(FULL) == UNLOADING)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with following(made.swapper):
+            await until(lambda: made.states().get(FULL) == UNLOADING)
         backend.go_on.set()
         await until(lambda: made.states() == {LIGHT: READY})
         await turns()

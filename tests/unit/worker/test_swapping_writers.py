@@ -24,10 +24,8 @@ from sluice.worker.writer import Writer
 from sluice.worker.writing import Writing
 from tests.unit.polling import until
 from tests.unit.worker.bench import Bench, bench
-from tests.unit.worker.ram import COPIES, FULL, LIGHT, LIGHT_BYTES, LIMIT, checkpoint
+from tests.unit.worker.ram import COPIES, FULL, LIGHT, LIGHT_BYTES, LIMIT, READY, UNLOADING, checkpoint, following
 from tests.unit.worker.scribe import ScriptedGenerator, word
-
-READY, UNLOADING = "READY", "UNLOADING"
 
 
 class Answering(ScriptedGenerator):
@@ -94,12 +92,10 @@ async def story(root: Path) -> AsyncIterator[Story]:
             spec(model="m", tier=Tier.FULL, checkpoint="full"),
             light=spec(model="m", tier=Tier.LIGHT, checkpoint="light"),
         )
-        running = asyncio.create_task(swapper.run())
         try:
-            yield told
+            async with following(swapper):
+                yield told
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
             await catalog.close()
 
 

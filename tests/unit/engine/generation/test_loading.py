@@ -219,7 +219,7 @@ def test_the_mode_of_the_worker_is_the_precision_of_a_spec_without(checkpoints: 
 
 def test_room_is_shared_as_the_spec_says(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     config = open_checkpoint(checkpoints["qwen2"]).config
-    monkeypatch.setattr(loading, "_free_bytes_of_host", lambda: 40 * CPU_PAGE * token_bytes(config, torch.float32))
+    monkeypatch.setattr(loading, "free_memory_bytes", lambda: 40 * CPU_PAGE * token_bytes(config, torch.float32))
 
     def cache_of(tier: Tier, room: GenerationRoom) -> tuple[int, int]:
         spec = spec_of(checkpoints["qwen2"], tier, precision="fp32", generation=room)
