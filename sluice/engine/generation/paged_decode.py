@@ -10,16 +10,13 @@ import itertools
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-_QUERY_BLOCK = 128
-# More shapes than this of one function are not compiled any more; a batch has a dozen sizes.
-_MOST_SHAPES = 64
+from sluice.engine.generation.block_attention import block_mask, can_attend_by_blocks, compiled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +111,10 @@ def write_and_attend(
     k_slots.index_copy_(0, new_slots, key[0].transpose(0, 1))
     v_slots.index_copy_(0, new_slots, value[0].transpose(0, 1))
     queries = query[0].transpose(0, 1).unsqueeze(2)
-    if _has_flex(queries):
+    if can_attend_by_blocks(queries):
         keys, values = (one.transpose(0, 1).unsqueeze(0) for one in (k_slots, v_slots))
-        mask = _block_mask(pages, full, half, halves, rest, page=page, slots=k_slots.shape[0])
-        grouped = query.shape[1] != heads
-        out: Tensor = _flex_attention()(queries, keys, values, block_mask=mask, scale=scale, enable_gqa=grouped)
+        mask = block_mask(pages, full, half, halves, rest, page=page, slots=k_slots.shape[0])
+        out: Tensor = compiled()(queries, keys, values, mask, scale)
     else:
         keys, values = (one[pages.long()].flatten(1, 2).transpose(1, 2) for one in (k_cache, v_cache))
         out = attend_padded(queries, keys, values, (full * page + rest).clamp(min=1), scale=scale)
@@ -144,45 +140,3 @@ def attend_padded(queries: Tensor, keys: Tensor, values: Tensor, lengths: Tensor
         scale=scale,
         enable_gqa=queries.shape[1] != keys.shape[1],
     )
-
-
-def _block_mask(
-    pages: Tensor, full: Tensor, half: Tensor, halves: Tensor, rest: Tensor, *, page: int, slots: int
-) -> Any:
-    from torch.nn.attention.flex_attention import BlockMask
-
-    def in_last_page(text: Tensor, head: Tensor, row: Tensor, slot: Tensor) -> Tensor:
-        del head, row
-        return slot % page < rest[text]
-
-    return BlockMask.from_kv_blocks(
-        kv_num_blocks=halves[:, None, None],
-        kv_indices=half[:, None, None],
-        full_kv_num_blocks=full[:, None, None],
-        full_kv_indices=pages[:, None, None],
-        BLOCK_SIZE=(_QUERY_BLOCK, page),
-        mask_mod=in_last_page,
-        seq_lengths=(1, slots),
-        # They serve the backward pass, and making them costs more than the attention.
-        compute_q_blocks=False,
-    )
-
-
-def _has_flex(tensor: Tensor) -> bool:
-    return tensor.device.type != "cpu" and _compiles()
-
-
-@cache
-def _compiles() -> bool:
-    from torch.utils._triton import has_triton
-
-    return bool(has_triton())
-
-
-@cache
-def _flex_attention() -> Any:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    # Its kernel for few queries is chosen only where the number of texts is a constant.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SHAPES)
-    return torch.compile(flex_attention, dynamic=False)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import create_block_mask
 from torch.nn.functional import pad
 
 from sluice.engine.generation.attention import attend
+from sluice.engine.generation.block_attention import attend_blocks
 from sluice.engine.generation.paged_decode import Pages
 
 pytestmark = pytest.mark.torch
@@ -237,6 +239,25 @@ def test_full_tables_are_read_to_the_last_page() -> None:
     assert paged.table.shape[1] == 3
     paged.table = paged.table[:, :2]
     torch.testing.assert_close(paged.attended().double(), paged.expected, atol=1e-5, rtol=1e-4)
+
+
+# Uncompiled it masks what it could leave out, and says so.
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("heads", [(12, 2), (6, 2), (7, 1), (8, 2), (4, 4)], ids=str)
+def test_groups_of_heads_of_any_size_are_filled_up_and_answer_as_they_are(heads: tuple[int, int]) -> None:
+    lengths, width, slots = torch.tensor([1, 5, 16]), 16, 16
+    dice = torch.Generator().manual_seed(sum(heads))
+    queries = torch.randn(len(lengths), heads[0], 1, width, generator=dice)
+    keys, values = (torch.randn(1, heads[1], slots, width, generator=dice) for _ in range(2))
+    mask = create_block_mask(
+        lambda text, head, query, slot: slot < lengths[text], len(lengths), None, 1, slots, device="cpu"
+    )
+    out = attend_blocks(queries, keys, values, mask, SCALE)
+    assert out.shape == queries.shape
+    for text, length in enumerate(lengths.tolist()):
+        mine = [one[0, :, :length].transpose(0, 1) for one in (keys, values)]
+        expected = reference(queries[text].transpose(0, 1), *mine)
+        torch.testing.assert_close(out[text].transpose(0, 1).double(), expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.gpu
