@@ -33,6 +33,7 @@ from sluice.engine.generation.scheduler import NAME as SCHEDULER
 from sluice.engine.generation.scheduler import ReservingScheduler, register
 from sluice.engine.generation.shape import Shape
 from sluice.engine.generation.text_state import TextState
+from sluice.engine.generation.token_inputs import write_tokens_at_once
 from sluice.engine.out_of_memory import is_out_of_memory
 
 _ASYNCHRONOUS = frozenset(ContinuousBatchingAsyncIOs._supported_device_types)
@@ -128,6 +129,7 @@ class PagedWriter(ContinuousBatchingManager):
             processor = super()._create_batch_processor()
         if not isinstance(processor.model_runner, StepRunner):
             processor.model_runner = StepRunner(processor, self.logit_processor, compiles=self._compiles)
+            write_tokens_at_once(processor.inputs_and_outputs)
             processor.scheduler.in_order = partial(stream_context, processor.inputs_and_outputs.compute_stream)
         return processor
 
