@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,11 @@ TIMEOUT_S = 120.0
 LONE_PROMPT, LONE_TOKENS = 64, 256
 ROUNDS = 2
 LONG_EVERY = 20
+# How the many are drawn besides; the first of two rounds captures graphs.
+DRAWN: Mapping[str, Mapping[str, float]] = {
+    "drawn": {"temperature": 0.8},
+    "drawn_from_the_top": {"temperature": 0.8, "top_p": 0.95},
+}
 
 
 Told = Callable[[dict[str, Any], StepClock], None]
@@ -58,6 +63,8 @@ class Measured:
         found["lone"] = [self._write(lone, lone_tokens) for _ in range(ROUNDS)]
         many = [_text(vocabulary, dice.randint(*scale.prompt_tokens), dice) for _ in range(scale.many)]
         found["many"] = [self._write(many, scale.new_tokens) for _ in range(ROUNDS)]
+        for name, drawn in DRAWN.items():
+            found[name] = [self._write(many, scale.new_tokens, **drawn) for _ in range(ROUNDS)]
         lengths = [
             scale.long_tokens if place % LONG_EVERY == 0 else dice.randint(*scale.prompt_tokens)
             for place in range(scale.mixed)
@@ -87,7 +94,7 @@ class Measured:
         if self._hear is not None:
             self._hear(pieces)
 
-    def _write(self, texts: Sequence[str], new_tokens: int) -> dict[str, Any]:
+    def _write(self, texts: Sequence[str], new_tokens: int, **drawn: float) -> dict[str, Any]:
         """Write on from all `texts` at once, and say how that went."""
         ended, tokens, lost = threading.Event(), 0, 0
         first_s: dict[int, float] = {}
@@ -111,7 +118,7 @@ class Measured:
         if accelerated:
             torch.accelerator.reset_peak_memory_stats()
         for key, text in enumerate(texts):
-            self._generator.begin(key, Prompt(text=text, max_new_tokens=new_tokens))
+            self._generator.begin(key, Prompt(text=text, max_new_tokens=new_tokens, **drawn))
         ended.wait(TIMEOUT_S)
         elapsed_s = time.perf_counter() - begun_at
         return {
