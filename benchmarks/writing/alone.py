@@ -58,13 +58,19 @@ class Measured:
         self._generator.start(self._pass_on)
         scale, dice = self._scale, random.Random(1)
         vocabulary = words(500)
-        lone = [_text(vocabulary, LONE_PROMPT, dice)]
         lone_tokens = min(LONE_TOKENS, 16 * scale.new_tokens)
-        found["lone"] = [self._write(lone, lone_tokens) for _ in range(ROUNDS)]
-        many = [_text(vocabulary, dice.randint(*scale.prompt_tokens), dice) for _ in range(scale.many)]
-        found["many"] = [self._write(many, scale.new_tokens) for _ in range(ROUNDS)]
+
+        def lone() -> list[str]:
+            return [_text(vocabulary, LONE_PROMPT, dice)]
+
+        def many() -> list[str]:
+            return [_text(vocabulary, dice.randint(*scale.prompt_tokens), dice) for _ in range(scale.many)]
+
+        # New texts each time: what was read before would be remembered.
+        found["lone"] = [self._write(lone(), lone_tokens) for _ in range(ROUNDS)]
+        found["many"] = [self._write(many(), scale.new_tokens) for _ in range(ROUNDS)]
         for name, drawn in DRAWN.items():
-            found[name] = [self._write(many, scale.new_tokens, **drawn) for _ in range(ROUNDS)]
+            found[name] = [self._write(many(), scale.new_tokens, **drawn) for _ in range(ROUNDS)]
         lengths = [
             scale.long_tokens if place % LONG_EVERY == 0 else dice.randint(*scale.prompt_tokens)
             for place in range(scale.mixed)
