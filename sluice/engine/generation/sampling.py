@@ -22,6 +22,8 @@ from sluice.worker.generator import Prompt
 SAMPLING = "sampling"
 NO_TOKEN = -1
 """Stands for the token of a text for which the model computed no number."""
+# Bounds what sampling takes of memory: a dozen numbers for each row and token.
+_ROWS_AT_ONCE = 256
 _MASK_32 = 0xFFFF_FFFF
 _MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -61,7 +63,7 @@ class Sampling:
         """The seed of the noise at the next place, a signed number of 32 bits."""
         mixed = _splitmix64((self.seed * 0x9E37_79B9_7F4A_7C15 + self.place) & _MASK_64) & _MASK_32
         self.place += 1
-        return mixed - (1 << 32) if mixed >= 1 << 31 else mixed
+        return _signed(mixed)
 
 
 class Samplers(ContinuousBatchingLogitsProcessorList):
@@ -119,9 +121,18 @@ class Samplers(ContinuousBatchingLogitsProcessorList):
         top_p = logits_processor_args[1, :texts].view(torch.float32)[:, None]
         top_k = logits_processor_args[2, :texts][:, None]
         key = logits_processor_args[3, :texts][:, None]
-        return sampled_scores(
-            scores, temperature=temperature, top_p=top_p, top_k=top_k, key=key, truncated=self.draw is Draw.TRUNCATED
-        )
+        for first in range(0, texts, _ROWS_AT_ONCE):
+            rows = slice(first, first + _ROWS_AT_ONCE)
+            # Nobody wants the scores as they were.
+            scores[rows] = sampled_scores(
+                scores[rows],
+                temperature=temperature[rows],
+                top_p=top_p[rows],
+                top_k=top_k[rows],
+                key=key[rows],
+                truncated=self.draw is Draw.TRUNCATED,
+            )
+        return scores
 
 
 def sampled_scores(
@@ -153,14 +164,20 @@ def _kept(heated: Tensor, *, top_p: Tensor, top_k: Tensor) -> Tensor:
 
 def _gumbel(key: Tensor, tokens: int) -> Tensor:
     """Noise for each text (by its `key`, (texts, 1)) and token, by murmur3's finalizer; 23 bits are uniform."""
-    token = torch.arange(tokens, device=key.device, dtype=torch.int64)[None]
-    mixed = (key.long() + token * 0x9E37_79B1) & _MASK_32
-    mixed = ((mixed ^ (mixed >> 16)) * 0x85EB_CA6B) & _MASK_32
-    mixed = ((mixed ^ (mixed >> 13)) * 0xC2B2_AE35) & _MASK_32
-    mixed = mixed ^ (mixed >> 16)
+    token = torch.arange(tokens, device=key.device, dtype=torch.int32)[None]
+    # Products of signed numbers of 32 bits wrap around as unsigned ones do; what shifts bring in from above is cut off.
+    mixed = key + token * _signed(0x9E37_79B1)
+    mixed = (mixed ^ (mixed >> 16 & 0xFFFF)) * _signed(0x85EB_CA6B)
+    mixed = (mixed ^ (mixed >> 13 & 0x7_FFFF)) * _signed(0xC2B2_AE35)
+    mixed = mixed ^ (mixed >> 16 & 0xFFFF)
     # With one bit more the largest would be rounded to 1, whose noise is infinite, and there are 2^17 tokens to draw.
-    uniform = ((mixed >> 9).float() + 0.5) / (1 << 23)
+    uniform = ((mixed >> 9 & 0x7F_FFFF).float() + 0.5) / (1 << 23)
     return -torch.log(-torch.log(uniform))
+
+
+def _signed(number: int) -> int:
+    """The signed number of 32 bits with the bits of `number`."""
+    return number - (1 << 32) if number >= 1 << 31 else number
 
 
 def _splitmix64(state: int) -> int:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sluice.engine.generation import sampling
 from sluice.engine.generation.sampling import Draw, Samplers, Sampling, _gumbel, sampled_scores
 from sluice.worker.generator import Prompt
 from tests.unit.engine.generation.loops import KINDS, Loop, generated, model_of, prompt
@@ -215,14 +216,18 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize("rows_at_once", [2, 256])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_seed_gives_the_same_text_alone_and_in_a_crowd_and_leaves_the_greedy_alone(kind: str) -> None:
+def test_a_seed_gives_the_same_text_alone_and_in_a_crowd_and_leaves_the_greedy_alone(
+    kind: str, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = []
     for place, way in enumerate(WAYS):
         loop = Loop(model_of(kind))
         loop.add("alone", prompt(9), 20, seed=place, **way)
         loop.run()
         alone.append(loop.tokens("alone"))
+    monkeypatch.setattr(sampling, "_ROWS_AT_ONCE", rows_at_once)
     crowd = Loop(model_of(kind), texts=9)
     crowd.add("greedy", prompt(9), 20)
     for place, way in enumerate(WAYS):
