@@ -18,6 +18,7 @@ TARGET = Target(1.8)
 BATCHES, CACHED = (1, 32), 512
 SMOKE_CACHED = 16
 REPEATS = 20
+TUNED = {"coordinate_descent_tuning": True}
 HOW = (
     "plain transformers, sdpa attention with what torch chooses for the type, one token more for texts of 512 in a "
     "cache of fixed size, all logits; fp32 without TF32; {launched}, on both sides"
@@ -44,13 +45,23 @@ def measure(bench: Bench) -> list[Figure]:
 
 def measure_compiled(bench: Bench) -> list[Figure]:
     """The same with fewer kernels, and less between them: layers are compiled."""
-
-    def prepare(model: Any, batch: int, precision: str) -> Steps:
-        return {f"{precision}_compiled_ms": bench.captured(warm(decode(model, batch, _cached(bench)), bench.device))}
-
     backend = "aot_eager" if bench.smoke else "inductor"
-    ways = {"compiled": "layers compiled by torch.compile with its defaults, and all of it captured as one graph"}
-    return _figures(bench, prepare, lambda model: compiled_twin(model, backend=backend), ways)
+
+    def made_of(model: Any) -> dict[str, Any]:
+        options = {"compiled": None, "tuned": None if bench.smoke else TUNED}
+        return {way: compiled_twin(model, backend=backend, options=chosen) for way, chosen in options.items()}
+
+    def prepare(twins: Mapping[str, Any], batch: int, precision: str) -> Steps:
+        return {
+            f"{precision}_{way}_ms": bench.captured(warm(decode(twin, batch, _cached(bench)), bench.device))
+            for way, twin in twins.items()
+        }
+
+    ways = {
+        "compiled": "layers compiled by torch.compile with its defaults, and all of it captured as one graph",
+        "tuned": "the same, but that products of one row are reductions, whose shapes were tried out on the device",
+    }
+    return _figures(bench, prepare, made_of, ways)
 
 
 def _cached(bench: Bench) -> int:

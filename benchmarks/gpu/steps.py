@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,15 +90,17 @@ def decode(model: Any, batch: int, cached: int) -> Callable[[], Any]:
     return step
 
 
-def compiled_twin(model: Any, *, backend: str) -> Any:
-    """A model on the same weights, of which torch.compile fuses the kernels of a decoder layer.
+def compiled_twin(model: Any, *, backend: str, options: dict[str, Any] | None = None) -> Any:
+    """A model on the same weights, of which torch.compile fuses the kernels of a decoder layer; `options` are its own.
 
     One layer is compiled for all, which differ in weights only. A layer knows its number, by which it would be compiled
     anew each time; so it is given its slot instead.
     """
     twin = copy.deepcopy(model, {id(one): one for one in (*model.parameters(), *model.buffers())})
     name = cache_argument(twin)
-    compiled = torch.compile(type(twin.model.layers[0]).forward, backend=backend, fullgraph=True, dynamic=False)
+    compile_ = partial(torch.compile, backend=backend, options=options, fullgraph=True, dynamic=False)
+    compiled = compile_(type(twin.model.layers[0]).forward)
+    twin.lm_head.forward = compile_(twin.lm_head.forward)
 
     def with_slot(layer: Any, number: int) -> Callable[..., Any]:
         def forward(*inputs: Any, **options: Any) -> Any:

@@ -26,7 +26,7 @@ from benchmarks.writing.worker import FOUND, PROFILE, SCALE
 from sluice.cli.addresses import choose_ports
 from sluice.cli.process import ServiceProcess
 
-READY_TIMEOUT_S = 400.0
+READY_TIMEOUT_S = 480.0
 MODEL = "random"
 LIMIT = "one step reads 3.1 GB of weights: at 4.2 TB/s 0.74 ms, so 1,350 tokens/s for a lone text"
 

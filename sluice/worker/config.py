@@ -98,7 +98,7 @@ class WorkerConfig(Section):
     a distilled copy gets a quarter of it. No text is begun for which this has no room to its end."""
     generation_compile: bool = True
     """Whether steps of a model that writes are compiled on an accelerator: twice as fast for few texts, and the first
-    start of a model takes about a minute longer."""
+    start of a model takes two minutes longer."""
     max_batch_size: int = Field(default=128, ge=1, le=4096)
     """The most items in a batch."""
     threads: int = Field(default=0, ge=0, le=1024)

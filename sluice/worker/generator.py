@@ -27,7 +27,7 @@ class GenerationRoom:
     """What a generator of our own may take: `max_texts` at a time (0: as many as it likes), and a share of memory.
 
     `memory_share`, in [0, 1], is taken of what is free when its weights are loaded, for what texts are remembered by.
-    `compiles`: its first start may take a minute longer, so that it is faster then.
+    `compiles`: its first start may take minutes longer, so that it is faster then.
     """
 
     max_texts: int = 0

@@ -40,7 +40,7 @@ def smoke(module: str, output: Path) -> tuple[dict[str, Any], str]:
 def test_every_part_of_the_full_tier_runs(tmp_path: Path) -> None:
     parts, printed = smoke("benchmarks.gpu", tmp_path / "gpu.json")
     assert parts.keys() == {"floors", "memory", "batch", "prefill", "decode", "decode-compiled"}
-    assert [len(part["figures"]) for part in parts.values()] == [2, 1, 1, 3, 4, 2]
+    assert [len(part["figures"]) for part in parts.values()] == [2, 1, 1, 3, 4, 4]
     (memory,) = parts["memory"]["figures"]
     assert 0.4 < memory["measured"] < 0.6
     assert "memory saved, mixed against fp32" in printed

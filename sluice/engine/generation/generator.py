@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class ContinuousGenerator:
-    """`model` is on its device already, and nobody else's. `compiles`: the first start takes a minute longer for it."""
+    """`model` is on its device already, and nobody else's. `compiles`: the first start takes minutes longer for it."""
 
     def __init__(
         self,

@@ -18,6 +18,9 @@ from transformers.generation.continuous_batching.utils import CudaGraphBuffer
 from sluice.engine.generation.paged_decode import Pages
 from sluice.engine.generation.sampling import NO_TOKEN, Draw, Samplers
 
+# A product of one row keeps pace with memory only as a reduction, of a shape that is found by trying: a minute more.
+_LONE: dict[str, Any] = {"coordinate_descent_tuning": True}
+
 
 class StepRunner(ModelRunner):
     """Captures a graph for each size of a step and kind of draw, and none for prompts, whose sizes never repeat."""
@@ -34,7 +37,7 @@ class StepRunner(ModelRunner):
         self._samplers = samplers
         self._graphs: dict[tuple[int, Draw], CudaGraphBuffer] = {}
         self._compiles = compiles
-        self._decoder: Callable[..., Any] | None = None
+        self._decoders: dict[bool, Callable[..., Any]] = {}
         (allocator,) = processor.cache.cache_allocators.values()
         views = {layer: allocator.get_cache_for_block_table(layer) for layer in allocator.layer_indices}
         self._pages = Pages(views, waste=allocator.write_trash_index // allocator.tokens_per_page)
@@ -65,14 +68,17 @@ class StepRunner(ModelRunner):
             (cu_seq_lens_k,) = batch_data["cu_seq_lens_k"].values()
             step = self._pages.step(cu_seq_lens_k, table[0])
             batch_data = {**batch_data, "cache": self._pages, "page_step": step}
-            model = self._decoder_of(model)
+            model = self._decoder_of(model, texts=table.shape[1])
         super()._forward_process_and_sample(model, batch_data, carry_over_ids, prev_output_ids, output_ids)
 
-    def _decoder_of(self, model: Any) -> Callable[..., Any]:
-        if self._decoder is None:
+    def _decoder_of(self, model: Any, *, texts: int) -> Callable[..., Any]:
+        if not self._compiles:
+            return model
+        is_lone = texts == 1
+        if is_lone not in self._decoders:
             # Half of a small step is the time of hundreds of kernels that each do next to nothing.
-            self._decoder = torch.compile(model) if self._compiles else model
-        return self._decoder
+            self._decoders[is_lone] = torch.compile(model, options=_LONE if is_lone else None)
+        return self._decoders[is_lone]
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
         """Take the largest score of each text, or NO_TOKEN where a score is no number."""
