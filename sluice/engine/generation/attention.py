@@ -8,20 +8,16 @@ Where there is no such kernel (a CPU, fp32) both are computed by scaled_dot_prod
 
 from __future__ import annotations
 
-import inspect
-from functools import cache
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
 
-from sluice.engine.generation.paged_decode import Step, attend_padded, write_and_attend
+from sluice.engine.generation.laid_attention import attend_laid
+from sluice.engine.generation.paged_decode import Step, write_and_attend
+from sluice.engine.generation.prompt_step import keep_and_attend
 
 # transformers makes no mask for a name with "flash" in it, and looks for packages for those that end with a version.
 NAME = "sluice_flash"
-_LARGEST_HEAD = 256
-_HEAD_MULTIPLE = 8
 
 
 def hindrance(model: Any) -> str:
@@ -63,23 +59,20 @@ def attend(
     attention_mask: Tensor | None,  # noqa: ARG001 - as transformers calls it
     *,
     scaling: float | None = None,
-    cu_seq_lens_q: Tensor,
-    cu_seq_lens_k: Tensor,
-    max_length_q: int,
-    max_length_k: int,
     page_step: Step | None = None,
     pages_handle: int = 0,
     pages_layer: int = 0,
-    **_: Any,
+    prompts_handle: int = 0,
+    prompts_layer: int = 0,
+    **laid: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention of all texts of a batch, laid end to end.
 
-    `query` is (1, heads, tokens, width), `key` and `value` are alike with their own heads, tokens and widths; text i
-    has the tokens from `cu_seq_lens_q[i]` on, and the keys from `cu_seq_lens_k[i]` on, its last query seeing all.
-    In a `page_step` each text has one token, whose key and value are written to the layer's pages before all of the
-    text's are read. Returns (1, tokens, heads, width of values).
+    `query` is (1, heads, tokens, width), `key` and `value` are alike with their own heads, tokens and widths; where the
+    texts lie is what `attend_laid` takes. In a `page_step` each text has one token, whose key and value are written to
+    the layer's pages before all of the text's are read. Of compiled prompts `prompts_handle` knows where they lie, and
+    key and value are written as well. Returns (1, tokens, heads, width of values).
     """
-    width = value.shape[-1]
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     if page_step is not None:
         step = page_step
@@ -98,77 +91,6 @@ def attend(
             scale,
         )
         return out, None
-    if query.shape[-1] != width:
-        # Latent attention has narrower values than keys, and kernels know one width.
-        value = pad(value, (0, query.shape[-1] - width))
-    q, k, v = (one[0].transpose(0, 1) for one in (query, key, value))
-    if _has_flash(q):
-        kwargs = {"enable_gqa": True} if _takes("enable_gqa") else {}
-        out = _varlen_attn()(
-            q.contiguous(),
-            k.contiguous(),
-            v.contiguous(),
-            cu_seq_lens_q,
-            cu_seq_lens_k,
-            max_length_q,
-            max_length_k,
-            scale=scale,
-            window_size=(-1, 0),
-            **kwargs,
-        )
-    elif max_length_q == 1:
-        out = _padded_decode(q, k, v, cu_seq_lens_k, max_length_k, scale)
-    else:
-        out = _text_by_text(q, k, v, cu_seq_lens_q.tolist(), cu_seq_lens_k.tolist(), scale)
-    return out[..., :width].unsqueeze(0), None
-
-
-def _has_flash(query: Tensor) -> bool:
-    width = query.shape[-1]
-    fits = width <= _LARGEST_HEAD and width % _HEAD_MULTIPLE == 0 and query.dtype in {torch.float16, torch.bfloat16}
-    # torch has the kernel for what it calls CUDA, which ROCm is too.
-    return fits and query.is_cuda
-
-
-@cache
-def _varlen_attn() -> Any:
-    from torch.nn.attention.varlen import varlen_attn
-
-    return varlen_attn
-
-
-@cache
-def _takes(parameter: str) -> bool:
-    return parameter in inspect.signature(_varlen_attn()).parameters
-
-
-def _padded_decode(q: Tensor, k: Tensor, v: Tensor, cu_k: Tensor, longest: int, scale: float) -> Tensor:
-    """One query each: all texts at once, their keys padded to the longest."""
-    lengths = cu_k[1:] - cu_k[:-1]
-    places = torch.arange(longest, device=q.device).unsqueeze(0)
-    index = (cu_k[:-1].unsqueeze(1) + torch.minimum(places, lengths.unsqueeze(1) - 1)).long()
-    keys, values = k[index].transpose(1, 2), v[index].transpose(1, 2)
-    return attend_padded(q.unsqueeze(2), keys, values, lengths, scale=scale).squeeze(2)
-
-
-def _text_by_text(q: Tensor, k: Tensor, v: Tensor, cu_q: list[int], cu_k: list[int], scale: float) -> Tensor:
-    out = torch.zeros((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device=q.device)
-    for text in range(len(cu_q) - 1):
-        rows, columns = slice(cu_q[text], cu_q[text + 1]), slice(cu_k[text], cu_k[text + 1])
-        queries, keys = rows.stop - rows.start, columns.stop - columns.start
-        if not queries:
-            continue
-        mask = None
-        if queries < keys:
-            mask = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
-        one = scaled_dot_product_attention(
-            q[rows].transpose(0, 1).unsqueeze(0),
-            k[columns].transpose(0, 1).unsqueeze(0),
-            v[columns].transpose(0, 1).unsqueeze(0),
-            attn_mask=mask,
-            is_causal=mask is None,
-            scale=scale,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )
-        out[rows] = one[0].transpose(0, 1)
-    return out
+    if prompts_handle:
+        return keep_and_attend(query, key, value, prompts_handle, prompts_layer, scale), None
+    return attend_laid(query, key, value, scale=scale, **laid), None

@@ -16,6 +16,7 @@ from transformers.generation.continuous_batching.model_runner import ModelRunner
 from transformers.generation.continuous_batching.utils import CudaGraphBuffer
 
 from sluice.engine.generation.paged_decode import Pages
+from sluice.engine.generation.prompt_step import Prompts
 from sluice.engine.generation.sampling import NO_TOKEN, Draw, Samplers
 
 # A product of one row keeps pace with memory only as a reduction, of a shape that is found by trying: a minute more.
@@ -37,6 +38,8 @@ class StepRunner(ModelRunner):
         self._samplers = samplers
         self._graphs: dict[tuple[int, Draw], CudaGraphBuffer] = {}
         self._compiles = compiles
+        # Latents are written before they are expanded to what attention takes: not in one operator.
+        self._prompts = Prompts(processor.cache) if compiles and processor.cache.max_decode_fast_path_length else None
         self._decoders: dict[bool, Callable[..., Any]] = {}
         (allocator,) = processor.cache.cache_allocators.values()
         views = {layer: allocator.get_cache_for_block_table(layer) for layer in allocator.layer_indices}
@@ -69,6 +72,8 @@ class StepRunner(ModelRunner):
             step = self._pages.step(cu_seq_lens_k, table[0])
             batch_data = {**batch_data, "cache": self._pages, "page_step": step}
             model = self._decoder_of(model, texts=table.shape[1])
+        elif self._prompts is not None:
+            batch_data = self._prompts.take(batch_data)
         super()._forward_process_and_sample(model, batch_data, carry_over_ids, prev_output_ids, output_ids)
 
     def _decoder_of(self, model: Any, *, texts: int) -> Callable[..., Any]:

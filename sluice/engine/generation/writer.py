@@ -27,6 +27,7 @@ from transformers.generation.continuous_batching.utils import stream_context
 from sluice.engine.generation.attention import use_paged_attention
 from sluice.engine.generation.cache import is_latent, our_pages
 from sluice.engine.generation.outlet import Hear, Outlet
+from sluice.engine.generation.prompt_step import compile_prompts
 from sluice.engine.generation.runner import StepRunner
 from sluice.engine.generation.sampling import SAMPLING, Samplers, Sampling
 from sluice.engine.generation.scheduler import NAME as SCHEDULER
@@ -44,7 +45,7 @@ logger = logging.getLogger(__name__)
 class PagedWriter(ContinuousBatchingManager):
     """Writes with `model` until stopped. Texts come by `begin` and go by `cancel_request`, from any thread.
 
-    `hear` is called on the writing thread with what each step wrote. `compiles`: steps of single tokens are compiled.
+    `hear` is called on the writing thread with what each step wrote. `compiles`: steps are compiled.
     """
 
     def __init__(self, model: Any, shape: Shape, *, hear: Hear, compiles: bool) -> None:
@@ -53,6 +54,8 @@ class PagedWriter(ContinuousBatchingManager):
         use_paged_attention(model)
         # A draw that was no number is fed back before anyone has seen it.
         model.get_input_embeddings().register_forward_pre_hook(lambda _, args: (args[0].clamp(min=0),))
+        if compiles:
+            compile_prompts(model)
         self._compiles = compiles
         # Seconds of past steps, and when that which runs began: one thing, as another thread reads both.
         self._busy: tuple[float, float | None, float] = (0.0, None, 0.0)

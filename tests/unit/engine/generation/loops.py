@@ -85,7 +85,14 @@ class Loop:
     """A loop that turns when it is told to. `heard` is what was last heard of each text."""
 
     def __init__(
-        self, model: Any, *, texts: int = 8, pages: int = 64, batch_tokens: int = 64, page: int = PAGE
+        self,
+        model: Any,
+        *,
+        texts: int = 8,
+        pages: int = 64,
+        batch_tokens: int = 64,
+        page: int = PAGE,
+        compiles: bool = False,
     ) -> None:
         shape = Shape(
             texts=texts,
@@ -97,7 +104,7 @@ class Loop:
         self.heard: dict[str, Heard] = {}
         self.deliveries: list[str] = []
         self.batches: list[list[tuple[str, int]]] = []
-        self.writer = PagedWriter(model, shape, hear=self._hear, compiles=False)
+        self.writer = PagedWriter(model, shape, hear=self._hear, compiles=compiles)
         self.writer.warmup()
         self.writer.current_batch = 0
         self.processor = self.writer.batch_processor

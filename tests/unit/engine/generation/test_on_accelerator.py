@@ -38,12 +38,13 @@ def there(kind: str) -> Any:
     return model_of(kind).to(torch.accelerator.current_accelerator())
 
 
-def loop_of(model: Any) -> Loop:
-    return Loop(model, texts=4, pages=12, batch_tokens=200, page=PAGE)
+def loop_of(model: Any, *, compiles: bool = False) -> Loop:
+    return Loop(model, texts=4, pages=12, batch_tokens=200, page=PAGE, compiles=compiles)
 
 
-def test_texts_of_all_lengths_come_join_and_are_cancelled(kind: str) -> None:
-    loop = loop_of(there(kind))
+@pytest.mark.parametrize("compiles", [False, True], ids=["as it is", "compiled"])
+def test_texts_of_all_lengths_come_join_and_are_cancelled(kind: str, compiles: bool) -> None:
+    loop = loop_of(there(kind), compiles=compiles)
     for length in LENGTHS:
         loop.add(f"{length}", prompt(length), TOKENS)
         loop.step()
