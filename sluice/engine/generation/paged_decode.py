@@ -116,6 +116,9 @@ def write_and_attend(
         mask = block_mask(pages, full, half, halves, rest, page=page, slots=k_slots.shape[0])
         out: Tensor = compiled()(queries, keys, values, mask, scale)
     else:
+        if pages.device.type == "cpu":
+            # Where it costs nothing to ask how long the longest text is. A graph could not be replayed for another.
+            pages = pages[:, : max(1, int((full + halves).max()))]
         keys, values = (one[pages.long()].flatten(1, 2).transpose(1, 2) for one in (k_cache, v_cache))
         out = attend_padded(queries, keys, values, (full * page + rest).clamp(min=1), scale=scale)
     return out.squeeze(2).unsqueeze(0).contiguous()
