@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sluice.engine.generation.laid_attention import attend_laid
+from sluice.engine.generation.latent_attention import attend_latents
 from sluice.engine.generation.paged_decode import Step, write_and_attend
 from sluice.engine.generation.prompt_step import keep_and_attend
 
@@ -52,7 +53,7 @@ def use_paged_attention(model: Any) -> None:
 
 
 def attend(
-    module: nn.Module,  # noqa: ARG001 - as transformers calls it
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -62,6 +63,7 @@ def attend(
     page_step: Step | None = None,
     pages_handle: int = 0,
     pages_layer: int = 0,
+    latent_row: Tensor | None = None,
     prompts_handle: int = 0,
     prompts_layer: int = 0,
     **laid: Any,
@@ -69,14 +71,21 @@ def attend(
     """Causal attention of all texts of a batch, laid end to end.
 
     `query` is (1, heads, tokens, width), `key` and `value` are alike with their own heads, tokens and widths; where the
-    texts lie is what `attend_laid` takes. In a `page_step` each text has one token, whose key and value are written to
-    the layer's pages before all of the text's are read. Of compiled prompts `prompts_handle` knows where they lie, and
-    key and value are written as well. Returns (1, tokens, heads, width of values).
+    texts lie is what `attend_laid` takes. In a `page_step` each text has one token, whose key and value, or its
+    `latent_row`, are written to the layer's pages before all of the text's are read. Of compiled prompts
+    `prompts_handle` knows where they lie, and key and value are written as well. Returns (1, tokens, heads, width of
+    values).
     """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    if page_step is not None and latent_row is not None:
+        # What was expanded of the new token is not wanted.
+        out = attend_latents(
+            module, query, latent_row, step=page_step, handle=pages_handle, layer=pages_layer, scale=scale
+        )
+        return out, None
     if page_step is not None:
         step = page_step
-        out: Tensor = write_and_attend(
+        out = write_and_attend(
             query,
             key,
             value,

@@ -28,20 +28,23 @@ _registry_lock = threading.Lock()
 class LayeredCacheAllocator(FullAttentionCacheAllocator):
     """Slots (layers, keys and values, slots, heads, width). Texts are neither forked nor moved to another memory."""
 
+    parts = 2
+    """Keys and values, each of its own."""
+
     def register_cache_tensor(
         self, bytes_per_sector: int, non_trash_bytes: int, cache_tensor: Tensor, pool: CachePool
     ) -> None:
         """Divide `cache_tensor`. Its first two sectors are nobody's: what is read there is 0, what is written lost."""
         blocks = (non_trash_bytes + 2 * bytes_per_sector) // self.bytes_per_block
-        page, heads, width = self.tokens_per_page, self.num_key_value_heads, self.head_dim
+        page, heads, width = self.tokens_per_page, self.num_key_value_heads, 2 * self.head_dim // self.parts
         layers = len(self.layer_indices)
         self.bytes_per_sector = bytes_per_sector
         # In slots of one layer, from one block to the next.
         self.block_physical_stride = page
-        divided = cache_tensor.view(self.cache_dtype).view(layers, 2, blocks * page, heads, width)
+        divided = cache_tensor.view(self.cache_dtype).view(layers, self.parts, blocks * page, heads, width)
         self._after_cache_tensor_init(non_trash_bytes, bytes_per_sector, divided, pool)
         self._kv_token_views = {
-            layer: (divided[place, 0], divided[place, 1]) for place, layer in enumerate(self.layer_indices)
+            layer: (divided[place, 0], divided[place, -1]) for place, layer in enumerate(self.layer_indices)
         }
         self._kv_page_views = {
             layer: (keys.view(blocks, page, heads, width), values.view(blocks, page, heads, width))
@@ -88,22 +91,23 @@ class LayeredCacheAllocator(FullAttentionCacheAllocator):
 class LatentCacheAllocator(LayeredCacheAllocator):
     """Latents and rotated keys (DeepSeek-V2, arXiv 2405.04434, §2.1), as they are before they are expanded to heads.
 
-    Both together are one row a token, and the cache knows heads of one width: cut in two halves, a row fills one head
-    of keys and one of values, half as wide. Nothing is padded and nothing stored expanded. A kernel that reads by a
-    block table would look for keys, so there is none.
+    Both together are one row a token, nothing is padded and nothing stored expanded. To transformers, which knows keys
+    and values of one width, a row is one head of both, half as wide; here both are the row.
     """
 
-    supports_block_table = False
+    parts = 1
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, read_index: Tensor, write_index: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Write new latents (tokens, 1, rank) and rotated keys (tokens, 1, rope), and read those of all texts back."""
         rank = key_states.shape[-1]
-        rows = torch.cat((key_states, value_states), dim=-1)
-        halves = super().update(*rows.chunk(2, dim=-1), layer_idx, read_index, write_index)
-        rows = torch.cat(halves, dim=-1)
-        return rows[..., :rank], rows[..., rank:]
+        rows, _ = self._kv_token_views[layer_idx]
+        rows.index_copy_(0, write_index, torch.cat((key_states, value_states), dim=-1))
+        if not read_index.numel():
+            return key_states, value_states
+        read = rows.index_select(0, read_index)
+        return read[..., :rank], read[..., rank:]
 
 
 def is_latent(config: Any) -> bool:

@@ -40,11 +40,13 @@ class Pages:
     """In the place of transformers' cache during a decode step: leads each layer to its pages, and writes nothing yet.
 
     `views` are keys and values, (pages, page, heads, width), by layer; what is written to page `waste` is nobody's.
-    `handle` stands for it in a compiled graph, which must not see that its memory changes: it would copy all of it.
+    `are_latent`: both are the same rows of latents. `handle` stands for it in a compiled graph, which must not see that
+    its memory changes: it would copy all of it.
     """
 
-    def __init__(self, views: Mapping[int, tuple[Tensor, Tensor]], *, waste: int) -> None:
+    def __init__(self, views: Mapping[int, tuple[Tensor, Tensor]], *, waste: int, are_latent: bool = False) -> None:
         self.views = dict(views)
+        self._are_latent = are_latent
         self._waste = waste
         keys, _ = next(iter(self.views.values()))
         self._page = keys.shape[1]
@@ -54,8 +56,10 @@ class Pages:
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, kwargs: dict[str, Any]
     ) -> tuple[Tensor, Tensor]:
-        """As transformers has it: the new token's keys and values, as they came."""
+        """As transformers has it: the new token's keys and values, as they came, or latents and rotated keys."""
         kwargs["pages_handle"], kwargs["pages_layer"] = self.handle, layer_idx
+        if self._are_latent:
+            kwargs["latent_row"] = torch.cat((key_states, value_states), dim=-1)
         return key_states, value_states
 
     def step(self, cu_seq_lens_k: Tensor, block_table: Tensor) -> Step:
@@ -101,15 +105,18 @@ def write_and_attend(
 ) -> Tensor:
     """Write new keys and values, and attend to all of each text's.
 
-    `query`, `key` and `value` are (1, heads, texts, width), the rest is a Step's, and `handle` that of the Pages.
-    Returns (1, texts, heads, width). To a compiler it is a pure function: who reads the pages comes after it in the
-    same stream.
+    `query`, `key` and `value` are (1, heads, texts, width), the rest is a Step's, and `handle` that of the Pages. A
+    value that is narrower than its key is a part of it. Returns (1, texts, heads, width of values). To a compiler it is
+    a pure function: who reads the pages comes after it in the same stream.
     """
     k_cache, v_cache = _held[handle].views[layer]
     _, page, heads, width = k_cache.shape
-    k_slots, v_slots = k_cache.view(-1, heads, width), v_cache.view(-1, heads, width)
+    k_slots, v_slots = k_cache.view(-1, heads, width), v_cache.view(-1, heads, width)[..., : value.shape[-1]]
+    # As a latent is of its row.
+    is_part = value.shape[-1] < width
     k_slots.index_copy_(0, new_slots, key[0].transpose(0, 1))
-    v_slots.index_copy_(0, new_slots, value[0].transpose(0, 1))
+    if not is_part:
+        v_slots.index_copy_(0, new_slots, value[0].transpose(0, 1))
     queries = query[0].transpose(0, 1).unsqueeze(2)
     if can_attend_by_blocks(queries):
         keys, values = (one.transpose(0, 1).unsqueeze(0) for one in (k_slots, v_slots))
@@ -119,14 +126,15 @@ def write_and_attend(
         if pages.device.type == "cpu":
             # Where it costs nothing to ask how long the longest text is. A graph could not be replayed for another.
             pages = pages[:, : max(1, int((full + halves).max()))]
-        keys, values = (one[pages.long()].flatten(1, 2).transpose(1, 2) for one in (k_cache, v_cache))
+        keys = k_cache[pages.long()].flatten(1, 2).transpose(1, 2)
+        values = keys[..., : value.shape[-1]] if is_part else v_cache[pages.long()].flatten(1, 2).transpose(1, 2)
         out = attend_padded(queries, keys, values, (full * page + rest).clamp(min=1), scale=scale)
     return out.squeeze(2).unsqueeze(0).contiguous()
 
 
 @write_and_attend.register_fake
-def _like_query(query: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+def _like_query(query: Tensor, _: Tensor, value: Tensor, *__: Any) -> Tensor:
+    return query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
 
 
 def attend_padded(queries: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, *, scale: float) -> Tensor:

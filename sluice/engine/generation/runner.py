@@ -15,6 +15,7 @@ from transformers.generation.continuous_batching.input_outputs import (
 from transformers.generation.continuous_batching.model_runner import ModelRunner
 from transformers.generation.continuous_batching.utils import CudaGraphBuffer
 
+from sluice.engine.generation.cache import LatentCacheAllocator
 from sluice.engine.generation.paged_decode import Pages
 from sluice.engine.generation.prompt_step import Prompts
 from sluice.engine.generation.sampling import NO_TOKEN, Draw, Samplers
@@ -38,12 +39,14 @@ class StepRunner(ModelRunner):
         self._samplers = samplers
         self._graphs: dict[tuple[int, Draw], CudaGraphBuffer] = {}
         self._compiles = compiles
-        # Latents are written before they are expanded to what attention takes: not in one operator.
-        self._prompts = Prompts(processor.cache) if compiles and processor.cache.max_decode_fast_path_length else None
-        self._decoders: dict[bool, Callable[..., Any]] = {}
         (allocator,) = processor.cache.cache_allocators.values()
+        are_latent = isinstance(allocator, LatentCacheAllocator)
+        # Of prompts latents are written before they are expanded to what attention takes: not in one operator.
+        self._prompts = Prompts(processor.cache) if compiles and not are_latent else None
+        self._decoders: dict[bool, Callable[..., Any]] = {}
         views = {layer: allocator.get_cache_for_block_table(layer) for layer in allocator.layer_indices}
-        self._pages = Pages(views, waste=allocator.write_trash_index // allocator.tokens_per_page)
+        waste = allocator.write_trash_index // allocator.tokens_per_page
+        self._pages = Pages(views, waste=waste, are_latent=are_latent)
 
     def maybe_pad_inputs(self, num_q_tokens: int, max_kv_read: int, use_decode_fast_path: bool) -> tuple[int, int]:
         """Pad steps of single tokens to a power of two, if graphs are replayed."""

@@ -26,6 +26,7 @@ from transformers.generation.continuous_batching.utils import stream_context
 
 from sluice.engine.generation.attention import use_paged_attention
 from sluice.engine.generation.cache import is_latent, our_pages
+from sluice.engine.generation.latent_attention import can_absorb
 from sluice.engine.generation.outlet import Hear, Outlet
 from sluice.engine.generation.prompt_step import compile_prompts
 from sluice.engine.generation.runner import StepRunner
@@ -76,8 +77,9 @@ class PagedWriter(ContinuousBatchingManager):
             seed=0,
         )
         super().__init__(model, GenerationConfig(do_sample=False, eos_token_id=-1), config)
-        # Only now: transformers takes them back where it does not find the `flash_attn` package.
-        if not is_latent(model.config.get_text_config()):
+        # Only now: transformers takes them back where it does not find the `flash_attn` package. No kernel of an
+        # accelerator has been tried with rows as wide as latents.
+        if not is_latent(model.config.get_text_config()) or (kind == "cpu" and can_absorb(model)):
             self.continuous_batching_config.max_blocks_per_request = -(-(shape.text_tokens + 1) // shape.page)
         self.logit_processor = Samplers()
         self.output_router = Outlet(hear)

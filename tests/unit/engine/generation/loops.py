@@ -60,8 +60,13 @@ def _model(kind: str) -> Any:
 
 @cache
 def _generated(kind: str, prompt: tuple[int, ...], tokens: int) -> list[int]:
-    ids = torch.tensor([prompt])
-    out = _model(kind).generate(
+    return written_by(_model(kind), prompt, tokens)
+
+
+def written_by(model: Any, prompt: Sequence[int], tokens: int) -> list[int]:
+    """What `generate` writes with a model."""
+    ids = torch.tensor([list(prompt)])
+    out = model.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False, eos_token_id=None
     )
     written: list[int] = out[0, len(prompt) :].tolist()
