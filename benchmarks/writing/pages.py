@@ -66,10 +66,9 @@ def _step(bench: Bench, scale: Scale, lengths: list[int]) -> partial[object]:
     pages = Pages({LAYER: (cache[0], cache[1])}, waste=WASTE)
     shared = pages.step(ends, table)
     query, key, value = (tensor(1, heads, len(lengths), WIDTH) for heads in (QUERY_HEADS, HEADS, HEADS))
-    fixed = (shared.new_slots, shared.pages, shared.full, shared.half, shared.halves, shared.rest)
 
     def attend(held: Pages) -> object:
-        return write_and_attend(query, key, value, *fixed, held.handle, LAYER, WIDTH**-0.5)
+        return write_and_attend(query, key, value, shared, handle=held.handle, layer=LAYER, scale=WIDTH**-0.5)
 
     # A step knows its pages by a number: something has to hold them.
     return partial(attend, pages)

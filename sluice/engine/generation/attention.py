@@ -84,21 +84,7 @@ def attend(
         )
         return out, None
     if page_step is not None:
-        step = page_step
-        out = write_and_attend(
-            query,
-            key,
-            value,
-            step.new_slots,
-            step.pages,
-            step.full,
-            step.half,
-            step.halves,
-            step.rest,
-            pages_handle,
-            pages_layer,
-            scale,
-        )
+        out = write_and_attend(query, key, value, page_step, handle=pages_handle, layer=pages_layer, scale=scale)
         return out, None
     if prompts_handle:
         return keep_and_attend(query, key, value, prompts_handle, prompts_layer, scale), None

@@ -36,20 +36,7 @@ def attend_latents(
     rank = into.shape[-1]
     plain, rotated = query[..., : into.shape[1]], query[..., into.shape[1] :]
     asked = torch.cat((torch.einsum("bhtn,hnr->bhtr", plain, into), rotated), dim=-1)
-    found = write_and_attend(
-        asked,
-        row,
-        row[..., :rank],
-        step.new_slots,
-        step.pages,
-        step.full,
-        step.half,
-        step.halves,
-        step.rest,
-        handle,
-        layer,
-        scale,
-    )
+    found = write_and_attend(asked, row, row[..., :rank], step, handle=handle, layer=layer, scale=scale)
     return torch.einsum("bthr,hvr->bthv", found, out_of)
 
 

@@ -88,8 +88,29 @@ _handles = itertools.count()
 _held: weakref.WeakValueDictionary[int, Pages] = weakref.WeakValueDictionary()
 
 
-@torch.library.custom_op("sluice::write_and_attend", mutates_args=())
 def write_and_attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    step: Step,
+    *,
+    handle: int,
+    layer: int,
+    scale: float,
+) -> Tensor:
+    """Write new keys and values, and attend to all of each text's.
+
+    `query`, `key` and `value` are (1, heads, texts, width), and `handle` is that of the Pages. A value that is narrower
+    than its key is a part of it. Returns (1, texts, heads, width of values).
+    """
+    # An operator of one's own takes a tenth of a millisecond, which only a compiler has to be told.
+    attend = _as_one_operator if torch.compiler.is_compiling() else _write_and_attend
+    fixed = (step.new_slots, step.pages, step.full, step.half, step.halves, step.rest)
+    out: Tensor = attend(query, key, value, *fixed, handle, layer, scale)
+    return out
+
+
+def _write_and_attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -103,12 +124,6 @@ def write_and_attend(
     layer: int,
     scale: float,
 ) -> Tensor:
-    """Write new keys and values, and attend to all of each text's.
-
-    `query`, `key` and `value` are (1, heads, texts, width), the rest is a Step's, and `handle` that of the Pages. A
-    value that is narrower than its key is a part of it. Returns (1, texts, heads, width of values). To a compiler it is
-    a pure function: who reads the pages comes after it in the same stream.
-    """
     k_cache, v_cache = _held[handle].views[layer]
     _, page, heads, width = k_cache.shape
     k_slots, v_slots = k_cache.view(-1, heads, width), v_cache.view(-1, heads, width)[..., : value.shape[-1]]
@@ -127,12 +142,18 @@ def write_and_attend(
             # Where it costs nothing to ask how long the longest text is. A graph could not be replayed for another.
             pages = pages[:, : max(1, int((full + halves).max()))]
         keys = k_cache[pages.long()].flatten(1, 2).transpose(1, 2)
-        values = keys[..., : value.shape[-1]] if is_part else v_cache[pages.long()].flatten(1, 2).transpose(1, 2)
+        # As wide as keys, for which there is a kernel.
+        values = keys if is_part else v_cache[pages.long()].flatten(1, 2).transpose(1, 2)
         out = attend_padded(queries, keys, values, (full * page + rest).clamp(min=1), scale=scale)
+        out = out[..., : value.shape[-1]]
     return out.squeeze(2).unsqueeze(0).contiguous()
 
 
-@write_and_attend.register_fake
+# To a compiler it is a pure function: who reads the pages comes after it in the same stream.
+_as_one_operator = torch.library.custom_op("sluice::write_and_attend", _write_and_attend, mutates_args=())
+
+
+@_as_one_operator.register_fake
 def _like_query(query: Tensor, _: Tensor, value: Tensor, *__: Any) -> Tensor:
     return query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
 
@@ -143,11 +164,7 @@ def attend_padded(queries: Tensor, keys: Tensor, values: Tensor, lengths: Tensor
     `keys` and `values` are (texts, heads of their own, longest, width). Returns what `queries` are shaped as.
     """
     visible = torch.arange(keys.shape[2], device=keys.device) < lengths.unsqueeze(1)
-    return scaled_dot_product_attention(
-        queries,
-        keys,
-        values,
-        attn_mask=visible[:, None, None, :],
-        scale=scale,
-        enable_gqa=queries.shape[1] != keys.shape[1],
-    )
+    # Heads that share one of the keys are to it what several queries are.
+    grouped = queries.reshape(queries.shape[0], keys.shape[1], -1, queries.shape[-1])
+    out = scaled_dot_product_attention(grouped, keys, values, attn_mask=visible[:, None, None, :], scale=scale)
+    return out.reshape(*queries.shape[:-1], -1)
