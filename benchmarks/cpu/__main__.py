@@ -18,7 +18,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.cpu import memory, padding, peer, quality, served, size, speed
+from benchmarks.cpu import memory, padding, peer, quality, served, size, speed, writing
 from benchmarks.cpu.bench import CACHE, Bench, Row
 from benchmarks.cpu.report import LIBRARIES, Report
 from benchmarks.cpu.scale import FULL, QUICK
@@ -37,6 +37,7 @@ ROWS: dict[str, Row] = {
     "mlserver": peer.measure,
     "int4-size": size.measure_int4,
     "int4-quality": quality.measure_int4,
+    "writing": writing.measure,
 }
 
 

@@ -45,8 +45,9 @@ class Report:
         for figures in self.figures.values():
             for figure in figures:
                 least, greatest = (f"{value:.2f}" for value in figure.spread) if figure.spread else ("", "")
-                met = "[green]yes[/]" if figure.is_met else "[red]no[/]"
-                made.add_row(figure.what, str(figure.target), f"{figure.measured:.2f}", least, greatest, met)
+                met = {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[figure.is_met]
+                target = "" if figure.target is None else str(figure.target)
+                made.add_row(figure.what, target, f"{figure.measured:.2f}", least, greatest, met)
         for row in self.failures:
             made.add_row(row, "", "[red]failed[/]", "", "", "")
         return made

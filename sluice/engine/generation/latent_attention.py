@@ -35,9 +35,9 @@ def attend_latents(
     into, out_of = _halves(module)
     rank = into.shape[-1]
     plain, rotated = query[..., : into.shape[1]], query[..., into.shape[1] :]
-    asked = torch.cat((torch.einsum("bhtn,hnr->bhtr", plain, into), rotated), dim=-1)
+    asked = torch.cat((plain @ into, rotated), dim=-1)
     found = write_and_attend(asked, row, row[..., :rank], step, handle=handle, layer=layer, scale=scale)
-    return torch.einsum("bthr,hvr->bthv", found, out_of)
+    return (found.transpose(1, 2) @ out_of.transpose(1, 2)).transpose(1, 2)
 
 
 def _halves(module: Any) -> tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ def _expands_as_is(module: Any) -> bool:
     latents = torch.linspace(-1, 1, _TRIED_LATENTS * into.shape[-1], **like).view(1, 1, _TRIED_LATENTS, -1)
     rotated = torch.zeros(1, 1, _TRIED_LATENTS, module.qk_rope_head_dim, **like)
     keys, values = module.expand_kv(latents, rotated)
-    ours = torch.cat([torch.einsum("bxtr,hwr->bhtw", latents, half) for half in (into, out_of)], dim=-1)
+    ours = torch.cat([latents @ half.transpose(1, 2) for half in (into, out_of)], dim=-1)
     theirs = torch.cat((keys[..., : into.shape[1]], values), dim=-1)
     bound = _TOLERANCE.get(projection.weight.dtype, _COARSE_TOLERANCE)
     return torch.allclose(ours, theirs, atol=bound, rtol=bound)

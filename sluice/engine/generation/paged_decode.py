@@ -23,7 +23,8 @@ from sluice.engine.generation.block_attention import block_mask, can_attend_by_b
 class Step:
     """What all layers of one decode step share.
 
-    `new_slots`, (texts,), are where the new tokens go. `pages` is (texts, most pages of a text); `full`, (texts,), of
+    `new_slots`, (texts,), are where the new tokens go. `pages` is (texts, as many as a text can have, or as the longest
+    has); `full`, (texts,), of
     them are read whole. `halves`, (texts,), is 1 where of one more, in the first column of `half`, shaped as `pages`,
     the first `rest` slots are read, and 0 where there is none.
     """
@@ -71,6 +72,9 @@ class Pages:
         # Rows that only pad the batch have no length and no pages.
         newest = torch.where(newest < 0, self._waste, newest)
         pages = block_table.clamp(min=0)
+        if pages.device.type == "cpu":
+            # Where it costs nothing to ask how long the longest text is. A graph could not be replayed for another.
+            pages = pages[:, : max(1, -(-int(lengths.max()) // page))]
         full = lengths // page
         last = pages.gather(1, full.clamp(max=pages.shape[1] - 1).unsqueeze(1).long())
         return Step(
@@ -138,9 +142,6 @@ def _write_and_attend(
         mask = block_mask(pages, full, half, halves, rest, page=page, slots=k_slots.shape[0])
         out: Tensor = compiled()(queries, keys, values, mask, scale)
     else:
-        if pages.device.type == "cpu":
-            # Where it costs nothing to ask how long the longest text is. A graph could not be replayed for another.
-            pages = pages[:, : max(1, int((full + halves).max()))]
         keys = k_cache[pages.long()].flatten(1, 2).transpose(1, 2)
         # As wide as keys, for which there is a kernel.
         values = keys if is_part else v_cache[pages.long()].flatten(1, 2).transpose(1, 2)

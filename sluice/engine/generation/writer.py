@@ -87,8 +87,10 @@ class PagedWriter(ContinuousBatchingManager):
     def start(self) -> None:
         """Start the loop, on a thread that keeps no program from ending."""
         self.background_thread_status.clear()
+        # A tenth of a step on a CPU. What is compiled was so without it, and torchao's tensors bear it badly.
+        kwargs = {"use_inference_mode": self.model.device.type == "cpu" and _is_plain(self.model)}
         self._generation_thread = threading.Thread(
-            target=self._run_generation_loop, kwargs={"use_inference_mode": False}, name="writer", daemon=True
+            target=self._run_generation_loop, kwargs=kwargs, name="writer", daemon=True
         )
         self._generation_thread.start()
 
@@ -185,6 +187,10 @@ class PagedWriter(ContinuousBatchingManager):
         for state in reversed(open_):
             scheduler.put_back(state)
         scheduler.be_careful(tokens=max(2, tokens), texts=max(2, len(open_)))
+
+
+def _is_plain(model: Any) -> bool:
+    return all(type(weight.data) is torch.Tensor for weight in model.parameters())
 
 
 def _join_our_logs() -> None:

@@ -24,6 +24,7 @@ from benchmarks.cpu.shapes import make_checkpoint
 from benchmarks.cpu.size import fp32_bytes, weights_bytes
 from benchmarks.cpu.speed import rate
 from benchmarks.cpu.texts import texts_of
+from benchmarks.cpu.writing import Ours, Plain
 from benchmarks.length_mix import LONGEST, SHORTEST, lengths
 from sluice.engine.checkpoint import Checkpoint, open_checkpoint
 from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
@@ -138,3 +139,12 @@ def test_rows_are_measured_in_their_own_order_and_unknown_ones_are_named() -> No
     assert rows_of(",".join(ROWS)) == list(ROWS)
     with pytest.raises(argparse.ArgumentTypeError, match="sped: there are speed, "):
         rows_of("sped,size")
+
+
+def test_what_is_compared_writes_the_same_replies() -> None:
+    mails = ["where is my parcel?", "I want to send the red scarf of order 70-699A back.", "请帮我查一下订单 443185"]
+    ours = Ours()
+    try:
+        assert ours.write(mails) == Plain().write(mails) > len(mails)
+    finally:
+        ours.close()
