@@ -24,9 +24,8 @@ class Step:
     """What all layers of one decode step share.
 
     `new_slots`, (texts,), are where the new tokens go. `pages` is (texts, as many as a text can have, or as the longest
-    has); `full`, (texts,), of
-    them are read whole. `halves`, (texts,), is 1 where of one more, in the first column of `half`, shaped as `pages`,
-    the first `rest` slots are read, and 0 where there is none.
+    has); `full`, (texts,), of them are read whole. `halves`, (texts,), is 1 where of one more, in the first column of
+    `half`, shaped as `pages`, the first `rest` slots are read, and 0 where there is none.
     """
 
     new_slots: Tensor
