@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 RUN := .venv/.run
 DEV := .venv/.dev
 BUF := node_modules/.bin/buf
+SIDE_BY_SIDE := tests/unit tests/contract
 
 .PHONY: help demo test up check lint-protos protos train manual bench-overhead bench-refusals bench-cpu bench-gpu bench-mixed bench-overload clean
 
@@ -17,8 +18,13 @@ help: ## list what can be made
 demo: $(RUN) ## start a mesh, send it the example requests, report, stop it
 	@$(BIN)/sluice demo
 
+# What needs no quiet machine runs side by side, one file's tests in one process, so that what they share is made once.
+# The others run meshes and see what those bear. They have the machine to themselves, whatever the first run found.
 test: $(DEV) check lint-protos ## lint, types, contracts, and all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --numprocesses auto --dist loadfile; first=$$?; \
+	  [ $$first -le 1 ] || exit $$first; \
+	  $(BIN)/python -m pytest $(SIDE_BY_SIDE:%=--ignore=%) || exit $$?; \
+	  [ $$first -eq 0 ] || { echo "test: there are failures in the first run, further up"; exit $$first; }
 
 up: $(RUN) ## keep a mesh running until Ctrl-C
 	@$(BIN)/sluice up

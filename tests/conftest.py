@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from sluice.cli.mesh import LocalMesh
+from sluice.engine.cores import granted_cores
+
+MOST_PROCESSES = 8
 
 
 def identity(tier: str, model: str = "echo") -> dict[str, str]:
@@ -24,6 +27,15 @@ IDENTITY_MESH: dict[str, dict[str, Any]] = {
     "gpu_worker": {"models": [identity("full")], "autonomous": False},
     "cpu_worker": {"models": [identity("light"), identity("quantized")]},
 }
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process a core of this container's share, which pytest-xdist does not ask for.
+
+    Each comes to hold 2 GB, and more of them than `MOST_PROCESSES` would only wait for the longest file.
+    """
+    return min(granted_cores(), MOST_PROCESSES)
 
 
 @pytest.fixture
