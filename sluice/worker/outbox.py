@@ -19,6 +19,8 @@ class Outbox:
     def __init__(self) -> None:
         self._waiting: deque[worker_pb2.ExecuteResponse] = deque()
         self._growing: dict[int, worker_pb2.GenerationPiece] | None = None
+        # What growing pieces are put together from, once: a long text is not copied with each of its words.
+        self._parts: dict[int, list[str]] = {}
         self._filled = asyncio.Event()
         self._flushed = asyncio.Event()
         self._flushed.set()
@@ -26,8 +28,8 @@ class Outbox:
 
     def put(self, response: worker_pb2.ExecuteResponse) -> None:
         """Write `response` after what waits."""
+        self._finish_last()
         self._waiting.append(response)
-        self._growing = None
         self._flushed.clear()
         self._filled.set()
 
@@ -41,16 +43,17 @@ class Outbox:
             credit.generations += message.credit.generations
             message.credit.CopyFrom(credit)
         for piece in pieces:
-            before = self._growing.pop(piece.id, None)
+            before = self._growing.get(piece.id)
             if before is None:
                 message.pieces.append(piece)
-                before = message.pieces[-1]
+                self._growing[piece.id] = message.pieces[-1]
             else:
-                piece.text = before.text + piece.text
+                self._parts.setdefault(piece.id, [before.text]).append(piece.text)
+                piece.ClearField("text")
                 before.CopyFrom(piece)
             # Behind its last piece a text's number may come again, as another text's.
-            if not (piece.finish_reason or piece.HasField("status")):
-                self._growing[piece.id] = before
+            if piece.finish_reason or piece.HasField("status"):
+                self._finish(piece.id)
 
     async def write_all(self, write: Callable[[worker_pb2.ExecuteResponse], Awaitable[None]]) -> None:
         """Write until closed, or until the stream breaks, which this raises."""
@@ -76,5 +79,16 @@ class Outbox:
     def _pop(self) -> worker_pb2.ExecuteResponse:
         message = self._waiting.popleft()
         if not self._waiting:
-            self._growing = None
+            self._finish_last()
         return message
+
+    def _finish_last(self) -> None:
+        """The last message does not grow any more."""
+        for number in list(self._parts):
+            self._finish(number)
+        self._growing = None
+
+    def _finish(self, number: int) -> None:
+        piece = (self._growing or {}).pop(number)
+        if number in self._parts:
+            piece.text = "".join(self._parts.pop(number))

@@ -144,3 +144,11 @@ async def test_a_message_that_is_being_written_does_not_grow() -> None:
     outbox.put_pieces([piece(1, "b")], None)
     messages += await written(outbox, 1)
     assert [one.text for message in messages for one in message.pieces] == ["a", "b"]
+
+
+async def test_a_text_of_megabytes_that_waits_is_copied_once_and_not_with_each_of_its_words() -> None:
+    outbox, words = Outbox(), 60_000
+    for number in range(words):
+        outbox.put_pieces([piece(1, f"{number:99} ", tokens=number + 1)], None)
+    (only,) = await written(outbox, 1)
+    assert [(len(one.text), one.text.split()[-1], one.tokens) for one in only.pieces] == [(6_000_000, "59999", words)]
