@@ -60,7 +60,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         mem_get_info=lambda device: (1 * GIB, 4 * GIB),
         set_per_process_memory_fraction=lambda share, device: told.append(f"fraction {share:.2f}"),
     )
-    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    monkeypatch.setattr(torch, "get_device_module", lambda device=None: module)
     for name, value in {
         "synchronize": None,
         "empty_cache": None,
@@ -90,7 +90,7 @@ def test_without_graphs_a_step_is_launched_every_time(told: list[str]) -> None:
 
 def test_graphs_are_there_where_torch_has_them(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert can_capture(DEVICE)
-    monkeypatch.setattr(torch, "get_device_module", lambda device: SimpleNamespace())
+    monkeypatch.setattr(torch, "get_device_module", lambda device=None: SimpleNamespace())
     assert not can_capture(DEVICE)
 
 

@@ -168,12 +168,12 @@ class _Module:
 def test_half_is_bf16_where_the_device_has_it_and_not_only_pretends(
     monkeypatch: pytest.MonkeyPatch, native: bool, half: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch, "get_device_module", lambda device: _Module(native=native))
+    monkeypatch.setattr(torch, "get_device_module", lambda device=None: _Module(native=native))
     assert half_of(torch.device("xpu")) == half
 
 
 def test_a_device_that_does_not_tell_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_device_module", lambda device: object())
+    monkeypatch.setattr(torch, "get_device_module", lambda device=None: object())
     assert half_of(torch.device("meta")) == torch.float16
 
 

@@ -39,7 +39,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     }
     for name, tell in memory.items():
         monkeypatch.setattr(torch.accelerator, name, tell)
-    monkeypatch.setattr(torch, "get_device_module", lambda device: made)
+    monkeypatch.setattr(torch, "get_device_module", lambda device=None: made)
     return made
 
 

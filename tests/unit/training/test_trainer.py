@@ -194,7 +194,7 @@ def test_auto_on_the_cpu_asks_for_a_unit_for_bf16_matrices(tmp_path: Path) -> No
 def test_auto_on_an_accelerator_is_what_it_tells_or_else_what_it_does(
     monkeypatch: pytest.MonkeyPatch, module: SimpleNamespace, learns: str, picked: str
 ) -> None:
-    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    monkeypatch.setattr(torch, "get_device_module", lambda device=None: module)
     monkeypatch.setattr("sluice.training.precision._learns", lambda name, device: name in learns.split())
     assert pick_precision(AUTO, torch.device("mps")) == picked
     assert pick_precision("fp32", torch.device("mps")) == "fp32"
