@@ -41,7 +41,7 @@ def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
         if type(module).__name__.endswith(_EXPERTS):
             module.to(device)
             _quantize_experts(module, quantizer)
-    if not any(_is_quantized(one) for one in model.parameters()):
+    if not any(is_quantized(one) for one in model.parameters()):
         raise NothingQuantized
     model.to(device)
 
@@ -53,13 +53,14 @@ def held_bytes(model: nn.Module) -> int:
 
 
 def _bytes(tensor: torch.Tensor) -> int:
-    if not _is_quantized(tensor):
+    if not is_quantized(tensor):
         return tensor.nbytes
     names, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
     return sum(_bytes(getattr(tensor, name)) for name in names)
 
 
-def _is_quantized(tensor: torch.Tensor) -> bool:
+def is_quantized(tensor: torch.Tensor) -> bool:
+    """Whether a weight is held by torchao in another form than a matrix of numbers."""
     # torchao's tensors are made of plain ones.
     return hasattr(tensor, "__tensor_flatten__")
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sluice.engine.generation.paged_decode import Step, write_and_attend
+from sluice.engine.quantized import is_quantized
 
 _TRIED_LATENTS = 4
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
@@ -51,7 +52,7 @@ def _halves(module: Any) -> tuple[Tensor, Tensor]:
 def _expands_as_is(module: Any) -> bool:
     projection = getattr(module, "kv_b_proj", None)
     # A quantized weight is no matrix to multiply the other way round.
-    if type(projection) is not nn.Linear or type(projection.weight.data) is not Tensor or projection.bias is not None:
+    if type(projection) is not nn.Linear or is_quantized(projection.weight) or projection.bias is not None:
         return False
     into, out_of = _halves(module)
     like = {"dtype": projection.weight.dtype, "device": projection.weight.device}

@@ -37,6 +37,7 @@ from sluice.engine.generation.shape import Shape
 from sluice.engine.generation.text_state import TextState
 from sluice.engine.generation.token_inputs import write_tokens_at_once
 from sluice.engine.out_of_memory import is_out_of_memory
+from sluice.engine.quantized import is_quantized
 
 _ASYNCHRONOUS = frozenset(ContinuousBatchingAsyncIOs._supported_device_types)
 
@@ -88,7 +89,8 @@ class PagedWriter(ContinuousBatchingManager):
         """Start the loop, on a thread that keeps no program from ending."""
         self.background_thread_status.clear()
         # A tenth of a step on a CPU. What is compiled was so without it, and torchao's tensors bear it badly.
-        kwargs = {"use_inference_mode": self.model.device.type == "cpu" and _is_plain(self.model)}
+        is_plain = not any(map(is_quantized, self.model.parameters()))
+        kwargs = {"use_inference_mode": self.model.device.type == "cpu" and is_plain}
         self._generation_thread = threading.Thread(
             target=self._run_generation_loop, kwargs=kwargs, name="writer", daemon=True
         )
@@ -187,10 +189,6 @@ class PagedWriter(ContinuousBatchingManager):
         for state in reversed(open_):
             scheduler.put_back(state)
         scheduler.be_careful(tokens=max(2, tokens), texts=max(2, len(open_)))
-
-
-def _is_plain(model: Any) -> bool:
-    return all(type(weight.data) is torch.Tensor for weight in model.parameters())
 
 
 def _join_our_logs() -> None:

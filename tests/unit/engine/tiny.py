@@ -81,20 +81,27 @@ def _llama(common: dict[str, Any]) -> PreTrainedConfig:
 
 
 def _deepseek(common: dict[str, Any]) -> PreTrainedConfig:
-    # Latent attention in every layer, and four experts in two groups behind a first dense one.
-    latent = {"kv_lora_rank": 8, "q_lora_rank": 12, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12}
-    experts = {
-        "n_routed_experts": 4,
-        "num_experts_per_tok": 2,
-        "n_group": 2,
-        "topk_group": 1,
-        "first_k_dense_replace": 1,
-    }
-    sizes = {"num_key_value_heads": 2, "moe_intermediate_size": 16, "n_shared_experts": 1}
-    return DeepseekV3Config(**{**_ENCODER, **latent, **experts, **sizes, **common})
+    return DeepseekV3Config(**{**LATENT, **common})
 
 
 _ENCODER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+# Latent attention in every layer, and four experts in two groups behind a first dense one.
+LATENT: dict[str, Any] = {
+    **_ENCODER,
+    "kv_lora_rank": 8,
+    "q_lora_rank": 12,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 12,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 2,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "num_key_value_heads": 2,
+    "moe_intermediate_size": 16,
+    "n_shared_experts": 1,
+}
 ENCODERS: dict[str, Callable[[dict[str, Any]], PreTrainedConfig]] = {
     "bert": _bert,
     "distilbert": _distilbert,

@@ -23,23 +23,23 @@ KINDS = tuple(tiny.DECODERS)
 PAGE = 16
 VOCABULARY = 200
 LONGEST = 512
+SETTINGS: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "max_position_embeddings": LONGEST,
+    "initializer_range": 0.15,
+}
+"""Of any model whose texts are compared."""
 _STEPS = 2_000
 _DECODING = RequestStatus.DECODING
 
 
 def model_of(kind: str, *, seed: int = 0, **settings: Any) -> Any:
     """A random causal language model of one of KINDS, in fp32. Of the same seed, the same one."""
-    common = {
-        "vocab_size": VOCABULARY,
-        "pad_token_id": 0,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "max_position_embeddings": LONGEST,
-        "initializer_range": 0.15,
-        **settings,
-    }
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(tiny.DECODERS[kind](common)).eval()
+    return AutoModelForCausalLM.from_config(tiny.DECODERS[kind]({**SETTINGS, **settings})).eval()
 
 
 def prompt(length: int, seed: int = 0) -> list[int]:
