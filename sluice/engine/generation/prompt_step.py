@@ -9,12 +9,15 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sluice.engine.generation.laid_attention import attend_laid
+from sluice.engine.generation.prompt_graphs import PromptGraphs
+from sluice.engine.out_of_memory import is_out_of_memory
 
 # What the model is asked with. The rest of a batch is for attention and cache.
 _ASKED = ("input_ids", "position_ids", "attention_mask", "logits_indices", "logits_to_keep", "logits_processor_args")
@@ -24,11 +27,15 @@ _held: weakref.WeakValueDictionary[int, Prompts] = weakref.WeakValueDictionary()
 
 
 class Prompts:
-    """In the place of transformers' `cache` in a compiled step of prompts; in the graph `handle` stands for it."""
+    """In the place of transformers' `cache` in a compiled step of prompts; in the graph `handle` stands for it.
 
-    def __init__(self, cache: Any) -> None:
+    `graphs`: where steps are captured besides, to be launched at once.
+    """
+
+    def __init__(self, cache: Any, graphs: PromptGraphs | None = None) -> None:
         self.handle = next(_handles)
         self._cache = cache
+        self._graphs = graphs
         self._batch: Mapping[str, Any] = {}
         _held[self.handle] = self
 
@@ -36,6 +43,27 @@ class Prompts:
         """Remember where the texts of the next step lie, and return what is left to ask the model with."""
         self._batch = batch
         return {name: batch[name] for name in _ASKED if name in batch} | {"cache": self, "use_cache": False}
+
+    def warm_up(self, body: Callable[..., Any]) -> None:
+        """Capture a compiled `body` for all sizes, the largest first: the memory of that is enough for the others."""
+        if self._graphs is None:
+            return
+        for size in reversed(self._graphs.sizes):
+            try:
+                body(**self.take(self._graphs.blank(size)))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._graphs.give_up(size)
+
+    def run(self, body: Callable[..., Any], asked: Mapping[str, Any]) -> Any:
+        """What `body` makes of the texts that were taken."""
+        size = self._graphs.size_for(self._batch) if self._graphs is not None else None
+        if self._graphs is None or size is None:
+            return body(**asked)
+        self._batch = self._graphs.put(self._batch, size)
+        lying = {name: self._batch[name] for name in ("input_ids", "position_ids")}
+        return self._graphs.run(size, partial(body, **{**asked, **lying}))
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, kwargs: dict[str, Any]
@@ -58,11 +86,12 @@ def compile_prompts(model: Any) -> None:
     compiled: Callable[..., Any] = torch.compile(usual, dynamic=True)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        if not isinstance(kwargs.get("cache"), Prompts):
+        prompts = kwargs.get("cache")
+        if not isinstance(prompts, Prompts):
             return usual(*args, **kwargs)
         # Whatever counts prompts would be another shape for a single one. Single tokens are a step by pages.
         asked = ("input_ids", "position_ids", "attention_mask", "cache", "use_cache")
-        return compiled(**{name: kwargs[name] for name in asked if name in kwargs})
+        return prompts.run(compiled, {name: kwargs[name] for name in asked if name in kwargs})
 
     body.forward = forward
 

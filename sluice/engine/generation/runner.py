@@ -1,8 +1,10 @@
-"""One step of the device: transformers' own, but that only steps of single tokens are padded, and no number is told."""
+"""One step of the device: transformers' own, but that steps of prompts have graphs of ours, and no number is told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,10 +15,17 @@ from transformers.generation.continuous_batching.input_outputs import (
     ContinuousBatchingIOs,
 )
 from transformers.generation.continuous_batching.model_runner import ModelRunner
-from transformers.generation.continuous_batching.utils import CudaGraphBuffer
+from transformers.generation.continuous_batching.utils import (
+    CudaGraphBuffer,
+    accelerator_graph_capture_context,
+    create_accelerator_graph,
+    memory_pool_context,
+    stream_context,
+)
 
-from sluice.engine.generation.cache import LatentCacheAllocator
+from sluice.engine.generation.cache import LatentCacheAllocator, LayeredCacheAllocator
 from sluice.engine.generation.paged_decode import Pages
+from sluice.engine.generation.prompt_graphs import PromptGraphs
 from sluice.engine.generation.prompt_step import Prompts
 from sluice.engine.generation.sampling import NO_TOKEN, Draw, Samplers
 
@@ -25,7 +34,7 @@ _LONE: dict[str, Any] = {"coordinate_descent_tuning": True}
 
 
 class StepRunner(ModelRunner):
-    """Captures a graph for each size of a step and kind of draw, and none for prompts, whose sizes never repeat."""
+    """Captures a graph for each size of a step and kind of draw, and of prompts for some sizes of their body."""
 
     def __init__(self, processor: ContinuousBatchProcessor, samplers: Samplers, *, compiles: bool) -> None:
         super().__init__(
@@ -42,11 +51,20 @@ class StepRunner(ModelRunner):
         (allocator,) = processor.cache.cache_allocators.values()
         are_latent = isinstance(allocator, LatentCacheAllocator)
         # Of prompts latents are written before they are expanded to what attention takes: not in one operator.
-        self._prompts = Prompts(processor.cache) if compiles and not are_latent else None
+        is_one_operator = compiles and not are_latent
+        self._prompts = Prompts(processor.cache, self._graphs_of_prompts(allocator)) if is_one_operator else None
         self._decoders: dict[bool, Callable[..., Any]] = {}
         views = {layer: allocator.get_cache_for_block_table(layer) for layer in allocator.layer_indices}
         waste = allocator.write_trash_index // allocator.tokens_per_page
         self._pages = Pages(views, waste=waste, are_latent=are_latent)
+
+    @torch.no_grad()
+    def warmup(self, model: Any) -> None:
+        """As transformers has it, and capture what there is to capture of prompts."""
+        super().warmup(model)
+        if self._prompts is not None:
+            with stream_context(self.inputs_and_outputs.compute_stream):
+                self._prompts.warm_up(model.base_model)
 
     def maybe_pad_inputs(self, num_q_tokens: int, max_kv_read: int, use_decode_fast_path: bool) -> tuple[int, int]:
         """Pad steps of single tokens to a power of two, if graphs are replayed."""
@@ -79,6 +97,31 @@ class StepRunner(ModelRunner):
             batch_data = self._prompts.take(batch_data)
         super()._forward_process_and_sample(model, batch_data, carry_over_ids, prev_output_ids, output_ids)
 
+    def _graphs_of_prompts(self, allocator: LayeredCacheAllocator) -> PromptGraphs | None:
+        if not self.use_cuda_graph_decode:
+            return None
+        return PromptGraphs(
+            most_tokens=self.cache.max_batch_tokens,
+            waste=allocator.write_trash_index,
+            device=allocator.cache_tensor.device,
+            capture=self._captured,
+        )
+
+    def _captured(self, step: Callable[[], None]) -> Callable[[], None]:
+        """Run `step`, capture it, and return what replays it."""
+        with memory_pool_context(self.mem_pool):
+            step()
+        graph = create_accelerator_graph()
+        stream = self.inputs_and_outputs.compute_stream
+        with _nothing_collected(), accelerator_graph_capture_context(graph, stream=stream, pool=self.graph_pool_id):
+            step()
+        replay: Callable[[], None] = graph.replay
+        return replay
+
+    def _capture_graph(self, forward_fn: Callable[..., None], compute_stream: Any, *args: Any) -> None:
+        with _nothing_collected():
+            super()._capture_graph(forward_fn, compute_stream, *args)
+
     def _decoder_of(self, model: Any, *, texts: int) -> Callable[..., Any]:
         if not self._compiles:
             return model
@@ -97,3 +140,15 @@ class StepRunner(ModelRunner):
     def _device_io(self) -> ContinuousBatchingIOs:
         io = self.inputs_and_outputs
         return io.io_pairs[io.current_pair].device_io if isinstance(io, ContinuousBatchingAsyncIOs) else io
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """While a graph is captured nothing of another one may be freed, as there is of a model that has just gone."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

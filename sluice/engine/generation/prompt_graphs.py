@@ -1,0 +1,147 @@
+"""Steps of whole prompts, padded to one of few sizes and replayed as graphs.
+
+Launching a prompts' step kernel by kernel takes a CPU longer than computing it takes a large accelerator, and all the
+while nobody else gets a token. Prompts of which a part is remembered differ in too much to be captured.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers.generation.continuous_batching.cache_allocators import FULL_ATTENTION
+
+MOST_TEXTS = 64
+"""In one graph. More are short ones, for each of which launching costs little."""
+# Fewer take as long: the weights have to be read.
+_LEAST_TOKENS = 128
+# Of what sizes are apart, half is filled up in vain: a sixteenth of large ones in the mean.
+_LEAST_APART = 256
+_USUAL_LONGEST = 512
+
+Capture = Callable[[Callable[[], None]], Callable[[], None]]
+"""Runs a step, captures it, and returns what replays it."""
+
+logger = logging.getLogger(__name__)
+
+
+class Size(NamedTuple):
+    """What a graph has room for: `tokens` of all prompts, and of the `longest`."""
+
+    tokens: int
+    longest: int
+
+
+class PromptGraphs:
+    """What is captured reads its inputs, and leaves its outputs, where all sizes have theirs: one runs at a time.
+
+    Tokens that only fill a size up are written to `waste`, a slot of the cache that is nobody's.
+    """
+
+    def __init__(self, *, most_tokens: int, waste: int, device: torch.device, capture: Capture) -> None:
+        self.sizes = sizes_up_to(most_tokens)
+        self._capture = capture
+        self._waste = waste
+        self._ids = torch.zeros(1, most_tokens, dtype=torch.int32, device=device)
+        self._places = torch.zeros_like(self._ids)
+        self._slots = torch.full((most_tokens,), waste, dtype=torch.int64, device=device)
+        self._ends = torch.zeros(MOST_TEXTS + 1, dtype=torch.int32, device=device)
+        self._nothing = torch.zeros(0, dtype=torch.int64, device=device)
+        self._hidden: Tensor | None = None
+        self._captured: dict[Size, tuple[Callable[[], None], Any]] = {}
+
+    def size_for(self, batch: Mapping[str, Any]) -> Size | None:
+        """The smallest size with room for a batch as transformers has it; None if it is not one of whole prompts."""
+        (read,), (written,) = batch["read_index"], batch["write_index"]
+        tokens, longest = batch["input_ids"].shape[1], batch["max_length_q"]
+        if len(read) or len(written) != tokens or len(batch["cu_seq_lens_q"]) > MOST_TEXTS + 1:
+            return None
+        return next((size for size in self.sizes if size.tokens >= tokens and size.longest >= longest), None)
+
+    def blank(self, size: Size) -> dict[str, Any]:
+        """A batch that fills `size`, of texts as long as it allows, which leave nothing behind."""
+        ends = torch.arange(0, size.tokens + size.longest, size.longest, dtype=torch.int32, device=self._ids.device)
+        ends.clamp_(max=size.tokens)
+        return {
+            "input_ids": torch.zeros_like(self._ids[:, : size.tokens]),
+            "position_ids": torch.zeros_like(self._places[:, : size.tokens]),
+            "attention_mask": None,
+            "write_index": [torch.full_like(self._slots[: size.tokens], self._waste)],
+            "read_index": [self._nothing],
+            "cu_seq_lens_q": ends,
+            "cu_seq_lens_k": {FULL_ATTENTION: ends},
+            "max_length_q": size.longest,
+            "max_length_k": {FULL_ATTENTION: size.longest},
+        }
+
+    def put(self, batch: Mapping[str, Any], size: Size) -> dict[str, Any]:
+        """Put `batch` where graphs read it, filled up to `size`, and return it as it lies there."""
+        (slots,), ends = batch["write_index"], batch["cu_seq_lens_q"]
+        tokens, texts = len(slots), len(ends)
+        for held, new, rest in (
+            (self._ids[0, : size.tokens], batch["input_ids"][0], 0),
+            (self._places[0, : size.tokens], batch["position_ids"][0], 0),
+            (self._slots[: size.tokens], slots, self._waste),
+        ):
+            held[:tokens].copy_(new)
+            held[tokens:].fill_(rest)
+        self._ends[:texts].copy_(ends)
+        self._ends[texts:].fill_(tokens)
+        return {
+            **batch,
+            "input_ids": self._ids[:, : size.tokens],
+            "position_ids": self._places[:, : size.tokens],
+            "write_index": [self._slots[: size.tokens]],
+            "read_index": [self._nothing],
+            "cu_seq_lens_q": self._ends,
+            "cu_seq_lens_k": {FULL_ATTENTION: self._ends},
+            "max_length_q": size.longest,
+            "max_length_k": {FULL_ATTENTION: size.longest},
+        }
+
+    def run(self, size: Size, step: Callable[[], Any]) -> Any:
+        """Replay `step`, which is captured when its size comes first. Returns its output, valid until the next run."""
+        if size not in self._captured:
+            self._captured[size] = self._capture_into_place(size, step)
+        replay, out = self._captured[size]
+        replay()
+        return out
+
+    def give_up(self, size: Size) -> None:
+        """There is no room for a graph of this size: its prompts are launched one by one, or filled up to a larger."""
+        logger.warning("no room for a graph of prompts", extra={"tokens": size.tokens})
+        self.sizes = tuple(other for other in self.sizes if other != size)
+
+    def _capture_into_place(self, size: Size, step: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        outs: list[Any] = []
+
+        def into_place() -> None:
+            out = step()
+            hidden: Tensor = out.last_hidden_state
+            if self._hidden is None:
+                self._hidden = hidden.new_empty(1, self._ids.shape[1], hidden.shape[-1])
+            place = self._hidden[:, : size.tokens]
+            place.copy_(hidden)
+            outs.append(type(out)(last_hidden_state=place))
+
+        replay = self._capture(into_place)
+        return replay, outs[0]
+
+
+def sizes_up_to(most_tokens: int) -> tuple[Size, ...]:
+    """All sizes of a step of at most so many tokens, the smallest first."""
+    return tuple(
+        Size(tokens, longest)
+        for tokens in (*_token_sizes(most_tokens), most_tokens)
+        for longest in sorted({min(_USUAL_LONGEST, tokens), tokens})
+    )
+
+
+def _token_sizes(most_tokens: int) -> Iterator[int]:
+    tokens = _LEAST_TOKENS
+    while tokens < most_tokens:
+        yield tokens
+        tokens += min(tokens, max(_LEAST_APART, (1 << tokens.bit_length() - 1) // 8))

@@ -1,0 +1,150 @@
+"""Prompts that are filled up to a size and replayed are written as others; what replays is a plain call here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from sluice.engine.generation import prompt_graphs
+from sluice.engine.generation.prompt_graphs import PromptGraphs, Size, sizes_up_to
+from sluice.engine.generation.runner import StepRunner
+from tests.unit.engine.generation.loops import PAGE, Loop, ended_well, generated, model_of, prompt
+
+pytestmark = pytest.mark.torch
+KINDS = ("qwen2", "llama")
+TOKENS = 6
+BATCH = 300
+
+
+class Tape:
+    """Captures by running, and counts; for sizes of `lacking` there is no room."""
+
+    def __init__(self, *lacking: int) -> None:
+        self.captured = 0
+        self.replayed = 0
+        self.lacking = lacking
+
+    def capture(self, step: Callable[[], None]) -> Callable[[], None]:
+        self.captured += 1
+        if self.captured in self.lacking:
+            raise torch.OutOfMemoryError("out of memory")
+        step()
+        return partial(self.replay, step)
+
+    def replay(self, step: Callable[[], None]) -> None:
+        self.replayed += 1
+        step()
+
+
+def _as_it_is(call: Any, **_: Any) -> Any:
+    return call
+
+
+@pytest.fixture
+def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
+    """What all loops of a test capture with."""
+    tape = Tape()
+
+    def graphs(runner: StepRunner, allocator: Any) -> PromptGraphs:
+        waste = allocator.write_trash_index
+        device = torch.device("cpu")
+        return PromptGraphs(
+            most_tokens=runner.cache.max_batch_tokens, waste=waste, device=device, capture=tape.capture
+        )
+
+    monkeypatch.setattr(torch, "compile", _as_it_is)
+    monkeypatch.setattr(StepRunner, "_graphs_of_prompts", graphs)
+    return tape
+
+
+def loop_of(kind: str, *, texts: int = 8) -> Loop:
+    return Loop(model_of(kind), compiles=True, texts=texts, batch_tokens=BATCH, pages=200)
+
+
+def write_all(loop: Loop, kind: str, prompts: dict[str, list[int]]) -> None:
+    for name, ids in prompts.items():
+        loop.add(name, ids, TOKENS)
+    loop.run()
+    for name, ids in prompts.items():
+        assert ended_well(loop.heard[name])
+        assert loop.tokens(name) == generated(kind, ids, TOKENS), name
+    loop.assert_nothing_is_held()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_are_those_of_generate_alone_and_together(kind: str, tape: Tape) -> None:
+    loop = loop_of(kind)
+    assert tape.captured == tape.replayed == len(sizes_up_to(BATCH))
+    for round_, lengths in enumerate([(2,), (128,), (129, 3), (300,), (5, 60, 30, 80)]):
+        tape.replayed = 0
+        write_all(loop, kind, {f"{round_}/{length}": prompt(length, round_) for length in lengths})
+        assert tape.replayed == 1
+    assert tape.captured == len(sizes_up_to(BATCH))
+
+
+def test_what_fills_a_size_up_is_written_to_nobodys_memory(tape: Tape) -> None:
+    loop = loop_of("qwen2")
+    with torch.no_grad():
+        # The token that a size is filled up with, which would leave nothing to see.
+        loop.writer.model.get_input_embeddings().weight[0] = 1
+    loop.add("one", prompt(100), TOKENS)
+    loop.run()
+    keys, values = loop.allocator.get_cache_for_block_table(0)
+    waste = loop.allocator.write_trash_index // PAGE
+    written = {page for page in range(len(keys)) if keys[page].any() or values[page].any()}
+    assert waste in written
+    assert len(written - {waste}) == -(-(100 + TOKENS - 1) // PAGE)
+
+
+def test_more_texts_than_a_graph_takes_are_launched_one_by_one(tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt_graphs, "MOST_TEXTS", 3)
+    loop = loop_of("qwen2")
+    tape.replayed = 0
+    write_all(loop, "qwen2", {f"{place}": prompt(3, place) for place in range(4)})
+    assert tape.replayed == 0
+    write_all(loop, "qwen2", {f"again {place}": prompt(4, place) for place in range(3)})
+    assert tape.replayed == 1
+
+
+def test_a_prompt_whose_beginning_is_remembered_is_launched(tape: Tape) -> None:
+    loop = loop_of("qwen2")
+    shared = prompt(2 * PAGE)
+    write_all(loop, "qwen2", {"first": shared + prompt(5, 7)})
+    tape.replayed = 0
+    write_all(loop, "qwen2", {"second": shared + prompt(9, 7)})
+    assert tape.replayed == 0
+
+
+def test_sizes_for_which_there_is_no_room_are_filled_up_to_larger_ones_or_launched(tape: Tape) -> None:
+    # The largest, and the smallest.
+    tape.lacking = (1, len(sizes_up_to(BATCH)))
+    loop = loop_of("qwen2")
+    tape.replayed = 0
+    write_all(loop, "qwen2", {"small": prompt(30)})
+    assert tape.replayed == 1
+    write_all(loop, "qwen2", {"large": prompt(BATCH)})
+    assert tape.replayed == 1
+    assert tape.captured == len(sizes_up_to(BATCH))
+
+
+def test_any_other_error_of_a_capture_is_told(tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Callable[[], None]) -> Callable[[], None]:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(tape, "capture", fail)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        loop_of("qwen2")
+
+
+def test_sizes_have_room_for_every_step_and_waste_little() -> None:
+    for most in (1, 100, 128, 1000, 8192):
+        sizes = sizes_up_to(most)
+        assert sizes == tuple(sorted(set(sizes)))
+        for tokens in range(1, most + 1):
+            fits = next(size for size in sizes if size.tokens >= tokens and size.longest >= tokens)
+            assert fits.tokens - tokens < max(256, tokens / 8)
+    assert sizes_up_to(128) == (Size(128, 128),)
