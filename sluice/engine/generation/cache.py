@@ -38,6 +38,7 @@ class LayeredCacheAllocator(FullAttentionCacheAllocator):
         blocks = (non_trash_bytes + 2 * bytes_per_sector) // self.bytes_per_block
         page, heads, width = self.tokens_per_page, self.num_key_value_heads, 2 * self.head_dim // self.parts
         layers = len(self.layer_indices)
+        self._forgotten: list[int] = []
         self.bytes_per_sector = bytes_per_sector
         # In slots of one layer, from one block to the next.
         self.block_physical_stride = page
@@ -79,13 +80,25 @@ class LayeredCacheAllocator(FullAttentionCacheAllocator):
             values[pages] = 0
         self.free_blocks(request_id, no_cache=True)
 
-    def clear(self, request_id: str, place: int) -> None:
-        """Fill one place of a text with zeros, if no other text can find it: nobody looks at what came to it last."""
+    def forget(self, request_id: str, place: int) -> None:
+        """Let `clear` fill one place of a text with zeros: nobody looks at what came to it last.
+
+        Nothing is done about a place that another text can find.
+        """
         number, offset = divmod(place, self.tokens_per_page)
         table = self.block_table.get(request_id, [])
         if 0 <= number < len(table) and table[number] not in self.ledger.block_to_hash:
-            # By a plain number, which takes no transfer to the device to wait for.
-            self.cache_tensor[:, :, table[number] * self.tokens_per_page + offset].zero_()
+            self._forgotten.append(table[number] * self.tokens_per_page + offset)
+
+    def clear(self) -> None:
+        """Fill all places that were forgotten."""
+        if not self._forgotten:
+            return
+        on_host = torch.tensor(self._forgotten, pin_memory=self.cache_tensor.device.type != "cpu")
+        # Out of pinned memory nobody waits for the transfer.
+        places = on_host.to(self.cache_tensor.device, non_blocking=True)
+        self.cache_tensor.index_fill_(2, places, 0)
+        self._forgotten.clear()
 
 
 class LatentCacheAllocator(LayeredCacheAllocator):

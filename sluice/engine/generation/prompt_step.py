@@ -96,6 +96,11 @@ def compile_prompts(model: Any) -> None:
     body.forward = forward
 
 
+def release_prompts(model: Any) -> None:
+    """Take back what `compile_prompts` did: a body that knows a function that knows it is no collector's if frozen."""
+    vars(model.base_model).pop("forward", None)
+
+
 @torch.library.custom_op("sluice::keep_and_attend", mutates_args=())
 def keep_and_attend(query: Tensor, key: Tensor, value: Tensor, handle: int, layer: int, scale: float) -> Tensor:
     """As Prompts has it; `query`, `key` and `value` are (1, heads, tokens, width) with their own heads.

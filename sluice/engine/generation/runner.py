@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -104,19 +105,13 @@ class StepRunner(ModelRunner):
             most_tokens=self.cache.max_batch_tokens,
             waste=allocator.write_trash_index,
             device=allocator.cache_tensor.device,
-            capture=self._captured,
+            capture=partial(
+                _captured,
+                stream=self.inputs_and_outputs.compute_stream,
+                memory=self.mem_pool,
+                pool=self.graph_pool_id,
+            ),
         )
-
-    def _captured(self, step: Callable[[], None]) -> Callable[[], None]:
-        """Run `step`, capture it, and return what replays it."""
-        with memory_pool_context(self.mem_pool):
-            step()
-        graph = create_accelerator_graph()
-        stream = self.inputs_and_outputs.compute_stream
-        with _nothing_collected(), accelerator_graph_capture_context(graph, stream=stream, pool=self.graph_pool_id):
-            step()
-        replay: Callable[[], None] = graph.replay
-        return replay
 
     def _capture_graph(self, forward_fn: Callable[..., None], compute_stream: Any, *args: Any) -> None:
         with _nothing_collected():
@@ -140,6 +135,17 @@ class StepRunner(ModelRunner):
     def _device_io(self) -> ContinuousBatchingIOs:
         io = self.inputs_and_outputs
         return io.io_pairs[io.current_pair].device_io if isinstance(io, ContinuousBatchingAsyncIOs) else io
+
+
+def _captured(step: Callable[[], None], *, stream: Any, memory: Any, pool: Any) -> Callable[[], None]:
+    """Run `step`, capture it, and return what replays it."""
+    with memory_pool_context(memory):
+        step()
+    graph = create_accelerator_graph()
+    with _nothing_collected(), accelerator_graph_capture_context(graph, stream=stream, pool=pool):
+        step()
+    replay: Callable[[], None] = graph.replay
+    return replay
 
 
 @contextmanager

@@ -56,6 +56,9 @@ class ReservingScheduler(Scheduler):
 
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Batch:
         """As transformers has it: the batch, whether it is read by pages, its tokens, and the tokens that it reads."""
+        with self.in_order():
+            # Before anybody gets pages of those that have gone.
+            self._allocator.clear()
         decoding = [state for state in self.active_requests.values() if state.status == RequestStatus.DECODING]
         prompts = [] if self._last_was_prompts and decoding else list(self._prompts())
         self._last_was_prompts = bool(prompts)
@@ -166,13 +169,13 @@ class ReservingScheduler(Scheduler):
         state = self.active_requests.get(request_id)
         if state is None:
             return
-        with self.in_order():
-            # A step or two are begun before a bad one is seen.
-            if NO_TOKEN in state.generated_tokens[-_STEPS_AHEAD:] or (is_unseen and not state.generated_tokens):
+        # A step or two are begun before a bad one is seen.
+        if NO_TOKEN in state.generated_tokens[-_STEPS_AHEAD:] or (is_unseen and not state.generated_tokens):
+            with self.in_order():
                 self._allocator.scrub(request_id)
-            else:
-                # Where a step that is under way may write, and nobody will see what comes of it.
-                self._allocator.clear(request_id, state.current_len() - 1)
+        else:
+            # Where a step that is under way may write, and nobody will see what comes of it.
+            self._allocator.forget(request_id, state.current_len() - 1)
 
     def _pages_of(self, tokens: int) -> int:
         return -(-tokens // self._page)

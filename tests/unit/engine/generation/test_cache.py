@@ -161,10 +161,13 @@ def test_one_place_is_cleared_unless_others_may_find_it(loop: Loop) -> None:
         view.fill_(7)
     loop.allocator.mark_complete_blocks("a", [*tokens, 5], 2)
     for place in (PAGE, 2 * PAGE - 1, -1, 3 * PAGE):
-        loop.allocator.clear("a", place)
-    loop.allocator.clear("nobody", 0)
+        loop.allocator.forget("a", place)
+    loop.allocator.forget("nobody", 0)
+    loop.allocator.clear()
     assert all(view.eq(7).all() for view in chain(*views(loop)))
-    loop.allocator.clear("a", 2 * PAGE + 1)
+    loop.allocator.forget("a", 2 * PAGE + 1)
+    assert all(view.eq(7).all() for view in chain(*views(loop)))
+    loop.allocator.clear()
     for view in chain(*views(loop)):
         assert view[pages[2], 1].eq(0).all()
         view[pages[2], 1] = 7

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from sluice.engine.fault import NO_NUMBER
 from sluice.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, WorkerFailed
 from sluice.tier import Task
 from sluice.worker.generator import Finish, Generator
+from sluice.worker.release import release
 from tests.unit.engine import tiny
 from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.generators import PAGE, Desk, desk, generated, generator_of, until, written
@@ -248,6 +252,29 @@ def test_closing_ends_what_is_open_and_all_that_comes_later(checkpoint: Path) ->
         assert not at.writer.is_running()
     assert not hasattr(at.writer, "model")
     assert [sum(piece.is_last for piece in at.ear.pieces[key]) for key in keys] == [1] * len(keys)
+
+
+@pytest.mark.parametrize("compiles", [False, True], ids=["as it is", "compiled"])
+@pytest.mark.usefixtures("both_ways")
+def test_nothing_large_stays_though_the_collector_is_blind_to_it(
+    plain: Path, compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    with desk(plain, compiles=compiles) as one:
+        one.text(1)
+        weights = [weakref.ref(weight) for weight in one.writer.model.parameters()]
+        cache = weakref.ref(one.writer.batch_processor.cache.cache_tensor)
+        inputs = weakref.ref(one.writer.batch_processor.inputs_and_outputs)
+        # As a worker does when it is ready.
+        gc.freeze()
+        try:
+            closing: Any = one.generator
+            release(closing)
+            assert (cache(), inputs()) == (None, None)
+            assert all(weight() is None for weight in weights)
+            assert gc.get_freeze_count() > 0
+        finally:
+            gc.unfreeze()
 
 
 def test_one_that_never_started_can_be_closed(plain: Path) -> None:

@@ -52,9 +52,7 @@ def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
     def graphs(runner: StepRunner, allocator: Any) -> PromptGraphs:
         waste = allocator.write_trash_index
         device = torch.device("cpu")
-        return PromptGraphs(
-            most_tokens=runner.cache.max_batch_tokens, waste=waste, device=device, capture=tape.capture
-        )
+        return PromptGraphs(most_tokens=runner.cache.max_batch_tokens, waste=waste, device=device, capture=tape.capture)
 
     monkeypatch.setattr(torch, "compile", _as_it_is)
     monkeypatch.setattr(StepRunner, "_graphs_of_prompts", graphs)

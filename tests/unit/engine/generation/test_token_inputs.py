@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs, ContinuousBatchingIOs
 
-from sluice.engine.generation.token_inputs import TokenInputs
+from sluice.engine.generation.token_inputs import TokenInputs, TokensAhead
+from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.loops import PAGE, Loop, model_of, prompt
 
 pytestmark = pytest.mark.torch
@@ -67,16 +69,38 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 def test_they_are_the_same_number_by_number(padded: int, sampling: dict[str, Any]) -> None:
     step = Step(**sampling)
     assert step.by_pages
-    theirs = step.prepared(type(step.inputs).prepare_batch_tensors.__get__(step.inputs), padded=padded)
+    theirs = step.prepared(ContinuousBatchingIOs.prepare_batch_tensors.__get__(step.inputs), padded=padded)
     ours = step.prepared(step.inputs.prepare_batch_tensors, padded=padded)
-    assert step.inputs.prepare_batch_tensors.__self__.__class__ is TokenInputs
+    assert type(step.inputs) is TokenInputs
     assert_same(theirs, ours)
 
 
 def test_a_prompt_cut_into_pieces_of_one_token_is_left_to_transformers() -> None:
     step = Step()
     step.batch[0].has_new_token = False
-    theirs = step.prepared(type(step.inputs).prepare_batch_tensors.__get__(step.inputs), padded=len(LENGTHS))
+    theirs = step.prepared(ContinuousBatchingIOs.prepare_batch_tensors.__get__(step.inputs), padded=len(LENGTHS))
     ours = step.prepared(step.inputs.prepare_batch_tensors, padded=len(LENGTHS))
     assert f"{LENGTHS[0]}" not in ours["req_id_to_new_token_position"]
     assert_same(theirs, ours)
+
+
+def test_tokens_of_the_step_before_are_carried_over_as_transformers_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_ahead(monkeypatch)
+    loop = Loop(model_of("qwen2"), texts=5)
+    ahead = loop.processor.inputs_and_outputs
+    carried = []
+
+    def compared() -> Any:
+        ours = TokensAhead.infer_carry_over_ids(ahead)
+        assert torch.equal(ours, ContinuousBatchingAsyncIOs.infer_carry_over_ids(ahead))
+        assert ours.dtype == torch.int32
+        carried.append(int((ours >= 0).sum()))
+        return ours
+
+    monkeypatch.setattr(ahead, "infer_carry_over_ids", compared)
+    for place, length in enumerate(LENGTHS):
+        loop.add(f"{length}", prompt(length), 3 + 2 * place)
+        loop.step()
+    loop.run()
+    # Prompts carry nothing, tokens what they wrote last.
+    assert set(carried) == {0, 1, 2, 3, 4, 5}
