@@ -21,7 +21,8 @@ MOST = 1024
 """No larger batch is tried."""
 HOW = (
     "the budget is what torch holds of the device at most for a prefill in fp32 of 32 prompts of 512 tokens: weights, "
-    "cache and all; under it, enforced by the allocator, each side's largest batch is found by doubling and bisection. "
+    "cache and all, in segments that grow; under it, enforced by the allocator, each side's largest batch is found by "
+    "doubling and bisection. "
     "Both compute logits of last tokens only. Weights and activations halve, so what the weights leave of the budget "
     "grows, and each prompt takes less of it: the ratio falls towards the latter alone as the budget grows"
 )

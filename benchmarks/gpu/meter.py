@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -44,9 +44,19 @@ class DeviceMeter:
         for dtype in (torch.float32, torch.bfloat16):
             torch.nn.Linear(64, 64, device=device, dtype=dtype)(torch.ones(64, 64, device=device, dtype=dtype))
 
-    def watching(self) -> AbstractContextManager[object]:
-        """Nothing has to be done for it."""
-        return nullcontext()
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Segments grow as they have to meanwhile: what is held is what tensors need, not what lies between them."""
+        # There is no public way to choose so while a program runs.
+        choose = getattr(torch._C, "_accelerator_setAllocatorSettings", None)  # noqa: SLF001
+        if choose is None or self._device.type != "cuda":
+            yield
+            return
+        choose("expandable_segments:True")
+        try:
+            yield
+        finally:
+            choose("expandable_segments:False")
 
     def allocated(self) -> int:
         """As Meter has it."""

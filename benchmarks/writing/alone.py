@@ -68,6 +68,7 @@ class Measured:
 
         # New texts each time: what was read before would be remembered.
         found["lone"] = [self._write(lone(), lone_tokens) for _ in range(ROUNDS)]
+        found["lone_device"] = self._lone_device(lone()[0])
         found["many"] = [self._write(many(), scale.new_tokens) for _ in range(ROUNDS)]
         for name, drawn in DRAWN.items():
             found[name] = [self._write(many(), scale.new_tokens, **drawn) for _ in range(ROUNDS)]
@@ -135,6 +136,17 @@ class Measured:
             "first_token_s": sorted(first_s.values())[len(first_s) // 2] if first_s else None,
             "peak_gb": torch.accelerator.max_memory_allocated() / 1e9 if accelerated else None,
         }
+
+    def _lone_device(self, text: str) -> dict[str, Any]:
+        """What the device does while it writes one text, which is cancelled then."""
+        over = threading.Event()
+        self._hear = lambda pieces: over.set() if any(piece.is_last for piece in pieces) else None
+        self._generator.begin(0, Prompt(text=text, max_new_tokens=self._scale.text_tokens // 2))
+        time.sleep(self._scale.window_s / 50)
+        found = kernels(self._scale.window_s / 50)
+        self._generator.cancel(0)
+        over.wait(TIMEOUT_S)
+        return found
 
     def _crowd(self, clock: StepClock, vocabulary: Sequence[str]) -> dict[str, Any]:
         """Keep as many texts open as streams later, and say where a step's time goes."""

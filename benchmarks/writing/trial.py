@@ -131,7 +131,7 @@ def _alone(scale: Scale, found: dict[str, Any]) -> Iterator[Figure]:
         measured=lone,
         how="the worker's engine by itself, 64 tokens of prompt, greedy, bf16, prompts read and text made; " + LIMIT,
         spread=_spread([one["tokens_per_s"] for one in found["lone"]]),
-        notes={"runs": found["lone"], "warm_up_s": round(found["warm_up_s"], 1)},
+        notes={"runs": found["lone"], "warm_up_s": round(found["warm_up_s"], 1), "device": found["lone_device"]},
     )
     yield Figure(
         what=f"tokens per second, {scale.many} prompts of {low} to {high} tokens, {scale.new_tokens} new",
