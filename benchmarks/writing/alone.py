@@ -1,18 +1,22 @@
-"""What the engine writes by itself, in the worker's process and before it serves anybody."""
+"""What the engine writes by itself, without a mesh."""
 
 from __future__ import annotations
 
 import random
+import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from benchmarks.figure import Figure, Target
+from benchmarks.gpu.bench import Bench
 from benchmarks.writing.crowd import Crowd
 from benchmarks.writing.kernels import kernels
-from benchmarks.writing.scale import Scale
+from benchmarks.writing.model import SPEC, generator_of, limited
+from benchmarks.writing.scale import Scale, scale_of
 from benchmarks.writing.step_clock import StepClock
 from benchmarks.writing.vocabulary import words
 from sluice.engine.generation.generator import ContinuousGenerator
@@ -27,38 +31,39 @@ DRAWN: Mapping[str, Mapping[str, float]] = {
     "drawn": {"temperature": 0.8},
     "drawn_from_the_top": {"temperature": 0.8, "top_p": 0.95},
 }
+LIMIT = "one step reads 3.1 GB of weights: at 4.2 TB/s 0.74 ms, so 1,350 tokens/s for a lone text"
 
 
-Told = Callable[[dict[str, Any], StepClock], None]
+def measure(bench: Bench) -> list[Figure]:
+    """All figures."""
+    scale = scale_of(smoke=bench.smoke)
+    with limited(bench.device, scale):
+        generator = generator_of(SPEC, scale, bench.device, compiles=bench.graphs and bench.device.type != "cpu")
+        bench.tell("warming up")
+        begun_at = time.perf_counter()
+        generator.warm_up()
+        found = {"warm_up_s": time.perf_counter() - begun_at} | Alone(generator, scale).play(bench)
+        generator.close()
+        del generator
+        bench.release()
+    return list(_figures(scale, found))
 
 
-class Measured:
-    """`generator`, measured at the end of its warm-up; `told` is given what was found, and the clock of its loop."""
+class Alone:
+    """`generator` is warm, and nobody else's."""
 
-    def __init__(
-        self, generator: ContinuousGenerator, scale: Scale, told: Callable[[dict[str, Any], StepClock], None]
-    ) -> None:
+    def __init__(self, generator: ContinuousGenerator, scale: Scale) -> None:
         self._generator = generator
         self._scale = scale
-        self._told = told
+        self._clock = StepClock(generator)
         self._hear: Hear | None = None
-        self.variant = generator.variant
+        generator.start(self._pass_on)
 
-    @property
-    def busy_s(self) -> float:
-        """As the generator's."""
-        return self._generator.busy_s
-
-    def warm_up(self) -> None:
-        """Warm up, then measure."""
-        begun_at = time.perf_counter()
-        self._generator.warm_up()
-        found: dict[str, Any] = {"warm_up_s": time.perf_counter() - begun_at}
-        clock = StepClock(self._generator)
-        self._generator.start(self._pass_on)
-        scale, dice = self._scale, random.Random(1)
-        vocabulary = words(500)
+    def play(self, bench: Bench) -> dict[str, Any]:
+        """Write one text, many, long ones among short ones, and as many as there will be streams."""
+        scale, dice, vocabulary = self._scale, random.Random(1), words(500)
         lone_tokens = min(LONE_TOKENS, 16 * scale.new_tokens)
+        found: dict[str, Any] = {}
 
         def lone() -> list[str]:
             return [_text(vocabulary, LONE_PROMPT, dice)]
@@ -67,35 +72,23 @@ class Measured:
             return [_text(vocabulary, dice.randint(*scale.prompt_tokens), dice) for _ in range(scale.many)]
 
         # New texts each time: what was read before would be remembered.
+        bench.tell("one text")
         found["lone"] = [self._write(lone(), lone_tokens) for _ in range(ROUNDS)]
         found["lone_device"] = self._lone_device(lone()[0])
+        bench.tell(f"{scale.many} texts")
         found["many"] = [self._write(many(), scale.new_tokens) for _ in range(ROUNDS)]
         for name, drawn in DRAWN.items():
             found[name] = [self._write(many(), scale.new_tokens, **drawn) for _ in range(ROUNDS)]
+        bench.tell("long texts among short ones")
         lengths = [
             scale.long_tokens if place % LONG_EVERY == 0 else dice.randint(*scale.prompt_tokens)
             for place in range(scale.mixed)
         ]
         mixed = [_text(vocabulary, length, dice) for length in lengths]
         found["mixed"] = [self._write(mixed, scale.new_tokens)]
-        found["crowd"] = self._crowd(clock, vocabulary)
-        self._told(found, clock)
-
-    def start(self, hear: Hear) -> None:
-        """The generator runs already; from now on `hear` is told."""
-        self._hear = hear
-
-    def begin(self, key: int, prompt: Prompt) -> None:
-        """As the generator."""
-        self._generator.begin(key, prompt)
-
-    def cancel(self, key: int) -> None:
-        """As the generator."""
-        self._generator.cancel(key)
-
-    def close(self) -> None:
-        """As the generator."""
-        self._generator.close()
+        bench.tell(f"{scale.streams} texts")
+        found["crowd"] = self._crowd(vocabulary)
+        return found
 
     def _pass_on(self, pieces: Sequence[Piece]) -> None:
         if self._hear is not None:
@@ -148,18 +141,18 @@ class Measured:
         over.wait(TIMEOUT_S)
         return found
 
-    def _crowd(self, clock: StepClock, vocabulary: Sequence[str]) -> dict[str, Any]:
+    def _crowd(self, vocabulary: Sequence[str]) -> dict[str, Any]:
         """Keep as many texts open as streams later, and say where a step's time goes."""
         crowd = Crowd(self._generator, self._scale, vocabulary)
         self._hear = crowd.hear
         crowd.gather()
         time.sleep(self._scale.warm_s / 2)
-        clock.clear()
+        self._clock.clear()
         before, begun_at = crowd.tokens, time.perf_counter()
         time.sleep(self._scale.window_s / 5)
         found = {
             "tokens_per_s": (crowd.tokens - before) / (time.perf_counter() - begun_at),
-            "turns_of_the_loop": clock.content(),
+            "turns_of_the_loop": self._clock.content(),
             "device": kernels(self._scale.window_s / 25),
         }
         crowd.disperse()
@@ -168,3 +161,59 @@ class Measured:
 
 def _text(vocabulary: Sequence[str], tokens: int, dice: random.Random) -> str:
     return " ".join(dice.choices(vocabulary, k=tokens))
+
+
+def _figures(scale: Scale, found: dict[str, Any]) -> Iterator[Figure]:
+    lone = statistics.median(one["tokens_per_s"] for one in found["lone"])
+    many = statistics.median(one["tokens_per_s"] for one in found["many"])
+    (mixed,) = found["mixed"]
+    low, high = scale.prompt_tokens
+    yield Figure(
+        what="tokens per second, one text",
+        target=Target(300),
+        measured=lone,
+        how="the engine by itself, 64 tokens of prompt, greedy, bf16, prompts read and text made; " + LIMIT,
+        spread=_spread([one["tokens_per_s"] for one in found["lone"]]),
+        notes={"runs": found["lone"], "warm_up_s": round(found["warm_up_s"], 1), "device": found["lone_device"]},
+    )
+    yield Figure(
+        what=f"tokens per second, {scale.many} prompts of {low} to {high} tokens, {scale.new_tokens} new",
+        target=Target(15_000),
+        measured=many,
+        how="as above, all prompts at once, from the first prompt to the last token",
+        spread=_spread([one["tokens_per_s"] for one in found["many"]]),
+        notes={"runs": found["many"]},
+    )
+    for name, drawn in DRAWN.items():
+        yield Figure(
+            what=f"tokens per second, the same, {' and '.join(f'{key} {value}' for key, value in drawn.items())}",
+            target=None,
+            measured=max(one["tokens_per_s"] for one in found[name]),
+            how="as above, the better of two runs: the first one captures graphs",
+            notes={"runs": found[name]},
+        )
+    if mixed["peak_gb"] is not None:
+        yield Figure(
+            what=f"peak memory, {scale.mixed} texts of which every twentieth has {scale.long_tokens} tokens, GB",
+            target=Target(scale.budget_gb, at_most=True),
+            measured=mixed["peak_gb"],
+            how=f"as above; the allocator is limited to {scale.budget_gb:g} GB, {scale.cache_gb:g} of it for texts",
+            notes={"runs": found["mixed"]},
+        )
+    yield Figure(
+        what="texts lost in that mix",
+        target=Target(0, at_most=True),
+        measured=mixed["lost"],
+        how="as above",
+    )
+    yield Figure(
+        what=f"tokens per second, {scale.streams} texts open all the time, without the mesh",
+        target=None,
+        measured=found["crowd"]["tokens_per_s"],
+        how="as above, each text followed by another when it ends",
+        notes={name: found["crowd"][name] for name in ("turns_of_the_loop", "device")},
+    )
+
+
+def _spread(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +20,29 @@ from benchmarks.writing.vocabulary import words
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.generation.generator import ContinuousGenerator
 from sluice.engine.generation.shape import shape_for
-from sluice.tier import Task
+from sluice.tier import Task, Tier
 from sluice.worker.backend import ModelSpec
 
 PRECISION = "bf16"
+SPEC = ModelSpec(model="random", tier=Tier.FULL, checkpoint=Path("random"))
+
+
+@contextmanager
+def limited(device: torch.device, scale: Scale) -> Iterator[None]:
+    """Within, more than the budget is out of memory, whatever the device has."""
+    limit(device, scale)
+    try:
+        yield
+    finally:
+        if device.type != "cpu":
+            torch.get_device_module(device).set_per_process_memory_fraction(1.0, device)
+
+
+def limit(device: torch.device, scale: Scale) -> None:
+    """The same from now on."""
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        module.set_per_process_memory_fraction(scale.budget_gb * 1e9 / module.mem_get_info(device)[1], device)
 
 
 def generator_of(spec: ModelSpec, scale: Scale, device: torch.device, *, compiles: bool) -> ContinuousGenerator:

@@ -1,7 +1,7 @@
 """The benchmark's GPU worker: python -m benchmarks.writing.worker, with a configuration as the GPU worker's.
 
-The directory of its one model holds `scale.json`. It gets `found.json` with what the engine wrote by itself, and
-`profile.json` with where the worker's threads and the turns of its loop were since it was last taken away.
+The directory of its one model holds `scale.json`. It gets `profile.json` with where the worker's threads and the turns
+of its loop were since it was last taken away.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.writing.scale import Scale
-from benchmarks.writing.step_clock import StepClock
 from services.gpu_worker.config import GpuWorkerConfig
 from services.gpu_worker.load import accelerator
 from sluice.program import main
@@ -22,7 +20,7 @@ from sluice.worker.app import serve
 from sluice.worker.backend import ModelSpec
 from sluice.worker.generator import Generator
 
-SCALE, FOUND, PROFILE = "scale.json", "found.json", "profile.json"
+SCALE, PROFILE = "scale.json", "profile.json"
 
 
 async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
@@ -37,28 +35,25 @@ async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
 
 
 def load(config: GpuWorkerConfig, spec: ModelSpec) -> Generator:
-    """The generator, which measures itself when it warms up."""
-    import torch
-
-    from benchmarks.writing.alone import Measured
-    from benchmarks.writing.model import generator_of
+    """The generator; from its warm-up on it is watched."""
+    from benchmarks.writing.model import generator_of, limit
     from benchmarks.writing.sampler import Sampler
+    from benchmarks.writing.step_clock import StepClock
     from sluice.engine.accelerator import pick_device
 
     folder = Path(spec.checkpoint)
     scale = Scale(**json.loads((folder / SCALE).read_text(encoding="utf-8")))
     device = pick_device(config.device)
-    if device.type != "cpu":
-        module = torch.get_device_module(device)
-        # More than the budget is out of memory, whatever the device has.
-        module.set_per_process_memory_fraction(scale.budget_gb * 1e9 / module.mem_get_info(device)[1], device)
+    limit(device, scale)
     generator = generator_of(spec, scale, device, compiles=config.generation_compile and device.type != "cpu")
+    usual = generator.warm_up
 
-    def tell(found: dict[str, Any], clock: StepClock) -> None:
-        (folder / FOUND).write_text(json.dumps(found), encoding="utf-8")
-        Sampler(folder / PROFILE, clock).start()
+    def warm_up() -> None:
+        usual()
+        Sampler(folder / PROFILE, StepClock(generator)).start()
 
-    return Measured(generator, scale, tell)
+    vars(generator)["warm_up"] = warm_up
+    return generator
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ MOST_TEXTS = 64
 """In one graph. More are short ones, for each of which launching costs little."""
 # Fewer take as long: the weights have to be read.
 _LEAST_TOKENS = 128
-# Of what sizes are apart, half is filled up in vain: a sixteenth of large ones in the mean.
-_LEAST_APART = 256
-_USUAL_LONGEST = 512
+# Half of it is filled up in vain in the mean.
+_MOST_APART = 512
+# Blocks of threads that have nothing to do, because no prompt is as long as might be, begin to count from here on.
+_USUAL_LONGEST, _MANY_TOKENS = 512, 2048
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
 """Runs a step, captures it, and returns what replays it."""
@@ -45,7 +46,7 @@ class PromptGraphs:
         self.sizes = sizes_up_to(most_tokens)
         self._capture = capture
         self._waste = waste
-        self._ids = torch.zeros(1, most_tokens, dtype=torch.int32, device=device)
+        self._ids = torch.zeros(most_tokens, dtype=torch.int32, device=device)
         self._places = torch.zeros_like(self._ids)
         self._slots = torch.full((most_tokens,), waste, dtype=torch.int64, device=device)
         self._ends = torch.zeros(MOST_TEXTS + 1, dtype=torch.int32, device=device)
@@ -66,8 +67,8 @@ class PromptGraphs:
         ends = torch.arange(0, size.tokens + size.longest, size.longest, dtype=torch.int32, device=self._ids.device)
         ends.clamp_(max=size.tokens)
         return {
-            "input_ids": torch.zeros_like(self._ids[:, : size.tokens]),
-            "position_ids": torch.zeros_like(self._places[:, : size.tokens]),
+            "input_ids": torch.zeros_like(self._ids[: size.tokens]).unsqueeze(0),
+            "position_ids": torch.zeros_like(self._places[: size.tokens]).unsqueeze(0),
             "attention_mask": None,
             "write_index": [torch.full_like(self._slots[: size.tokens], self._waste)],
             "read_index": [self._nothing],
@@ -82,8 +83,8 @@ class PromptGraphs:
         (slots,), ends = batch["write_index"], batch["cu_seq_lens_q"]
         tokens, texts = len(slots), len(ends)
         for held, new, rest in (
-            (self._ids[0, : size.tokens], batch["input_ids"][0], 0),
-            (self._places[0, : size.tokens], batch["position_ids"][0], 0),
+            (self._ids[: size.tokens], batch["input_ids"][0], 0),
+            (self._places[: size.tokens], batch["position_ids"][0], 0),
             (self._slots[: size.tokens], slots, self._waste),
         ):
             held[:tokens].copy_(new)
@@ -92,8 +93,8 @@ class PromptGraphs:
         self._ends[texts:].fill_(tokens)
         return {
             **batch,
-            "input_ids": self._ids[:, : size.tokens],
-            "position_ids": self._places[:, : size.tokens],
+            "input_ids": self._ids[: size.tokens].unsqueeze(0),
+            "position_ids": self._places[: size.tokens].unsqueeze(0),
             "write_index": [self._slots[: size.tokens]],
             "read_index": [self._nothing],
             "cu_seq_lens_q": self._ends,
@@ -122,7 +123,7 @@ class PromptGraphs:
             out = step()
             hidden: Tensor = out.last_hidden_state
             if self._hidden is None:
-                self._hidden = hidden.new_empty(1, self._ids.shape[1], hidden.shape[-1])
+                self._hidden = hidden.new_empty(1, len(self._ids), hidden.shape[-1])
             place = self._hidden[:, : size.tokens]
             place.copy_(hidden)
             outs.append(type(out)(last_hidden_state=place))
@@ -136,7 +137,7 @@ def sizes_up_to(most_tokens: int) -> tuple[Size, ...]:
     return tuple(
         Size(tokens, longest)
         for tokens in (*_token_sizes(most_tokens), most_tokens)
-        for longest in sorted({min(_USUAL_LONGEST, tokens), tokens})
+        for longest in ((_USUAL_LONGEST, tokens) if tokens >= _MANY_TOKENS else (tokens,))
     )
 
 
@@ -144,4 +145,4 @@ def _token_sizes(most_tokens: int) -> Iterator[int]:
     tokens = _LEAST_TOKENS
     while tokens < most_tokens:
         yield tokens
-        tokens += min(tokens, max(_LEAST_APART, (1 << tokens.bit_length() - 1) // 8))
+        tokens += min(tokens, _MOST_APART)

@@ -59,11 +59,12 @@ class Prompts:
     def run(self, body: Callable[..., Any], asked: Mapping[str, Any]) -> Any:
         """What `body` makes of the texts that were taken."""
         size = self._graphs.size_for(self._batch) if self._graphs is not None else None
-        if self._graphs is None or size is None:
-            return body(**asked)
-        self._batch = self._graphs.put(self._batch, size)
-        lying = {name: self._batch[name] for name in ("input_ids", "position_ids")}
-        return self._graphs.run(size, partial(body, **{**asked, **lying}))
+        if self._graphs is not None and size is not None:
+            self._batch = self._graphs.put(self._batch, size)
+        # What a view is a view of would be another reason to compile anew.
+        plain = {name: self._batch[name].data for name in ("input_ids", "position_ids")}
+        step = partial(body, **{**asked, **plain})
+        return self._graphs.run(size, step) if self._graphs is not None and size is not None else step()
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, kwargs: dict[str, Any]

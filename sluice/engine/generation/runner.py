@@ -122,8 +122,10 @@ class StepRunner(ModelRunner):
             return model
         is_lone = texts == 1
         if is_lone not in self._decoders:
-            # Half of a small step is the time of hundreds of kernels that each do next to nothing.
-            self._decoders[is_lone] = torch.compile(model, options=_LONE if is_lone else None)
+            # Half of a small step is the time of hundreds of kernels that each do next to nothing. All larger steps
+            # share what is compiled: what depends on their number is one operator.
+            options = _LONE if is_lone else None
+            self._decoders[is_lone] = torch.compile(model, options=options, dynamic=not is_lone)
         return self._decoders[is_lone]
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:

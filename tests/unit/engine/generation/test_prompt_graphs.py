@@ -144,5 +144,5 @@ def test_sizes_have_room_for_every_step_and_waste_little() -> None:
         assert sizes == tuple(sorted(set(sizes)))
         for tokens in range(1, most + 1):
             fits = next(size for size in sizes if size.tokens >= tokens and size.longest >= tokens)
-            assert fits.tokens - tokens < max(256, tokens / 8)
+            assert fits.tokens - tokens < min(max(128, tokens), 512)
     assert sizes_up_to(128) == (Size(128, 128),)

@@ -1,4 +1,4 @@
-"""One run: a worker that measures itself first, routers before it, and callers who keep streams open."""
+"""What reaches callers: a worker, routers before it, and processes that keep streams open."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,29 +19,25 @@ import yaml
 from benchmarks.child import STOP_TIMEOUT_S
 from benchmarks.figure import Figure, Target
 from benchmarks.gpu.bench import Bench
-from benchmarks.writing.alone import DRAWN
+from benchmarks.writing.model import SPEC
 from benchmarks.writing.scale import Scale, scale_of
-from benchmarks.writing.worker import FOUND, PROFILE, SCALE
+from benchmarks.writing.worker import PROFILE, SCALE
 from sluice.cli.addresses import choose_ports
 from sluice.cli.process import ServiceProcess
 
 READY_TIMEOUT_S = 480.0
-MODEL = "random"
-LIMIT = "one step reads 3.1 GB of weights: at 4.2 TB/s 0.74 ms, so 1,350 tokens/s for a lone text"
 
 
 def measure(bench: Bench) -> list[Figure]:
     """All figures. Raises ServiceFailed with the end of a log when a service is not ready."""
     scale = scale_of(smoke=bench.smoke)
     with tempfile.TemporaryDirectory(prefix="sluice-writing-") as scratch:
-        found, tallies, profile = asyncio.run(_play(bench, scale, Path(scratch)))
-    return [*_alone(scale, found), *_through_the_mesh(scale, tallies, profile)]
+        tallies, profile = asyncio.run(_play(bench, scale, Path(scratch)))
+    return list(_figures(scale, tallies, profile))
 
 
-async def _play(
-    bench: Bench, scale: Scale, scratch: Path
-) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
-    folder = scratch / MODEL
+async def _play(bench: Bench, scale: Scale, scratch: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    folder = scratch / SPEC.model
     folder.mkdir()
     (folder / SCALE).write_text(json.dumps(scale.content()), encoding="utf-8")
     worker, *routers = (f"127.0.0.1:{port}" for port in choose_ports(1 + scale.routers))
@@ -59,8 +54,6 @@ async def _play(
             running.push_async_callback(_stop, process)
             bench.tell(f"{module}: waiting until it serves")
             await process.ready(READY_TIMEOUT_S)
-            if address == worker:
-                bench.tell("what the engine wrote by itself: " + (folder / FOUND).read_text(encoding="utf-8"))
         bench.tell(f"{scale.streams} streams")
         begins_anew = asyncio.create_task(_take_away(folder / PROFILE, after_s=scale.warm_s))
         tallies = await asyncio.gather(
@@ -70,8 +63,8 @@ async def _play(
             )
         )
         await begins_anew
-        found, profile = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (FOUND, PROFILE))
-        return found, list(tallies), profile
+        profile: dict[str, Any] = json.loads((folder / PROFILE).read_text(encoding="utf-8"))
+        return list(tallies), profile
 
 
 async def _take_away(profile: Path, *, after_s: float) -> None:
@@ -94,7 +87,7 @@ async def _stop(process: ServiceProcess) -> None:
 
 
 def _worker(bench: Bench, scale: Scale, address: str, root: Path) -> dict[str, Any]:
-    entry = {"model": MODEL, "tier": "full", "checkpoint": MODEL}
+    entry = {"model": SPEC.model, "tier": "full", "checkpoint": SPEC.model}
     settings = {
         "listen": address,
         "device": str(bench.device),
@@ -120,59 +113,7 @@ def _router(scale: Scale, address: str, worker: str) -> dict[str, Any]:
     return {"router": settings, "telemetry": {"log_level": "WARNING"}}
 
 
-def _alone(scale: Scale, found: dict[str, Any]) -> Iterator[Figure]:
-    lone = statistics.median(one["tokens_per_s"] for one in found["lone"])
-    many = statistics.median(one["tokens_per_s"] for one in found["many"])
-    (mixed,) = found["mixed"]
-    low, high = scale.prompt_tokens
-    yield Figure(
-        what="tokens per second, one text",
-        target=Target(300),
-        measured=lone,
-        how="the worker's engine by itself, 64 tokens of prompt, greedy, bf16, prompts read and text made; " + LIMIT,
-        spread=_spread([one["tokens_per_s"] for one in found["lone"]]),
-        notes={"runs": found["lone"], "warm_up_s": round(found["warm_up_s"], 1), "device": found["lone_device"]},
-    )
-    yield Figure(
-        what=f"tokens per second, {scale.many} prompts of {low} to {high} tokens, {scale.new_tokens} new",
-        target=Target(15_000),
-        measured=many,
-        how="as above, all prompts at once, from the first prompt to the last token",
-        spread=_spread([one["tokens_per_s"] for one in found["many"]]),
-        notes={"runs": found["many"]},
-    )
-    for name, drawn in DRAWN.items():
-        yield Figure(
-            what=f"tokens per second, the same, {' and '.join(f'{key} {value}' for key, value in drawn.items())}",
-            target=None,
-            measured=max(one["tokens_per_s"] for one in found[name]),
-            how="as above, the better of two runs: the first one captures graphs",
-            notes={"runs": found[name]},
-        )
-    if mixed["peak_gb"] is not None:
-        yield Figure(
-            what=f"peak memory, {scale.mixed} texts of which every twentieth has {scale.long_tokens} tokens, GB",
-            target=Target(scale.budget_gb, at_most=True),
-            measured=mixed["peak_gb"],
-            how=f"as above; the allocator is limited to {scale.budget_gb:g} GB, {scale.cache_gb:g} of it for texts",
-            notes={"runs": found["mixed"]},
-        )
-    yield Figure(
-        what="texts lost in that mix",
-        target=Target(0, at_most=True),
-        measured=mixed["lost"],
-        how="as above",
-    )
-    yield Figure(
-        what=f"tokens per second, {scale.streams} texts open all the time, without the mesh",
-        target=None,
-        measured=found["crowd"]["tokens_per_s"],
-        how="as above, each text followed by another when it ends",
-        notes={name: found["crowd"][name] for name in ("turns_of_the_loop", "device")},
-    )
-
-
-def _through_the_mesh(scale: Scale, tallies: list[dict[str, Any]], profile: dict[str, Any]) -> Iterator[Figure]:
+def _figures(scale: Scale, tallies: list[dict[str, Any]], profile: dict[str, Any]) -> Iterator[Figure]:
     first_ms = sorted(1000 * one for tally in tallies for one in tally["first_s"])
     lost = [why for tally in tallies for why in tally["lost"]]
     tokens, messages = (sum(tally[name] for tally in tallies) for name in ("tokens", "messages"))
@@ -196,7 +137,3 @@ def _through_the_mesh(scale: Scale, tallies: list[dict[str, Any]], profile: dict
             notes=notes | {"worker": profile} if share == 0.5 else notes,
         )
     yield Figure(what="streams lost", target=Target(0, at_most=True), measured=len(lost), how=how, notes=notes)
-
-
-def _spread(values: list[float]) -> tuple[float, float]:
-    return min(values), max(values)
