@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,8 @@ _LEAST_TOKENS = 128
 _MOST_APART = 512
 # Blocks of threads that have nothing to do, because no prompt is as long as might be, begin to count from here on.
 _USUAL_LONGEST, _MANY_TOKENS = 512, 2048
+# Every vocabulary has as many.
+_TOKENS = 100
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
 """Runs a step, captures it, and returns what replays it."""
@@ -46,8 +49,7 @@ class PromptGraphs:
         self.sizes = sizes_up_to(most_tokens)
         self._capture = capture
         self._waste = waste
-        self._ids = torch.zeros(most_tokens, dtype=torch.int32, device=device)
-        self._places = torch.zeros_like(self._ids)
+        self._ids, self._places = torch.zeros(2, most_tokens, dtype=torch.int32, device=device)
         self._slots = torch.full((most_tokens,), waste, dtype=torch.int64, device=device)
         self._ends = torch.zeros(MOST_TEXTS + 1, dtype=torch.int32, device=device)
         self._nothing = torch.zeros(0, dtype=torch.int64, device=device)
@@ -63,12 +65,13 @@ class PromptGraphs:
         return next((size for size in self.sizes if size.tokens >= tokens and size.longest >= longest), None)
 
     def blank(self, size: Size) -> dict[str, Any]:
-        """A batch that fills `size`, of texts as long as it allows, which leave nothing behind."""
-        ends = torch.arange(0, size.tokens + size.longest, size.longest, dtype=torch.int32, device=self._ids.device)
+        """A batch of some tokens that fills `size`, of texts as long as it allows, which leave nothing behind."""
+        numbers = partial(torch.arange, dtype=torch.int32, device=self._ids.device)
+        places, ends = numbers(size.tokens), numbers(0, size.tokens + size.longest, size.longest)
         ends.clamp_(max=size.tokens)
         return {
-            "input_ids": torch.zeros_like(self._ids[: size.tokens]).unsqueeze(0),
-            "position_ids": torch.zeros_like(self._places[: size.tokens]).unsqueeze(0),
+            "input_ids": (places % _TOKENS).unsqueeze(0),
+            "position_ids": (places % size.longest).unsqueeze(0),
             "attention_mask": None,
             "write_index": [torch.full_like(self._slots[: size.tokens], self._waste)],
             "read_index": [self._nothing],
@@ -111,10 +114,12 @@ class PromptGraphs:
         replay()
         return out
 
-    def give_up(self, size: Size) -> None:
-        """There is no room for a graph of this size: its prompts are launched one by one, or filled up to a larger."""
-        logger.warning("no room for a graph of prompts", extra={"tokens": size.tokens})
-        self.sizes = tuple(other for other in self.sizes if other != size)
+    def give_up(self, *sizes: Size, why: str) -> None:
+        """Use no graphs of these sizes: their prompts are filled up to a larger one, or launched kernel by kernel."""
+        logger.warning("prompts are not captured", extra={"sizes": len(sizes), "why": why})
+        self.sizes = tuple(size for size in self.sizes if size not in sizes)
+        for size in sizes:
+            self._captured.pop(size, None)
 
     def _capture_into_place(self, size: Size, step: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         outs: list[Any] = []
@@ -123,7 +128,7 @@ class PromptGraphs:
             out = step()
             hidden: Tensor = out.last_hidden_state
             if self._hidden is None:
-                self._hidden = hidden.new_empty(1, len(self._ids), hidden.shape[-1])
+                self._hidden = hidden.new_empty(1, len(self._slots), hidden.shape[-1])
             place = self._hidden[:, : size.tokens]
             place.copy_(hidden)
             outs.append(type(out)(last_hidden_state=place))

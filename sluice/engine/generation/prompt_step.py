@@ -16,11 +16,14 @@ import torch
 from torch import Tensor
 
 from sluice.engine.generation.laid_attention import attend_laid
-from sluice.engine.generation.prompt_graphs import PromptGraphs
+from sluice.engine.generation.prompt_graphs import PromptGraphs, Size
 from sluice.engine.out_of_memory import is_out_of_memory
 
 # What the model is asked with. The rest of a batch is for attention and cache.
 _ASKED = ("input_ids", "position_ids", "attention_mask", "logits_indices", "logits_to_keep", "logits_processor_args")
+
+# Of the largest number. The same kernels round alike.
+_SAME = 1e-2
 
 _handles = itertools.count(1)
 _held: weakref.WeakValueDictionary[int, Prompts] = weakref.WeakValueDictionary()
@@ -29,12 +32,13 @@ _held: weakref.WeakValueDictionary[int, Prompts] = weakref.WeakValueDictionary()
 class Prompts:
     """In the place of transformers' `cache` in a compiled step of prompts; in the graph `handle` stands for it.
 
-    `graphs`: where steps are captured besides, to be launched at once.
+    `body` is what `compile_prompts` gave, and `graphs` is where its steps are captured besides, to be launched at once.
     """
 
-    def __init__(self, cache: Any, graphs: PromptGraphs | None = None) -> None:
+    def __init__(self, cache: Any, body: Callable[..., Any], graphs: PromptGraphs | None = None) -> None:
         self.handle = next(_handles)
         self._cache = cache
+        self._body = body
         self._graphs = graphs
         self._batch: Mapping[str, Any] = {}
         _held[self.handle] = self
@@ -44,27 +48,45 @@ class Prompts:
         self._batch = batch
         return {name: batch[name] for name in _ASKED if name in batch} | {"cache": self, "use_cache": False}
 
-    def warm_up(self, body: Callable[..., Any]) -> None:
-        """Capture a compiled `body` for all sizes, the largest first: the memory of that is enough for the others."""
-        if self._graphs is None:
-            return
-        for size in reversed(self._graphs.sizes):
-            try:
-                body(**self.take(self._graphs.blank(size)))
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._graphs.give_up(size)
+    def warm_up(self) -> None:
+        """Capture a graph of each size, the largest first: the memory of that is enough for the others.
 
-    def run(self, body: Callable[..., Any], asked: Mapping[str, Any]) -> Any:
-        """What `body` makes of the texts that were taken."""
+        One that does not give what launching gives is not used, and one that cannot be captured keeps nobody from
+        serving.
+        """
+        graphs = self._graphs
+        for size in reversed(graphs.sizes if graphs is not None else ()):
+            if graphs is not None and size in graphs.sizes:
+                self._try_out(graphs, size)
+
+    def run(self, asked: Mapping[str, Any]) -> Any:
+        """What the body makes of the texts that were taken."""
         size = self._graphs.size_for(self._batch) if self._graphs is not None else None
-        if self._graphs is not None and size is not None:
-            self._batch = self._graphs.put(self._batch, size)
-        # What a view is a view of would be another reason to compile anew.
-        plain = {name: self._batch[name].data for name in ("input_ids", "position_ids")}
-        step = partial(body, **{**asked, **plain})
-        return self._graphs.run(size, step) if self._graphs is not None and size is not None else step()
+        if self._graphs is None or size is None:
+            return self._launch(asked)
+        return self._replay(self._graphs, size, asked)
+
+    def _try_out(self, graphs: PromptGraphs, size: Size) -> None:
+        batch = graphs.blank(size)
+        try:
+            launched = self._launch(self.take(batch)).last_hidden_state.clone()
+            replayed = self._replay(graphs, size, self.take(batch)).last_hidden_state
+        except Exception as error:
+            lost = (size,) if is_out_of_memory(error) else graphs.sizes
+            graphs.give_up(*lost, why=f"{type(error).__name__}: {error}")
+            return
+        if not torch.allclose(replayed, launched, atol=_SAME * float(launched.abs().max()), rtol=0):
+            graphs.give_up(*graphs.sizes, why="a graph gives something else than launching")
+
+    def _replay(self, graphs: PromptGraphs, size: Size, asked: Mapping[str, Any]) -> Any:
+        self._batch = graphs.put(self._batch, size)
+        return graphs.run(size, partial(self._launch, asked))
+
+    def _launch(self, asked: Mapping[str, Any]) -> Any:
+        # Copies, as what a tensor is a part of, and where in it, are reasons to compile anew.
+        plain = {name: self._batch[name].clone() for name in ("input_ids", "position_ids")}
+        # Whatever counts prompts would be another shape for a single one. Single tokens are a step by pages.
+        return self._body(**plain, attention_mask=asked.get("attention_mask"), cache=self, use_cache=False)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, kwargs: dict[str, Any]
@@ -80,21 +102,18 @@ class Prompts:
         return attend_laid(query, key, value, scale=scale, **laid)
 
 
-def compile_prompts(model: Any) -> None:
-    """Let the body of `model`, without its head, run compiled where its cache is Prompts, from now on."""
+def compile_prompts(model: Any) -> Callable[..., Any]:
+    """Let the body of `model`, without its head, run compiled where its cache is Prompts, which takes what returns."""
     body = model.base_model
     usual = body.forward
-    compiled: Callable[..., Any] = torch.compile(usual, dynamic=True)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         prompts = kwargs.get("cache")
-        if not isinstance(prompts, Prompts):
-            return usual(*args, **kwargs)
-        # Whatever counts prompts would be another shape for a single one. Single tokens are a step by pages.
-        asked = ("input_ids", "position_ids", "attention_mask", "cache", "use_cache")
-        return prompts.run(compiled, {name: kwargs[name] for name in asked if name in kwargs})
+        return prompts.run(kwargs) if isinstance(prompts, Prompts) else usual(*args, **kwargs)
 
     body.forward = forward
+    compiled: Callable[..., Any] = torch.compile(usual, dynamic=True)
+    return compiled
 
 
 def release_prompts(model: Any) -> None:

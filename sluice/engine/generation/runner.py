@@ -35,9 +35,14 @@ _LONE: dict[str, Any] = {"coordinate_descent_tuning": True}
 
 
 class StepRunner(ModelRunner):
-    """Captures a graph for each size of a step and kind of draw, and of prompts for some sizes of their body."""
+    """Captures a graph for each size of a step and kind of draw, and of prompts for some sizes of their body.
 
-    def __init__(self, processor: ContinuousBatchProcessor, samplers: Samplers, *, compiles: bool) -> None:
+    `prompts_body`: that of the model as `compile_prompts` gave it; None: nothing is compiled.
+    """
+
+    def __init__(
+        self, processor: ContinuousBatchProcessor, samplers: Samplers, *, prompts_body: Callable[..., Any] | None
+    ) -> None:
         super().__init__(
             logit_processor=samplers,
             cb_config=processor.cb_config,
@@ -48,12 +53,13 @@ class StepRunner(ModelRunner):
         )
         self._samplers = samplers
         self._graphs: dict[tuple[int, Draw], CudaGraphBuffer] = {}
-        self._compiles = compiles
+        self._compiles = prompts_body is not None
         (allocator,) = processor.cache.cache_allocators.values()
         are_latent = isinstance(allocator, LatentCacheAllocator)
         # Of prompts latents are written before they are expanded to what attention takes: not in one operator.
-        is_one_operator = compiles and not are_latent
-        self._prompts = Prompts(processor.cache, self._graphs_of_prompts(allocator)) if is_one_operator else None
+        self._prompts = None
+        if prompts_body is not None and not are_latent:
+            self._prompts = Prompts(processor.cache, prompts_body, self._graphs_of_prompts(allocator))
         self._decoders: dict[bool, Callable[..., Any]] = {}
         views = {layer: allocator.get_cache_for_block_table(layer) for layer in allocator.layer_indices}
         waste = allocator.write_trash_index // allocator.tokens_per_page
@@ -62,10 +68,12 @@ class StepRunner(ModelRunner):
     @torch.no_grad()
     def warmup(self, model: Any) -> None:
         """As transformers has it, and capture what there is to capture of prompts."""
+        # Whoever compiles collects garbage, and a graph must not be freed while another one's memory is laid out.
+        gc.collect()
         super().warmup(model)
         if self._prompts is not None:
             with stream_context(self.inputs_and_outputs.compute_stream):
-                self._prompts.warm_up(model.base_model)
+                self._prompts.warm_up()
 
     def maybe_pad_inputs(self, num_q_tokens: int, max_kv_read: int, use_decode_fast_path: bool) -> tuple[int, int]:
         """Pad steps of single tokens to a power of two, if graphs are replayed."""

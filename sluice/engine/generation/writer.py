@@ -57,9 +57,7 @@ class PagedWriter(ContinuousBatchingManager):
         use_paged_attention(model)
         # A draw that was no number is fed back before anyone has seen it.
         model.get_input_embeddings().register_forward_pre_hook(lambda _, args: (args[0].clamp(min=0),))
-        if compiles:
-            compile_prompts(model)
-        self._compiles = compiles
+        self._prompts_body = compile_prompts(model) if compiles else None
         # Seconds of past steps, and when that which runs began: one thing, as another thread reads both.
         self._busy: tuple[float, float | None, float] = (0.0, None, 0.0)
         self._begins_anew = False
@@ -132,7 +130,8 @@ class PagedWriter(ContinuousBatchingManager):
     def release(self) -> None:
         """Let go of model and cache. The loop has ended, and is not started again."""
         release_prompts(self.model)
-        if self._compiles:
+        if self._prompts_body is not None:
+            self._prompts_body = None
             # What a compiler made knows the model in circles, which a worker has frozen. Who closes this collects them.
             gc.unfreeze()
         del self.model
@@ -142,7 +141,7 @@ class PagedWriter(ContinuousBatchingManager):
         with our_pages(self.model.config.get_text_config()):
             processor = super()._create_batch_processor()
         if not isinstance(processor.model_runner, StepRunner):
-            processor.model_runner = StepRunner(processor, self.logit_processor, compiles=self._compiles)
+            processor.model_runner = StepRunner(processor, self.logit_processor, prompts_body=self._prompts_body)
             write_tokens_at_once(processor.inputs_and_outputs)
             processor.scheduler.in_order = partial(stream_context, processor.inputs_and_outputs.compute_stream)
         return processor

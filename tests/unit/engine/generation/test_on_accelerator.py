@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,6 +34,13 @@ def exactly() -> Any:
     torch.set_float32_matmul_precision("highest")
     yield
     torch.set_float32_matmul_precision(before)
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """No graph of one test is freed while another's is captured."""
+    yield
+    gc.collect()
 
 
 def there(kind: str) -> Any:

@@ -129,13 +129,33 @@ def test_sizes_for_which_there_is_no_room_are_filled_up_to_larger_ones_or_launch
     assert tape.captured == len(sizes_up_to(BATCH))
 
 
-def test_any_other_error_of_a_capture_is_told(tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_cannot_be_captured_keeps_nobody_from_serving(
+    tape: Tape, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(_: Callable[[], None]) -> Callable[[], None]:
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(tape, "capture", fail)
-    with pytest.raises(RuntimeError, match="no such kernel"):
-        loop_of("qwen2")
+    loop = loop_of("qwen2")
+    assert [record.why for record in caplog.records if record.msg == "prompts are not captured"] == [
+        "RuntimeError: no such kernel"
+    ]
+    write_all(loop, "qwen2", {"one": prompt(100)})
+
+
+def test_a_graph_that_gives_something_else_is_not_used(tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed = PromptGraphs.run
+
+    def run(graphs: PromptGraphs, size: Size, step: Callable[[], Any]) -> Any:
+        out = replayed(graphs, size, step)
+        out.last_hidden_state.mul_(-1)
+        return out
+
+    monkeypatch.setattr(PromptGraphs, "run", run)
+    loop = loop_of("qwen2")
+    assert tape.captured == 1
+    write_all(loop, "qwen2", {"one": prompt(100)})
+    assert tape.replayed == 1
 
 
 def test_sizes_have_room_for_every_step_and_waste_little() -> None:

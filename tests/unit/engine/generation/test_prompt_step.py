@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from sluice.engine.generation.prompt_graphs import PromptGraphs
 from tests.unit.engine.generation.loops import KINDS, PAGE, Loop, ended_well, generated, model_of, prompt
 
 pytestmark = pytest.mark.torch
@@ -58,3 +60,23 @@ def test_what_was_read_before_is_found_by_compiled_prompts_too() -> None:
     # Both pages of the second were there.
     prefills = [sum(tokens for _, tokens in batch) for batch in loop.batches if len(batch) == 1 and batch[0][1] > 1]
     assert prefills == [2 * PAGE + 5, 9]
+
+
+def test_graphs_of_all_sizes_are_made_of_what_was_compiled_first() -> None:
+    loop = Loop(model_of("qwen2"), compiles=True, batch_tokens=200)
+    runner = loop.processor.model_runner
+    graphs = PromptGraphs(
+        most_tokens=200, waste=loop.allocator.write_trash_index, device=torch.device("cpu"), capture=_run_again
+    )
+    with torch.no_grad():
+        # As an accelerator warms up: the first prompt has something behind it.
+        runner.run_one_warmup(model=loop.writer.model, num_q_tokens=200, max_kv_read=PAGE)
+        runner._prompts._graphs = graphs
+        runner._prompts.warm_up()
+    assert len(graphs.sizes) == 2
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+def _run_again(step: Callable[[], None]) -> Callable[[], None]:
+    step()
+    return step
