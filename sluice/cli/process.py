@@ -17,6 +17,8 @@ from sluice.orphan import PARENT_VARIABLE
 from sluice.server import READINESS
 
 POLL_S = 0.05
+# A program that starts refuses connections at first; gRPC would then look again after a second at the earliest.
+RECONNECT_OFTEN = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200))
 LAST_LINES = 15
 
 
@@ -63,7 +65,7 @@ class ServiceProcess:
     async def ready(self, timeout_s: float) -> None:
         """Return when it takes work. Raises ServiceFailed when it ends first or is not ready in time."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        async with grpc.aio.insecure_channel(self.address) as channel:
+        async with grpc.aio.insecure_channel(self.address, options=RECONNECT_OFTEN) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while self.exit_code is None and not await _is_serving(health):
                 if asyncio.get_running_loop().time() > deadline:
