@@ -23,6 +23,7 @@ GROUP = 64
 """Weights of a row that share a scale in int4."""
 # What is tried: a layer of so many inputs and outputs on so many rows, and by how much its result may be off.
 _SIZE, _ROWS, _EXPERTS, _TOLERANCE = 128, 24, 2, 0.25
+_LEAST_SCALED = 1e-12
 
 Make = Callable[[], Any]
 """Makes a configuration of torchao's."""
@@ -61,7 +62,10 @@ def quantizer_of(precision: str, device: torch.device) -> Quantizer:
 def _fp8_throughout() -> Any:
     from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow
 
-    return Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
+    # A row of zeros, as padding is in many models, has no scale of its own: without a bound it becomes no number.
+    return Float8DynamicActivationFloat8WeightConfig(
+        granularity=PerRow(), activation_value_lb=_LEAST_SCALED, set_inductor_config=False
+    )
 
 
 def _fp8_weights() -> Any:
@@ -110,7 +114,7 @@ def _why_not(make: Make, device: torch.device, attempt: Callable[[Any, torch.dev
 def _linear(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     from torchao.quantization import quantize_
 
-    weight, given = _some(device, _SIZE, _SIZE), _some(device, _ROWS, _SIZE)
+    weight, given = _some(device, _SIZE, _SIZE), _padded(_some(device, _ROWS, _SIZE))
     holder = nn.Sequential(_layer(weight))
     quantize_(holder, config)
     return holder(given), given @ weight.t()
@@ -119,7 +123,7 @@ def _linear(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
 def _grouped(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     from torchao.quantization import FqnToConfig, quantize_
 
-    weight, given = _some(device, _EXPERTS, _SIZE, _SIZE), _some(device, _ROWS, _SIZE)
+    weight, given = _some(device, _EXPERTS, _SIZE, _SIZE), _padded(_some(device, _ROWS, _SIZE))
     holder = nn.ParameterDict({"weight": nn.Parameter(weight, requires_grad=False)})
     quantize_(holder, FqnToConfig({"weight": config}), filter_fn=None)
     cut = _ROWS // _EXPERTS
@@ -133,6 +137,11 @@ def _layer(weight: Tensor) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     layer.weight = nn.Parameter(weight.clone(), requires_grad=False)
     return layer
+
+
+def _padded(rows: Tensor) -> Tensor:
+    rows[0] = 0
+    return rows
 
 
 def _some(device: torch.device, *shape: int) -> Tensor:

@@ -33,7 +33,7 @@ def table(backend: Backend, texts: Sequence[str]) -> list[list[float]]:
     labels = backend.variant.labels
     rows = []
     for output in backend.execute([Item(text, top_k=len(labels)) for text in texts]):
-        assert isinstance(output, Classified)
+        assert isinstance(output, Classified), output
         scores = dict(output.scores)
         assert (output.label, output.score) == output.scores[0]
         rows.append([scores[label] for label in labels])

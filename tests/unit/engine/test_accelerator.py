@@ -90,10 +90,13 @@ def test_a_language_model_writes_on_it(tmp_path: Path, architecture: str, precis
     checkpoint = write_language_model(tmp_path / "writer", architecture)
     device = pick_device("auto")
     model = load_precise(checkpoint, precision=precision, device=device, task=Task.TEXT_GENERATION)
-    prompt = torch.tensor([[5, 6, 7]], device=device)
-    mask = torch.ones_like(prompt)
+    written = torch.tensor([[5, 6, 7]], device=device)
     with unlearning(precision):
-        written = model.generate(input_ids=prompt, attention_mask=mask, max_new_tokens=4, do_sample=False)
+        # `generate` would have experts computed in another way, for which quantized ones are not made.
+        for _ in range(4):
+            logits = model(input_ids=written).logits[:, -1:]
+            assert logits.isfinite().all()
+            written = torch.cat((written, logits.argmax(-1)), dim=1)
     assert written.shape == (1, 7)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sluice.engine.half import half_of, hold_half
@@ -114,6 +115,23 @@ def test_a_language_model_writes_in_it(tmp_path: Path, architecture: str, precis
     # The head is as large as the embeddings: it is neither widened nor quantized.
     assert model.lm_head.weight.dtype == torch.bfloat16
     assert type(model.lm_head.weight) is nn.Parameter
+
+
+@pytest.mark.parametrize("precision", ["fp8", "int4"])
+@pytest.mark.parametrize("architecture", ["deepseek_v3", "qwen2"])
+def test_a_row_of_zeros_makes_nothing_no_number(tmp_path: Path, architecture: str, precision: str) -> None:
+    checkpoint = write_language_model(tmp_path / "writer", architecture)
+    file = checkpoint / "model.safetensors"
+    weights = load_file(file)
+    dead = [name for name in weights if "up_proj" in name or "experts.0.gate" in name]
+    for name in dead:
+        weights[name][..., 3, :] = 0
+    save_file(weights, file, metadata={"format": "pt"})
+    model = load_precise(checkpoint, precision=precision, device=CPU, task=Task.TEXT_GENERATION)
+    with unlearning(precision):
+        logits = model(input_ids=torch.tensor([[5, 6, 7]])).logits
+    assert dead
+    assert logits.isfinite().all()
 
 
 def test_tied_weights_stay_tied(tmp_path: Path) -> None:
