@@ -54,7 +54,7 @@ class Prompt:
 class Piece(NamedTuple):
     """New text of one writing. `tokens` counts what was written so far; the last piece has a `finish` or an `error`.
 
-    A tuple, as thousands are made in a step, and a frozen dataclass takes five times as long.
+    A tuple, as thousands are made in a step, and a frozen dataclass takes twice as long.
     """
 
     key: int
