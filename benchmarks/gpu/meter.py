@@ -35,6 +35,13 @@ def meter_of(device: torch.device) -> Meter:
     return HostMeter() if device.type == "cpu" else DeviceMeter(device)
 
 
+def limit(device: torch.device, limit_bytes: int) -> None:
+    """From now on more than so many bytes of an accelerator raise torch.OutOfMemoryError."""
+    module = torch.get_device_module(device)
+    # One byte more: the share is multiplied back and rounded down.
+    module.set_per_process_memory_fraction((limit_bytes + 1) / module.mem_get_info(device)[1], device)
+
+
 class DeviceMeter:
     """Asks torch's allocator for the device."""
 
@@ -76,16 +83,13 @@ class DeviceMeter:
     @contextmanager
     def limited(self, limit_bytes: int) -> Iterator[None]:
         """As Meter has it."""
-        module = torch.get_device_module(self._device)
         gc.collect()
         torch.accelerator.empty_cache()
-        # One byte more: the share is multiplied back and rounded down.
-        share = (limit_bytes + 1) / module.mem_get_info(self._device)[1]
-        module.set_per_process_memory_fraction(share, self._device)
+        limit(self._device, limit_bytes)
         try:
             yield
         finally:
-            module.set_per_process_memory_fraction(1.0, self._device)
+            torch.get_device_module(self._device).set_per_process_memory_fraction(1.0, self._device)
 
 
 class HostMeter(TorchDispatchMode):

@@ -7,15 +7,17 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
 
 from benchmarks.figure import Figure, Target
 from benchmarks.gpu.bench import Bench
+from benchmarks.gpu.meter import meter_of
 from benchmarks.writing.crowd import Crowd
 from benchmarks.writing.kernels import kernels
-from benchmarks.writing.model import SPEC, generator_of, limited
+from benchmarks.writing.model import SPEC, generator_of
 from benchmarks.writing.scale import Scale, scale_of
 from benchmarks.writing.step_clock import StepClock
 from benchmarks.writing.vocabulary import words
@@ -37,15 +39,15 @@ LIMIT = "one step reads 3.1 GB of weights: at 4.2 TB/s 0.74 ms, so 1,350 tokens/
 def measure(bench: Bench) -> list[Figure]:
     """All figures."""
     scale = scale_of(smoke=bench.smoke)
-    with limited(bench.device, scale):
-        generator = generator_of(SPEC, scale, bench.device, compiles=bench.graphs and bench.device.type != "cpu")
+    compiles = bench.graphs and bench.device.type != "cpu"
+    with (
+        meter_of(bench.device).limited(scale.budget_bytes),
+        closing(generator_of(SPEC, scale, bench.device, compiles=compiles)) as generator,
+    ):
         bench.tell("warming up")
         begun_at = time.perf_counter()
         generator.warm_up()
         found = {"warm_up_s": time.perf_counter() - begun_at} | Alone(generator, scale).play(bench)
-        generator.close()
-        del generator
-        bench.release()
     return list(_figures(scale, found))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,24 +23,6 @@ from sluice.worker.backend import ModelSpec
 
 PRECISION = "bf16"
 SPEC = ModelSpec(model="random", tier=Tier.FULL, checkpoint=Path("random"))
-
-
-@contextmanager
-def limited(device: torch.device, scale: Scale) -> Iterator[None]:
-    """Within, more than the budget is out of memory, whatever the device has."""
-    limit(device, scale)
-    try:
-        yield
-    finally:
-        if device.type != "cpu":
-            torch.get_device_module(device).set_per_process_memory_fraction(1.0, device)
-
-
-def limit(device: torch.device, scale: Scale) -> None:
-    """The same from now on."""
-    if device.type != "cpu":
-        module = torch.get_device_module(device)
-        module.set_per_process_memory_fraction(scale.budget_gb * 1e9 / module.mem_get_info(device)[1], device)
 
 
 def generator_of(spec: ModelSpec, scale: Scale, device: torch.device, *, compiles: bool) -> ContinuousGenerator:

@@ -31,6 +31,11 @@ class Scale:
     warm_s: float
     window_s: float
 
+    @property
+    def budget_bytes(self) -> int:
+        """What of the device may be taken."""
+        return int(self.budget_gb * 1e9)
+
     def content(self) -> dict[str, Any]:
         """For a file of results, and for the processes that take part."""
         return asdict(self)

@@ -36,7 +36,8 @@ async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
 
 def load(config: GpuWorkerConfig, spec: ModelSpec) -> Generator:
     """The generator; from its warm-up on it is watched."""
-    from benchmarks.writing.model import generator_of, limit
+    from benchmarks.gpu.meter import limit
+    from benchmarks.writing.model import generator_of
     from benchmarks.writing.sampler import Sampler
     from benchmarks.writing.step_clock import StepClock
     from sluice.engine.accelerator import pick_device
@@ -44,7 +45,8 @@ def load(config: GpuWorkerConfig, spec: ModelSpec) -> Generator:
     folder = Path(spec.checkpoint)
     scale = Scale(**json.loads((folder / SCALE).read_text(encoding="utf-8")))
     device = pick_device(config.device)
-    limit(device, scale)
+    if device.type != "cpu":
+        limit(device, scale.budget_bytes)
     generator = generator_of(spec, scale, device, compiles=config.generation_compile and device.type != "cpu")
     usual = generator.warm_up
 

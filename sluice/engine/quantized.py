@@ -34,7 +34,7 @@ def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
         del path
         if type(module) is not nn.Linear or module in heads or module.weight.dtype is torch.float32:
             return False
-        return not any(size % _MULTIPLE for size in module.weight.shape) and _has_scales(module.weight)
+        return not any(size % _MULTIPLE for size in module.weight.shape) and _suits(module.weight, quantizer)
 
     quantize_(model, quantizer.config, filter_fn=is_inner, device=device)
     for module in model.modules():
@@ -65,16 +65,16 @@ def is_quantized(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, "__tensor_flatten__")
 
 
-def _has_scales(weight: torch.Tensor) -> bool:
-    """Whether no row is all zeros: to torchao its scale is 0, and what is divided by that is no number."""
-    return bool(weight.any(dim=-1).all())
+def _suits(weight: torch.Tensor, quantizer: Quantizer) -> bool:
+    """Whether no row is all zeros, if that matters: its scale may be 0, and what is divided by that is no number."""
+    return quantizer.takes_dead_rows or bool(weight.any(dim=-1).all())
 
 
 def _quantize_experts(experts: Any, quantizer: Quantizer) -> None:
     from torchao.quantization import FqnToConfig, quantize_
 
     named = experts.named_parameters(recurse=False)
-    weights = [name for name, one in named if one.ndim == _EXPERT_DIMENSIONS and _has_scales(one)]
+    weights = [name for name, one in named if one.ndim == _EXPERT_DIMENSIONS and _suits(one, quantizer)]
     if quantizer.groups_experts:
         quantize_(experts, FqnToConfig(dict.fromkeys(weights, quantizer.config)), filter_fn=None)
         return

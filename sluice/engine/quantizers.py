@@ -33,11 +33,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Quantizer:
-    """torchao's `config`, and whether it takes the three-dimensional weights of experts too. `name` is for a log."""
+    """torchao's `config`, and whether it takes the three-dimensional weights of experts, and rows of zeros in a weight.
+
+    `name` is for a log.
+    """
 
     name: str
     config: Any
     groups_experts: bool = False
+    takes_dead_rows: bool = True
 
 
 @cache
@@ -54,7 +58,8 @@ def quantizer_of(precision: str, device: torch.device) -> Quantizer:
         if not why:
             groups = precision == FP8 and not _why_not(make, device, _grouped)
             logger.info("quantizer", extra={"precision": precision, "device": str(device), "quantizer": name})
-            return Quantizer(name, make(), groups_experts=groups)
+            dead = not _why_not(make, device, _dead)
+            return Quantizer(name, make(), groups_experts=groups, takes_dead_rows=dead)
         said.append(f"{name}: {why}")
     raise InvalidRequest(f"{device} cannot compute in {precision} ({'; '.join(said)})", field="precision")
 
@@ -112,9 +117,16 @@ def _why_not(make: Make, device: torch.device, attempt: Callable[[Any, torch.dev
 
 
 def _linear(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    return _layered(config, _some(device, _SIZE, _SIZE), _beginning_with_zeros(_some(device, _ROWS, _SIZE)))
+
+
+def _dead(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    return _layered(config, _beginning_with_zeros(_some(device, _SIZE, _SIZE)), _some(device, _ROWS, _SIZE))
+
+
+def _layered(config: Any, weight: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
     from torchao.quantization import quantize_
 
-    weight, given = _some(device, _SIZE, _SIZE), _padded(_some(device, _ROWS, _SIZE))
     holder = nn.Sequential(_layer(weight))
     quantize_(holder, config)
     return holder(given), given @ weight.t()
@@ -123,7 +135,7 @@ def _linear(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
 def _grouped(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     from torchao.quantization import FqnToConfig, quantize_
 
-    weight, given = _some(device, _EXPERTS, _SIZE, _SIZE), _padded(_some(device, _ROWS, _SIZE))
+    weight, given = _some(device, _EXPERTS, _SIZE, _SIZE), _beginning_with_zeros(_some(device, _ROWS, _SIZE))
     holder = nn.ParameterDict({"weight": nn.Parameter(weight, requires_grad=False)})
     quantize_(holder, FqnToConfig({"weight": config}), filter_fn=None)
     cut = _ROWS // _EXPERTS
@@ -139,7 +151,7 @@ def _layer(weight: Tensor) -> nn.Linear:
     return layer
 
 
-def _padded(rows: Tensor) -> Tensor:
+def _beginning_with_zeros(rows: Tensor) -> Tensor:
     rows[0] = 0
     return rows
 

@@ -69,42 +69,18 @@ class PromptGraphs:
         numbers = partial(torch.arange, dtype=torch.int32, device=self._ids.device)
         places, ends = numbers(size.tokens), numbers(0, size.tokens + size.longest, size.longest)
         ends.clamp_(max=size.tokens)
-        return {
-            "input_ids": (places % _TOKENS).unsqueeze(0),
-            "position_ids": (places % size.longest).unsqueeze(0),
-            "attention_mask": None,
-            "write_index": [torch.full_like(self._slots[: size.tokens], self._waste)],
-            "read_index": [self._nothing],
-            "cu_seq_lens_q": ends,
-            "cu_seq_lens_k": {FULL_ATTENTION: ends},
-            "max_length_q": size.longest,
-            "max_length_k": {FULL_ATTENTION: size.longest},
-        }
+        ids, slots = places % _TOKENS, torch.full_like(places, self._waste, dtype=torch.int64)
+        return {"attention_mask": None, **self._laid(size, ids, places % size.longest, slots, ends)}
 
     def put(self, batch: Mapping[str, Any], size: Size) -> dict[str, Any]:
         """Put `batch` where graphs read it, filled up to `size`, and return it as it lies there."""
         (slots,), ends = batch["write_index"], batch["cu_seq_lens_q"]
-        tokens, texts = len(slots), len(ends)
-        for held, new, rest in (
-            (self._ids[: size.tokens], batch["input_ids"][0], 0),
-            (self._places[: size.tokens], batch["position_ids"][0], 0),
-            (self._slots[: size.tokens], slots, self._waste),
-        ):
-            held[:tokens].copy_(new)
-            held[tokens:].fill_(rest)
-        self._ends[:texts].copy_(ends)
-        self._ends[texts:].fill_(tokens)
-        return {
-            **batch,
-            "input_ids": self._ids[: size.tokens].unsqueeze(0),
-            "position_ids": self._places[: size.tokens].unsqueeze(0),
-            "write_index": [self._slots[: size.tokens]],
-            "read_index": [self._nothing],
-            "cu_seq_lens_q": self._ends,
-            "cu_seq_lens_k": {FULL_ATTENTION: self._ends},
-            "max_length_q": size.longest,
-            "max_length_k": {FULL_ATTENTION: size.longest},
-        }
+        ids = self._filled_up(self._ids, batch["input_ids"][0], size)
+        places = self._filled_up(self._places, batch["position_ids"][0], size)
+        self._ends[: len(ends)].copy_(ends)
+        self._ends[len(ends) :].fill_(len(slots))
+        slots = self._filled_up(self._slots, slots, size, rest=self._waste)
+        return {**batch, **self._laid(size, ids, places, slots, self._ends)}
 
     def run(self, size: Size, step: Callable[[], Any]) -> Any:
         """Replay `step`, which is captured when its size comes first. Returns its output, valid until the next run."""
@@ -120,6 +96,25 @@ class PromptGraphs:
         self.sizes = tuple(size for size in self.sizes if size not in sizes)
         for size in sizes:
             self._captured.pop(size, None)
+
+    @staticmethod
+    def _filled_up(held: Tensor, new: Tensor, size: Size, *, rest: int = 0) -> Tensor:
+        held[: len(new)].copy_(new)
+        held[len(new) : size.tokens].fill_(rest)
+        return held[: size.tokens]
+
+    def _laid(self, size: Size, ids: Tensor, places: Tensor, slots: Tensor, ends: Tensor) -> dict[str, Any]:
+        """A batch of whole prompts as transformers has it."""
+        return {
+            "input_ids": ids.unsqueeze(0),
+            "position_ids": places.unsqueeze(0),
+            "write_index": [slots],
+            "read_index": [self._nothing],
+            "cu_seq_lens_q": ends,
+            "cu_seq_lens_k": {FULL_ATTENTION: ends},
+            "max_length_q": size.longest,
+            "max_length_k": {FULL_ATTENTION: size.longest},
+        }
 
     def _capture_into_place(self, size: Size, step: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         outs: list[Any] = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -55,22 +54,25 @@ class Prompts:
         serving.
         """
         graphs = self._graphs
-        for size in reversed(graphs.sizes if graphs is not None else ()):
-            if graphs is not None and size in graphs.sizes:
+        if graphs is None:
+            return
+        for size in reversed(graphs.sizes):
+            # One that went wrong may have taken others with it.
+            if size in graphs.sizes:
                 self._try_out(graphs, size)
 
-    def run(self, asked: Mapping[str, Any]) -> Any:
+    def run(self) -> Any:
         """What the body makes of the texts that were taken."""
         size = self._graphs.size_for(self._batch) if self._graphs is not None else None
         if self._graphs is None or size is None:
-            return self._launch(asked)
-        return self._replay(self._graphs, size, asked)
+            return self._launch()
+        return self._replay(self._graphs, size)
 
     def _try_out(self, graphs: PromptGraphs, size: Size) -> None:
-        batch = graphs.blank(size)
+        self._batch = graphs.blank(size)
         try:
-            launched = self._launch(self.take(batch)).last_hidden_state.clone()
-            replayed = self._replay(graphs, size, self.take(batch)).last_hidden_state
+            launched = self._launch().last_hidden_state.clone()
+            replayed = self._replay(graphs, size).last_hidden_state
         except Exception as error:
             lost = (size,) if is_out_of_memory(error) else graphs.sizes
             graphs.give_up(*lost, why=f"{type(error).__name__}: {error}")
@@ -78,15 +80,15 @@ class Prompts:
         if not torch.allclose(replayed, launched, atol=_SAME * float(launched.abs().max()), rtol=0):
             graphs.give_up(*graphs.sizes, why="a graph gives something else than launching")
 
-    def _replay(self, graphs: PromptGraphs, size: Size, asked: Mapping[str, Any]) -> Any:
+    def _replay(self, graphs: PromptGraphs, size: Size) -> Any:
         self._batch = graphs.put(self._batch, size)
-        return graphs.run(size, partial(self._launch, asked))
+        return graphs.run(size, self._launch)
 
-    def _launch(self, asked: Mapping[str, Any]) -> Any:
+    def _launch(self) -> Any:
         # Copies, as what a tensor is a part of, and where in it, are reasons to compile anew.
         plain = {name: self._batch[name].clone() for name in ("input_ids", "position_ids")}
         # Whatever counts prompts would be another shape for a single one. Single tokens are a step by pages.
-        return self._body(**plain, attention_mask=asked.get("attention_mask"), cache=self, use_cache=False)
+        return self._body(**plain, attention_mask=self._batch["attention_mask"], cache=self, use_cache=False)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, kwargs: dict[str, Any]
@@ -109,16 +111,11 @@ def compile_prompts(model: Any) -> Callable[..., Any]:
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         prompts = kwargs.get("cache")
-        return prompts.run(kwargs) if isinstance(prompts, Prompts) else usual(*args, **kwargs)
+        return prompts.run() if isinstance(prompts, Prompts) else usual(*args, **kwargs)
 
     body.forward = forward
     compiled: Callable[..., Any] = torch.compile(usual, dynamic=True)
     return compiled
-
-
-def release_prompts(model: Any) -> None:
-    """Take back what `compile_prompts` did: a body that knows a function that knows it is no collector's if frozen."""
-    vars(model.base_model).pop("forward", None)
 
 
 @torch.library.custom_op("sluice::keep_and_attend", mutates_args=())

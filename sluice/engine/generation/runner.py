@@ -149,11 +149,12 @@ class StepRunner(ModelRunner):
 
 def _captured(step: Callable[[], None], *, stream: Any, memory: Any, pool: Any) -> Callable[[], None]:
     """Run `step`, capture it, and return what replays it."""
-    with memory_pool_context(memory):
-        step()
-    graph = create_accelerator_graph()
-    with _nothing_collected(), accelerator_graph_capture_context(graph, stream=stream, pool=pool):
-        step()
+    with _nothing_collected():
+        with memory_pool_context(memory):
+            step()
+        graph = create_accelerator_graph()
+        with accelerator_graph_capture_context(graph, stream=stream, pool=pool):
+            step()
     replay: Callable[[], None] = graph.replay
     return replay
 

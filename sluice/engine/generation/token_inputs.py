@@ -111,7 +111,9 @@ def write_tokens_at_once(io: ContinuousBatchingIOs | ContinuousBatchingAsyncIOs)
     # what is frozen is not collected, and so neither is the cache that they know.
     if isinstance(io, ContinuousBatchingAsyncIOs):
         io.__class__ = TokensAhead
-    pairs = io.io_pairs if isinstance(io, ContinuousBatchingAsyncIOs) else []
-    for inputs in [pair.host_io for pair in pairs] or [io]:
+        on_host = [pair.host_io for pair in io.io_pairs]
+    else:
+        on_host = [io]
+    for inputs in on_host:
         if inputs.device.type == "cpu":
             inputs.__class__ = TokenInputs

@@ -29,7 +29,7 @@ from sluice.engine.generation.attention import use_paged_attention
 from sluice.engine.generation.cache import is_latent, our_pages
 from sluice.engine.generation.latent_attention import can_absorb
 from sluice.engine.generation.outlet import Hear, Outlet
-from sluice.engine.generation.prompt_step import compile_prompts, release_prompts
+from sluice.engine.generation.prompt_step import compile_prompts
 from sluice.engine.generation.runner import StepRunner
 from sluice.engine.generation.sampling import SAMPLING, Samplers, Sampling
 from sluice.engine.generation.scheduler import NAME as SCHEDULER
@@ -129,7 +129,6 @@ class PagedWriter(ContinuousBatchingManager):
 
     def release(self) -> None:
         """Let go of model and cache. The loop has ended, and is not started again."""
-        release_prompts(self.model)
         if self._prompts_body is not None:
             self._prompts_body = None
             # What a compiler made knows the model in circles, which a worker has frozen. Who closes this collects them.

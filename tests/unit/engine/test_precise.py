@@ -14,6 +14,7 @@ from torch import nn
 from sluice.engine.half import half_of, hold_half
 from sluice.engine.precise import PRECISIONS, load_precise, unlearning
 from sluice.engine.quantized import held_bytes
+from sluice.engine.quantizers import quantizer_of
 from sluice.errors import InvalidRequest
 from sluice.tier import Task
 from sluice.worker.weight_size import weight_bytes
@@ -130,6 +131,7 @@ def test_a_row_of_zeros_makes_nothing_no_number(tmp_path: Path, architecture: st
     model = load_precise(checkpoint, precision=precision, device=CPU, task=Task.TEXT_GENERATION)
     with unlearning(precision):
         logits = model(input_ids=torch.tensor([[5, 6, 7]])).logits
+    assert quantizer_of(precision, CPU).takes_dead_rows == (precision == "int4")
     assert dead
     assert logits.isfinite().all()
 
