@@ -1,7 +1,8 @@
-"""Callers in a process of their own: python -m benchmarks.writing.callers ADDRESS STREAMS SCALE.json
+"""Callers in a process of their own: python -m benchmarks.writing.callers ADDRESS STREAMS FIRST SCALE.json
 
 Keeps so many streams open, each followed by another as soon as it has ended, and prints one JSON object about those
-that were begun in the first four fifths of the window.
+that were begun in the first four fifths of the window. Streams are numbered from FIRST on: no number asks what another
+asks, which would be remembered.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Tally:
     lost: list[str] = field(default_factory=list)
 
 
-async def call(address: str, streams: int, scale: Scale) -> Tally:
+async def call(address: str, streams: int, first: int, scale: Scale) -> Tally:
     """Keep `streams` open until the window is over."""
     tally = Tally()
     from_s = time.monotonic() + scale.warm_s
@@ -41,7 +42,7 @@ async def call(address: str, streams: int, scale: Scale) -> Tally:
     async with AsyncClient(address, timeout_s=TIMEOUT_S) as client:
         tasks = [
             asyncio.create_task(_one_after_another(client, scale, tally, seed, from_s, until_s))
-            for seed in range(streams)
+            for seed in range(first, first + streams)
         ]
         await asyncio.sleep(until_s - time.monotonic())
         for task in tasks:
@@ -87,9 +88,9 @@ async def _one_after_another(
 
 def main(arguments: list[str]) -> None:
     """Call, and tell."""
-    address, streams, file = arguments
+    address, streams, first, file = arguments
     scale = Scale(**json.loads(Path(file).read_text(encoding="utf-8")))
-    tally = asyncio.run(call(address, int(streams), scale))
+    tally = asyncio.run(call(address, int(streams), int(first), scale))
     print(json.dumps({name: getattr(tally, name) for name in Tally.__dataclass_fields__}))
 
 

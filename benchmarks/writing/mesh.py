@@ -26,6 +26,8 @@ from sluice.cli.addresses import choose_ports
 from sluice.cli.process import ServiceProcess
 
 READY_TIMEOUT_S = 480.0
+# Of what a worker warned of.
+_LINES_TOLD = 20
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -56,13 +58,16 @@ async def _play(bench: Bench, scale: Scale, scratch: Path) -> tuple[list[dict[st
             await process.ready(READY_TIMEOUT_S)
         bench.tell(f"{scale.streams} streams")
         begins_anew = asyncio.create_task(_take_away(folder / PROFILE, after_s=scale.warm_s))
+        streams = scale.streams // scale.callers
         tallies = await asyncio.gather(
             *(
-                _call(routers[place % len(routers)], scale.streams // scale.callers, folder / SCALE)
+                _call(routers[place % len(routers)], streams, place * streams, folder / SCALE)
                 for place in range(scale.callers)
             )
         )
         await begins_anew
+        for line in (scratch / f"{worker}.log").read_text(encoding="utf-8").splitlines()[-_LINES_TOLD:]:
+            bench.tell(line)
         profile: dict[str, Any] = json.loads((folder / PROFILE).read_text(encoding="utf-8"))
         return list(tallies), profile
 
@@ -72,8 +77,8 @@ async def _take_away(profile: Path, *, after_s: float) -> None:
     await asyncio.to_thread(profile.unlink, missing_ok=True)
 
 
-async def _call(address: str, streams: int, scale: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.writing.callers", address, str(streams), str(scale)]
+async def _call(address: str, streams: int, first: int, scale: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.writing.callers", address, str(streams), str(first), str(scale)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     said, _ = await process.communicate()
     tally: dict[str, Any] = json.loads(said)

@@ -38,7 +38,7 @@ def attend_laid(
         # Latent attention has narrower values than keys, and kernels know one width.
         value = pad(value, (0, query.shape[-1] - width))
     q, k, v = (one[0].transpose(0, 1) for one in (query, key, value))
-    if _has_flash(q):
+    if has_flash(q.shape[-1], q.dtype, q.device):
         kwargs = {"enable_gqa": True} if _takes("enable_gqa") else {}
         out = _varlen_attn()(
             q.contiguous(),
@@ -59,11 +59,11 @@ def attend_laid(
     return out[..., :width].unsqueeze(0)
 
 
-def _has_flash(query: Tensor) -> bool:
-    width = query.shape[-1]
-    fits = width <= _LARGEST_HEAD and width % _HEAD_MULTIPLE == 0 and query.dtype in {torch.float16, torch.bfloat16}
+def has_flash(width: int, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether all texts are attended to by one kernel, for which a CPU need not know where they lie."""
+    fits = width <= _LARGEST_HEAD and width % _HEAD_MULTIPLE == 0 and dtype in {torch.float16, torch.bfloat16}
     # torch has the kernel for what it calls CUDA, which ROCm is too.
-    return fits and query.is_cuda
+    return fits and device.type == "cuda"
 
 
 @cache

@@ -1,7 +1,7 @@
-"""Steps of whole prompts, padded to one of few sizes and replayed as graphs.
+"""Steps of prompts, padded to one of few sizes and replayed as graphs.
 
 Launching a prompts' step kernel by kernel takes a CPU longer than computing it takes a large accelerator, and all the
-while nobody else gets a token. Prompts of which a part is remembered differ in too much to be captured.
+while nobody else gets a token.
 """
 
 from __future__ import annotations
@@ -33,54 +33,70 @@ logger = logging.getLogger(__name__)
 
 
 class Size(NamedTuple):
-    """What a graph has room for: `tokens` of all prompts, and of the `longest`."""
+    """What a graph has room for: `tokens` of all prompts, and of the `longest`.
+
+    Of prompts of which a part is remembered all is `read` out of the cache, that and the tokens. Of whole prompts
+    nothing is.
+    """
 
     tokens: int
     longest: int
+    read: int
 
 
 class PromptGraphs:
     """What is captured reads its inputs, and leaves its outputs, where all sizes have theirs: one runs at a time.
 
-    Tokens that only fill a size up are written to `waste`, a slot of the cache that is nobody's.
+    Tokens that only fill a size up are written to `waste`, a slot of the cache that is nobody's, and read out of
+    `blank_slot`, where nobody writes.
     """
 
-    def __init__(self, *, most_tokens: int, waste: int, device: torch.device, capture: Capture) -> None:
+    def __init__(
+        self, *, most_tokens: int, waste: int, blank_slot: int, device: torch.device, capture: Capture
+    ) -> None:
         self.sizes = sizes_up_to(most_tokens)
         self._capture = capture
-        self._waste = waste
+        self._waste, self._blank_slot = waste, blank_slot
         self._ids, self._places = torch.zeros(2, most_tokens, dtype=torch.int32, device=device)
         self._slots = torch.full((most_tokens,), waste, dtype=torch.int64, device=device)
-        self._ends = torch.zeros(MOST_TEXTS + 1, dtype=torch.int32, device=device)
-        self._nothing = torch.zeros(0, dtype=torch.int64, device=device)
+        self._read = torch.full((self.sizes[-1].read,), blank_slot, dtype=torch.int64, device=device)
+        self._ends, self._key_ends = torch.zeros(2, MOST_TEXTS + 1, dtype=torch.int32, device=device)
         self._hidden: Tensor | None = None
         self._captured: dict[Size, tuple[Callable[[], None], Any]] = {}
 
     def size_for(self, batch: Mapping[str, Any]) -> Size | None:
-        """The smallest size with room for a batch as transformers has it; None if it is not one of whole prompts."""
-        (read,), (written,) = batch["read_index"], batch["write_index"]
-        tokens, longest = batch["input_ids"].shape[1], batch["max_length_q"]
-        if len(read) or len(written) != tokens or len(batch["cu_seq_lens_q"]) > MOST_TEXTS + 1:
+        """The smallest size with room for a batch of prompts as transformers has it, None if there is none."""
+        (read,), tokens, longest = batch["read_index"], batch["input_ids"].shape[1], batch["max_length_q"]
+        if len(batch["cu_seq_lens_q"]) > MOST_TEXTS + 1:
             return None
-        return next((size for size in self.sizes if size.tokens >= tokens and size.longest >= longest), None)
+        fit = (size for size in self.sizes if size.tokens >= tokens and size.longest >= longest)
+        return next((size for size in fit if size.read >= len(read) and bool(size.read) == bool(len(read))), None)
 
     def blank(self, size: Size) -> dict[str, Any]:
         """A batch of some tokens that fills `size`, of texts as long as it allows, which leave nothing behind."""
         numbers = partial(torch.arange, dtype=torch.int32, device=self._ids.device)
         places, ends = numbers(size.tokens), numbers(0, size.tokens + size.longest, size.longest)
+        texts = len(ends) - 1
         ends.clamp_(max=size.tokens)
         ids, slots = places % _TOKENS, torch.full_like(places, self._waste, dtype=torch.int64)
-        return {"attention_mask": None, **self._laid(size, ids, places % size.longest, slots, ends)}
+        read, key_ends = torch.full_like(self._read[: size.read], self._blank_slot), ends
+        if size.read:
+            key_ends = ends + numbers(texts + 1) * ((size.read - size.tokens) // texts)
+        laid = self._laid(size, ids, places % size.longest, slots, ends, read, key_ends)
+        return {"attention_mask": None, **laid}
 
     def put(self, batch: Mapping[str, Any], size: Size) -> dict[str, Any]:
         """Put `batch` where graphs read it, filled up to `size`, and return it as it lies there."""
-        (slots,), ends = batch["write_index"], batch["cu_seq_lens_q"]
-        ids = self._filled_up(self._ids, batch["input_ids"][0], size)
-        places = self._filled_up(self._places, batch["position_ids"][0], size)
-        self._ends[: len(ends)].copy_(ends)
-        self._ends[len(ends) :].fill_(len(slots))
-        slots = self._filled_up(self._slots, slots, size, rest=self._waste)
-        return {**batch, **self._laid(size, ids, places, slots, self._ends)}
+        (slots,), (read,), (key_ends,) = batch["write_index"], batch["read_index"], batch["cu_seq_lens_k"].values()
+        rows = MOST_TEXTS + 1
+        ids = _filled_up(self._ids, batch["input_ids"][0], size.tokens, rest=0)
+        places = _filled_up(self._places, batch["position_ids"][0], size.tokens, rest=0)
+        # What fills up is of no text.
+        ends = _filled_up(self._ends, batch["cu_seq_lens_q"], rows, rest=len(slots))
+        key_ends = _filled_up(self._key_ends, key_ends, rows, rest=len(read) or len(slots))
+        slots = _filled_up(self._slots, slots, size.tokens, rest=self._waste)
+        read = _filled_up(self._read, read, size.read, rest=self._blank_slot)
+        return {**batch, **self._laid(size, ids, places, slots, ends, read, key_ends)}
 
     def run(self, size: Size, step: Callable[[], Any]) -> Any:
         """Replay `step`, which is captured when its size comes first. Returns its output, valid until the next run."""
@@ -98,22 +114,19 @@ class PromptGraphs:
             self._captured.pop(size, None)
 
     @staticmethod
-    def _filled_up(held: Tensor, new: Tensor, size: Size, *, rest: int = 0) -> Tensor:
-        held[: len(new)].copy_(new)
-        held[len(new) : size.tokens].fill_(rest)
-        return held[: size.tokens]
-
-    def _laid(self, size: Size, ids: Tensor, places: Tensor, slots: Tensor, ends: Tensor) -> dict[str, Any]:
-        """A batch of whole prompts as transformers has it."""
+    def _laid(
+        size: Size, ids: Tensor, places: Tensor, slots: Tensor, ends: Tensor, read: Tensor, key_ends: Tensor
+    ) -> dict[str, Any]:
+        """A batch of prompts as transformers has it."""
         return {
             "input_ids": ids.unsqueeze(0),
             "position_ids": places.unsqueeze(0),
             "write_index": [slots],
-            "read_index": [self._nothing],
+            "read_index": [read],
             "cu_seq_lens_q": ends,
-            "cu_seq_lens_k": {FULL_ATTENTION: ends},
+            "cu_seq_lens_k": {FULL_ATTENTION: key_ends},
             "max_length_q": size.longest,
-            "max_length_k": {FULL_ATTENTION: size.longest},
+            "max_length_k": {FULL_ATTENTION: size.read or size.longest},
         }
 
     def _capture_into_place(self, size: Size, step: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
@@ -133,12 +146,20 @@ class PromptGraphs:
 
 
 def sizes_up_to(most_tokens: int) -> tuple[Size, ...]:
-    """All sizes of a step of at most so many tokens, the smallest first."""
+    """All sizes of a step of at most so many tokens, of which as many again may be remembered; the smallest first."""
     return tuple(
-        Size(tokens, longest)
+        Size(tokens, longest, read)
         for tokens in (*_token_sizes(most_tokens), most_tokens)
         for longest in ((_USUAL_LONGEST, tokens) if tokens >= _MANY_TOKENS else (tokens,))
+        for read in (0, tokens + most_tokens)
     )
+
+
+def _filled_up(held: Tensor, new: Tensor, size: int, *, rest: int) -> Tensor:
+    """The first `size` of `held`, with `new` and after it the `rest`."""
+    held[: len(new)].copy_(new)
+    held[len(new) : size].fill_(rest)
+    return held[:size]
 
 
 def _token_sizes(most_tokens: int) -> Iterator[int]:

@@ -25,6 +25,7 @@ from transformers.generation.continuous_batching.utils import (
 )
 
 from sluice.engine.generation.cache import LatentCacheAllocator, LayeredCacheAllocator
+from sluice.engine.generation.laid_attention import has_flash
 from sluice.engine.generation.paged_decode import Pages
 from sluice.engine.generation.prompt_graphs import PromptGraphs
 from sluice.engine.generation.prompt_step import Prompts
@@ -107,12 +108,15 @@ class StepRunner(ModelRunner):
         super()._forward_process_and_sample(model, batch_data, carry_over_ids, prev_output_ids, output_ids)
 
     def _graphs_of_prompts(self, allocator: LayeredCacheAllocator) -> PromptGraphs | None:
-        if not self.use_cuda_graph_decode:
+        device = allocator.cache_tensor.device
+        # Text by text a CPU has to know where each one lies, which is not in a graph.
+        if not (self.use_cuda_graph_decode and has_flash(allocator.head_dim, allocator.cache_dtype, device)):
             return None
         return PromptGraphs(
             most_tokens=self.cache.max_batch_tokens,
             waste=allocator.write_trash_index,
-            device=allocator.cache_tensor.device,
+            blank_slot=allocator.read_trash_index,
+            device=device,
             capture=partial(
                 _captured,
                 stream=self.inputs_and_outputs.compute_stream,

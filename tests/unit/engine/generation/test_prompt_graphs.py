@@ -12,6 +12,7 @@ import torch
 from sluice.engine.generation import prompt_graphs
 from sluice.engine.generation.prompt_graphs import PromptGraphs, Size, sizes_up_to
 from sluice.engine.generation.runner import StepRunner
+from sluice.engine.generation.shape import ACCELERATOR_PAGE
 from tests.unit.engine.generation.loops import PAGE, Loop, ended_well, generated, model_of, prompt
 
 pytestmark = pytest.mark.torch
@@ -50,9 +51,13 @@ def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
     tape = Tape()
 
     def graphs(runner: StepRunner, allocator: Any) -> PromptGraphs:
-        waste = allocator.write_trash_index
-        device = torch.device("cpu")
-        return PromptGraphs(most_tokens=runner.cache.max_batch_tokens, waste=waste, device=device, capture=tape.capture)
+        return PromptGraphs(
+            most_tokens=runner.cache.max_batch_tokens,
+            waste=allocator.write_trash_index,
+            blank_slot=allocator.read_trash_index,
+            device=torch.device("cpu"),
+            capture=tape.capture,
+        )
 
     monkeypatch.setattr(torch, "compile", _as_it_is)
     monkeypatch.setattr(StepRunner, "_graphs_of_prompts", graphs)
@@ -84,7 +89,7 @@ def test_texts_are_those_of_generate_alone_and_together(kind: str, tape: Tape) -
     assert tape.captured == len(sizes_up_to(BATCH))
 
 
-def test_what_fills_a_size_up_is_written_to_nobodys_memory(tape: Tape) -> None:
+def test_what_fills_a_size_up_is_written_to_nobodys_memory_and_nothing_where_blanks_are_read(tape: Tape) -> None:
     loop = loop_of("qwen2")
     with torch.no_grad():
         # The token that a size is filled up with, which would leave nothing to see.
@@ -92,9 +97,10 @@ def test_what_fills_a_size_up_is_written_to_nobodys_memory(tape: Tape) -> None:
     loop.add("one", prompt(100), TOKENS)
     loop.run()
     keys, values = loop.allocator.get_cache_for_block_table(0)
-    waste = loop.allocator.write_trash_index // PAGE
+    blank, waste = (index // PAGE for index in (loop.allocator.read_trash_index, loop.allocator.write_trash_index))
     written = {page for page in range(len(keys)) if keys[page].any() or values[page].any()}
     assert waste in written
+    assert blank not in written
     assert len(written - {waste}) == -(-(100 + TOKENS - 1) // PAGE)
 
 
@@ -108,18 +114,34 @@ def test_more_texts_than_a_graph_takes_are_launched_one_by_one(tape: Tape, monke
     assert tape.replayed == 1
 
 
-def test_a_prompt_whose_beginning_is_remembered_is_launched(tape: Tape) -> None:
+def test_prompts_whose_beginning_is_remembered_are_replayed_with_others(tape: Tape) -> None:
     loop = loop_of("qwen2")
     shared = prompt(2 * PAGE)
     write_all(loop, "qwen2", {"first": shared + prompt(5, 7)})
     tape.replayed = 0
-    write_all(loop, "qwen2", {"second": shared + prompt(9, 7)})
+    write_all(loop, "qwen2", {"second": shared + prompt(9, 7), "whole": prompt(40), "third": shared + prompt(1, 3)})
+    assert tape.replayed == 1
+
+
+def test_the_rest_of_a_prompt_that_was_cut_is_replayed(tape: Tape) -> None:
+    loop = loop_of("qwen2")
+    tape.replayed = 0
+    write_all(loop, "qwen2", {"one": prompt(BATCH - 40), "cut": prompt(90), "whole": prompt(20)})
+    assert tape.replayed == 2
+
+
+def test_prompts_of_which_more_is_remembered_than_fits_are_launched(tape: Tape) -> None:
+    loop = loop_of("qwen2")
+    shared = prompt(15 * PAGE)
+    write_all(loop, "qwen2", {"first": shared + prompt(5, 7)})
+    tape.replayed = 0
+    write_all(loop, "qwen2", {f"{place}": shared + prompt(9, place) for place in range(3)})
     assert tape.replayed == 0
 
 
 def test_sizes_for_which_there_is_no_room_are_filled_up_to_larger_ones_or_launched(tape: Tape) -> None:
-    # The largest, and the smallest.
-    tape.lacking = (1, len(sizes_up_to(BATCH)))
+    # The largest of whole prompts, and the smallest.
+    tape.lacking = (2, len(sizes_up_to(BATCH)))
     loop = loop_of("qwen2")
     tape.replayed = 0
     write_all(loop, "qwen2", {"small": prompt(30)})
@@ -158,11 +180,45 @@ def test_a_graph_that_gives_something_else_is_not_used(tape: Tape, monkeypatch: 
     assert tape.replayed == 1
 
 
+@pytest.mark.gpu
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_accelerator_replays_what_it_would_launch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(kind).to(torch.accelerator.current_accelerator(), torch.bfloat16)
+    loop = Loop(model, compiles=True, texts=4, pages=12, batch_tokens=BATCH, page=ACCELERATOR_PAGE)
+    prompts = loop.processor.model_runner._prompts
+    assert prompts._graphs.sizes == sizes_up_to(BATCH)
+    replay, replayed = prompts._replay, []
+
+    def compare(graphs: PromptGraphs, size: Size) -> Any:
+        tokens = prompts._batch["input_ids"].shape[1]
+        launched = prompts._launch().last_hidden_state.clone()
+        out = replay(graphs, size)
+        torch.testing.assert_close(out.last_hidden_state[:, :tokens], launched, atol=0.05, rtol=0.05)
+        replayed.append(tokens)
+        return out
+
+    monkeypatch.setattr(prompts, "_replay", compare)
+    for round_, lengths in enumerate([(2,), (128,), (129, 3), (300,), (5, 60, 30, 80)]):
+        for length in lengths:
+            loop.add(f"{round_}/{length}", prompt(length, round_), TOKENS)
+        loop.run()
+    shared = prompt(ACCELERATOR_PAGE)
+    for length in (3, 20):
+        loop.add(f"shared {length}", shared + prompt(length, 7), TOKENS)
+        loop.add(f"whole {length}", prompt(length, 9), TOKENS)
+        loop.run()
+    assert replayed == [2, 128, 132, 300, 175, ACCELERATOR_PAGE + 6, 40]
+    loop.assert_nothing_is_held()
+
+
 def test_sizes_have_room_for_every_step_and_waste_little() -> None:
     for most in (1, 100, 128, 1000, 8192):
         sizes = sizes_up_to(most)
         assert sizes == tuple(sorted(set(sizes)))
         for tokens in range(1, most + 1):
-            fits = next(size for size in sizes if size.tokens >= tokens and size.longest >= tokens)
-            assert fits.tokens - tokens < min(max(128, tokens), 512)
-    assert sizes_up_to(128) == (Size(128, 128),)
+            for read in (0, tokens + most):
+                fits = next(size for size in sizes if min(size.tokens, size.longest) >= tokens and size.read >= read)
+                assert fits.tokens - tokens < min(max(128, tokens), 512)
+    assert sizes_up_to(128) == (Size(128, 128, read=0), Size(128, 128, read=256))

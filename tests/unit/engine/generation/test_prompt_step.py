@@ -66,14 +66,18 @@ def test_graphs_of_all_sizes_are_made_of_what_was_compiled_first() -> None:
     loop = Loop(model_of("qwen2"), compiles=True, batch_tokens=200)
     runner = loop.processor.model_runner
     graphs = PromptGraphs(
-        most_tokens=200, waste=loop.allocator.write_trash_index, device=torch.device("cpu"), capture=_run_again
+        most_tokens=200,
+        waste=loop.allocator.write_trash_index,
+        blank_slot=loop.allocator.read_trash_index,
+        device=torch.device("cpu"),
+        capture=_run_again,
     )
     with torch.no_grad():
         # As an accelerator warms up: the first prompt has something behind it.
         runner.run_one_warmup(model=loop.writer.model, num_q_tokens=200, max_kv_read=PAGE)
         runner._prompts._graphs = graphs
         runner._prompts.warm_up()
-    assert len(graphs.sizes) == 2
+    assert len(graphs.sizes) == 4
     assert counters["stats"]["unique_graphs"] == 1
 
 
