@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
+from services.gpu_worker.compiled import keep_compiled
 from services.gpu_worker.config import GpuWorkerConfig
 from services.gpu_worker.load import accelerator, load
 from sluice.program import main
@@ -17,6 +19,7 @@ from sluice.worker.profiled import profiled
 
 async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
     """Serve the full tier until SIGTERM."""
+    keep_compiled(config.cache, os.environ)  # noqa: TID251  torch reads nothing else
     opened = partial(load, device_name=config.device, mode=config.precision_mode)
     measured = profiled(opened, seconds=config.profile_seconds, cache=config.cache)
     await serve(

@@ -98,7 +98,7 @@ class WorkerConfig(Section):
     a distilled copy gets a quarter of it. No text is begun for which this has no room to its end."""
     generation_compile: bool = True
     """Whether steps of a model that writes are compiled on an accelerator: twice as fast for few texts, and the first
-    start of a model takes two minutes longer."""
+    start of a model takes some four minutes, later ones a little more than one where `cache` was kept."""
     max_batch_size: int = Field(default=128, ge=1, le=4096)
     """The most items in a batch."""
     threads: int = Field(default=0, ge=0, le=1024)
@@ -107,7 +107,8 @@ class WorkerConfig(Section):
     """Who computes quantized models on a CPU: openvino, onnxruntime, or auto, which is the first where it was measured
     to be faster (x86) and the second elsewhere."""
     cache: str = "~/.cache/sluice"
-    """Where a worker keeps what it made for itself: int8 graphs of checkpoints that ship none, batch-time profiles."""
+    """Where a worker keeps what it made for itself: int8 graphs of checkpoints that ship none, batch-time profiles,
+    what torch compiles for an accelerator."""
     profile_seconds: float = Field(default=2.0, ge=0, le=600)
     """About how long a model's batch times are measured before it first serves on this machine. 0: never."""
     distilled_budget: float = Field(default=0.05, ge=0, le=1)
