@@ -38,6 +38,16 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(granted_cores(), MOST_PROCESSES)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs an accelerator, visibly, where torch sees none."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    torch = pytest.importorskip("torch")
+    if not torch.accelerator.is_available():
+        pytest.skip("torch sees no accelerator")
+
+
 @pytest.fixture
 async def identity_mesh(tmp_path: Path) -> AsyncIterator[LocalMesh]:
     """Four real processes that serve model `echo` in all tiers, on ports of their own."""

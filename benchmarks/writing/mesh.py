@@ -26,8 +26,6 @@ from sluice.cli.addresses import choose_ports
 from sluice.cli.process import ServiceProcess
 
 READY_TIMEOUT_S = 480.0
-# Of what a worker warned of.
-_LINES_TOLD = 20
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -45,6 +43,7 @@ async def _play(bench: Bench, scale: Scale, scratch: Path) -> tuple[list[dict[st
     worker, *routers = (f"127.0.0.1:{port}" for port in choose_ports(1 + scale.routers))
     services = [("benchmarks.writing.worker", worker, _worker(bench, scale, worker, scratch))]
     services += [("services.router", address, _router(scale, address, worker)) for address in routers]
+    processes: dict[str, ServiceProcess] = {}
     async with AsyncExitStack() as running:
         for module, address, settings in services:
             file = scratch / f"{address}.yaml"
@@ -52,6 +51,7 @@ async def _play(bench: Bench, scale: Scale, scratch: Path) -> tuple[list[dict[st
             environ = os.environ | {"SLUICE_CONFIG": str(file)}  # noqa: TID251
             log = scratch / f"{address}.log"
             process = ServiceProcess(module, address=address, environ=environ, log=log, module=module)
+            processes[address] = process
             process.start()
             running.push_async_callback(_stop, process)
             bench.tell(f"{module}: waiting until it serves")
@@ -66,8 +66,7 @@ async def _play(bench: Bench, scale: Scale, scratch: Path) -> tuple[list[dict[st
             )
         )
         await begins_anew
-        for line in (scratch / f"{worker}.log").read_text(encoding="utf-8").splitlines()[-_LINES_TOLD:]:
-            bench.tell(line)
+        bench.tell(f"what the worker warned of last:\n{processes[worker].last_lines()}")
         profile: dict[str, Any] = json.loads((folder / PROFILE).read_text(encoding="utf-8"))
         return list(tallies), profile
 

@@ -10,14 +10,16 @@ PLACE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def keep_compiled(cache: str, environ: MutableMapping[str, str]) -> None:
-    """Name a directory under `cache` in `environ`, if there is none yet.
+    """Name a directory under `cache` in `environ`, if none is named yet.
 
-    What cannot be written is not named: torch, which has a place of its own for a boot's time, would fail there.
+    One that cannot be made is not named: torch, which has a place of its own for a boot's time, would fail there.
     """
+    if PLACE in environ:
+        return
     place = Path(cache).expanduser() / "compiled"
     try:
         # What lies here is run.
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return
-    environ.setdefault(PLACE, str(place))
+    environ[PLACE] = str(place)

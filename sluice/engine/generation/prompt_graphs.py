@@ -43,6 +43,10 @@ class Size(NamedTuple):
     longest: int
     read: int
 
+    def has_room(self, *, tokens: int, longest: int, read: int) -> bool:
+        """Whether prompts of so much fit, whole ones only where nothing is read."""
+        return self.tokens >= tokens and self.longest >= longest and (self.read >= read if read else not self.read)
+
 
 class PromptGraphs:
     """What is captured reads its inputs, and leaves its outputs, where all sizes have theirs: one runs at a time.
@@ -66,11 +70,12 @@ class PromptGraphs:
 
     def size_for(self, batch: Mapping[str, Any]) -> Size | None:
         """The smallest size with room for a batch of prompts as transformers has it, None if there is none."""
-        (read,), tokens, longest = batch["read_index"], batch["input_ids"].shape[1], batch["max_length_q"]
         if len(batch["cu_seq_lens_q"]) > MOST_TEXTS + 1:
             return None
-        fit = (size for size in self.sizes if size.tokens >= tokens and size.longest >= longest)
-        return next((size for size in fit if size.read >= len(read) and bool(size.read) == bool(len(read))), None)
+        (read,), tokens, longest = batch["read_index"], batch["input_ids"].shape[1], batch["max_length_q"]
+        return next(
+            (size for size in self.sizes if size.has_room(tokens=tokens, longest=longest, read=len(read))), None
+        )
 
     def blank(self, size: Size) -> dict[str, Any]:
         """A batch of some tokens that fills `size`, of texts as long as it allows, which leave nothing behind."""

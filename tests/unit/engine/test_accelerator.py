@@ -24,11 +24,7 @@ from tests.unit.engine.plain import POOLINGS
 from tests.unit.engine.sentences import add_modules, add_pooling
 from tests.unit.engine.tiny import ARCHITECTURES, TEXTS, write_base, write_language_model
 
-pytestmark = [
-    pytest.mark.torch,
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.accelerator.is_available(), reason="torch sees no accelerator"),
-]
+pytestmark = [pytest.mark.torch, pytest.mark.gpu]
 SAMPLE = 96
 
 

@@ -236,7 +236,6 @@ def test_an_accelerator_without_a_fused_optimizer_takes_the_plain_one(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="torch sees no accelerator")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_an_accelerator_learns_and_goes_on_where_it_stopped(data: Encoded, precision: str) -> None:
     device = torch.accelerator.current_accelerator()

@@ -25,9 +25,10 @@ def test_what_somebody_chose_stays(tmp_path: Path) -> None:
     environ = {PLACE: "elsewhere"}
     keep_compiled(str(tmp_path), environ)
     assert environ == {PLACE: "elsewhere"}
+    assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_written_is_not_named(tmp_path: Path) -> None:
+def test_what_cannot_be_made_is_not_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     environ: dict[str, str] = {}

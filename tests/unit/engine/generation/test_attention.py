@@ -261,7 +261,6 @@ def test_groups_of_heads_of_any_size_are_filled_up_and_answer_as_they_are(heads:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [Heads(12, 2, 128, 128), Heads(4, 4, 64, 64)], ids=["grouped", "many"])
 def test_an_accelerator_reads_pages_where_they_lie_as_the_cpu_gathers_them(shape: Heads, dtype: torch.dtype) -> None:
@@ -274,7 +273,6 @@ def test_an_accelerator_reads_pages_where_they_lie_as_the_cpu_gathers_them(shape
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
 @pytest.mark.parametrize("name", ["grouped", "many", "latent"])
 def test_an_accelerator_reads_prompts_as_the_cpu_does(name: str) -> None:
     device = torch.accelerator.current_accelerator()

@@ -17,7 +17,6 @@ from tests.unit.engine.generation.loops import KINDS, VOCABULARY, Loop, generate
 pytestmark = [
     pytest.mark.torch,
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here"),
     pytest.mark.parametrize("kind", KINDS),
     pytest.mark.timeout(300),
 ]
