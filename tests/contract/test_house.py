@@ -19,7 +19,7 @@ GENERATED = ("sluice.v1", "sluice.open_inference")
 WORKER_EXTRA = frozenset(
     {"httpx2", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "tokenizers", "torch", "transformers"}
 )
-LONGEST_FILE = 250
+LONGEST_FILE = 400
 
 
 @pytest.fixture(scope="module")
