@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from services.router.admission import Admission
+from services.router.admission.controller import Admission
 from services.router.congestion import backlog_s, unavoidable_cost_s, usual_batch_s
 from services.router.dispatcher import Dispatcher
 from services.router.placement import Placement

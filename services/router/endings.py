@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from services.router.admission import Admission
+from services.router.admission.controller import Admission
 from services.router.deadline_watch import DeadlineWatch
 from services.router.dispatcher import Dispatcher
 from services.router.generation.written import Written

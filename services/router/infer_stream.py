@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from opentelemetry.trace import Span
 
-from services.router.fair_share import Peer
+from services.router.admission.fair_share import Peer
+from services.router.admission.rejection import Refusal
 from services.router.parsing import parse
-from services.router.refusal import Refusal
 from services.router.request import Outcome, Request, Ticket
 from services.router.request_span import RequestSpans
 from services.router.router import Router

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from services.router.admission import Admission
+from services.router.admission.controller import Admission
 from services.router.assignment import Assignment
 from services.router.dispatcher import Dispatcher
 from services.router.endings import Endings

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from services.router.fair_share import Bundle
+from services.router.admission.fair_share import Bundle
 from services.router.oip_parameters import Parameters, read_parameters
 from services.router.parsing import parse
 from services.router.request import Answer, Request

@@ -11,13 +11,13 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from services.router.admission import Admission
+from services.router.admission.controller import Admission
+from services.router.admission.load_shedding import Door
 from services.router.batch import OpenBatch
 from services.router.beat import Beat
 from services.router.complexity_model import load_complexity
 from services.router.config import RouterConfig
 from services.router.dispatcher import Dispatcher
-from services.router.door import Door
 from services.router.endings import Endings
 from services.router.fleet_view import FleetView
 from services.router.generation.text_ticket import TextTicket

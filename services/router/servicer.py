@@ -11,12 +11,12 @@ from typing import Any
 
 import grpc
 
-from services.router.fair_share import Peer
+from services.router.admission.fair_share import Peer
+from services.router.admission.rejection import Refusal
 from services.router.generation.generate_call import generate
 from services.router.generation.translation import to_request as to_text
 from services.router.infer_stream import StreamSession
 from services.router.parsing import parse
-from services.router.refusal import Refusal
 from services.router.request_span import RequestSpans
 from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from services.router.admission import Admission
-from services.router.fair_share import Peer
-from services.router.ticks import TICK_S
+from services.router.admission.controller import TICK_S, Admission
+from services.router.admission.fair_share import Peer
 from sluice.errors import Saturated
 
 STEP_S = 0.001

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.router.fair_share import Peer
+from services.router.admission.fair_share import Peer
 from tests.simulation.queue_model import Job, Offer, QueueModel, Workers, arrivals, with_hot
 
 # One request after the other, and batches of 16 and of 128 whose fixed part makes small ones dear.

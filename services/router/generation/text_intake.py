@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.router.admission import Admission
+from services.router.admission.controller import Admission
 from services.router.dispatcher import Dispatcher
 from services.router.endings import Endings
 from services.router.generation.choice import Choice

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from services.router.admission import Admission
+from services.router.admission.controller import Admission
 from services.router.endings import Endings
 from services.router.generation.text_costs import TextCosts
 from services.router.generation.text_ticket import TextTicket

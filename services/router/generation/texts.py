@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from services.router.admission import Admission
+from services.router.admission.controller import Admission
+from services.router.admission.load_shedding import Door
 from services.router.dispatcher import Dispatcher
-from services.router.door import Door
 from services.router.endings import Endings
 from services.router.generation.sampling import Sampling
 from services.router.generation.text_costs import TextCosts

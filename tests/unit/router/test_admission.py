@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.admission import Admission
+from services.router.admission.controller import Admission
 from sluice.errors import NoEndpoint, Outranked, Saturated
 from sluice.tier import Level
 

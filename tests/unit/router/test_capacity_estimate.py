@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.capacity_estimate import CapacityEstimate
+from services.router.admission.limiter import CapacityEstimate
 
 
 def serve(estimate: CapacityEstimate, per_s: float, *, windows: int, stood: bool, batch_s: float = 0.0) -> None:

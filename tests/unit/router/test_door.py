@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from services.router.admission import Admission
-from services.router.door import Door
+from services.router.admission.controller import Admission
+from services.router.admission.load_shedding import Door
 from services.router.ledger import Ledger
 from sluice.errors import Saturated
 

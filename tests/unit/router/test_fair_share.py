@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.fair_share import FEW, HOUR_S, MOST_CLIENTS, Bundle, FairShare, Peer, coin, water_level
+from services.router.admission.fair_share import FEW, HOUR_S, MOST_CLIENTS, Bundle, FairShare, Peer, coin, water_level
 
 BIN = 64
 

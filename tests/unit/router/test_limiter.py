@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.limiter import Limiter
+from services.router.admission.limiter import Limiter
 
 
 def tick(limiter: Limiter, **values: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.priority_histogram import BINS, PriorityHistogram, bin_of
+from services.router.admission.priority_histogram import BINS, PriorityHistogram, bin_of
 
 
 def histogram(costs: dict[float, float]) -> PriorityHistogram:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.pushback import LONGEST_S, retry_after_s
+from services.router.admission.rejection import LONGEST_S, retry_after_s
 
 
 def test_the_least_important_are_told_not_to_come_back() -> None:

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from services.router.refusal import VARIANTS, Refusals
+from services.router.admission.rejection import VARIANTS, Refusals
 from sluice.errors import Outranked, Saturated
 from sluice.status import DETAILS_KEY, PUSHBACK_KEY
 from sluice.tier import Level

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.signals import RouterSignals
-from services.router.timeouts import Timeouts
+from services.router.admission.load_signals import RouterSignals, Timeouts
 
 
 def test_nothing_is_measured_before_anything_has_happened() -> None:

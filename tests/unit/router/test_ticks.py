@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.ticks import Ticks
+from services.router.admission.controller import Ticks
 
 
 def after(*times: float) -> tuple[list[float | None], Ticks]:

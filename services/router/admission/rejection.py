@@ -7,11 +7,29 @@ from functools import cached_property
 
 import grpc
 
-from services.router.pushback import WORTH_COMING_BACK, retry_after_s
 from sluice.errors import Outranked, Reason, Saturated
 from sluice.status import Trailers, to_item_status, trailers
 from sluice.tier import Level
 from sluice.v1 import inference_service_pb2 as inference_pb2
+
+RANGE_S = (0.1, 0.5)
+# Below this importance a caller is told not to come back while others wait.
+WORTH_COMING_BACK = 0.5
+LONGEST_S = 10.0
+
+
+def retry_after_s(priority: float, *, queue_s: float, target_s: float, dice: Callable[[], float]) -> float | None:
+    """Seconds after which to ask again; None: not at all.
+
+    The longer the queue is against its set-point, the later; spread widely, so that those who were refused together
+    do not come back together. `dice` gives a number in [0, 1).
+    """
+    if priority < WORTH_COMING_BACK:
+        return None
+    low, high = RANGE_S
+    pressure = 1.0 + queue_s / target_s if target_s > 0 else 1.0
+    return min(LONGEST_S, (low + (high - low) * dice()) * pressure)
+
 
 # So many different times to come back are given out in turn.
 VARIANTS = 16

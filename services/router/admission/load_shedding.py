@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.router.admission import Admission
+from services.router.admission.controller import Admission
+from services.router.admission.rejection import Refusal
 from services.router.ledger import Ledger
-from services.router.refusal import Refusal
 
 
 class Door:

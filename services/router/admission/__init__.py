@@ -1,0 +1,1 @@
+"""Admission: what is let in, and what the refused are told."""
