@@ -21,6 +21,7 @@ from sluice.directive_wire import directive_to_proto, transition_to_proto
 from sluice.errors import InvalidRequest, ShuttingDown, SluiceError
 from sluice.fleet import Registration
 from sluice.fleet_wire import fleet_to_proto, registration_from_proto, report_from_proto
+from sluice.runtime.message_handlers import MessageHandlers
 from sluice.status import abort, duration, seconds_of
 from sluice.tier import MemberKind
 from sluice.v1 import governor_service_pb2 as governor_pb2
@@ -48,22 +49,13 @@ class GovernorServicer:
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What the server is given. WatchFleet's responses are bytes already."""
+        handlers = MessageHandlers(SERVICE)
         methods = {
-            "Join": grpc.stream_stream_rpc_method_handler(
-                self.join,
-                request_deserializer=governor_pb2.JoinRequest.FromString,
-                response_serializer=governor_pb2.JoinResponse.SerializeToString,
-            ),
-            "WatchFleet": grpc.unary_stream_rpc_method_handler(
-                self.watch_fleet, request_deserializer=governor_pb2.WatchFleetRequest.FromString
-            ),
-            "SetDegradation": grpc.unary_unary_rpc_method_handler(
-                self.set_degradation,
-                request_deserializer=governor_pb2.SetDegradationRequest.FromString,
-                response_serializer=governor_pb2.SetDegradationResponse.SerializeToString,
-            ),
+            "Join": handlers.stream_stream(governor_pb2.JoinRequest, self.join),
+            "WatchFleet": handlers.unary_stream(governor_pb2.WatchFleetRequest, self.watch_fleet),
+            "SetDegradation": handlers.unary_unary(governor_pb2.SetDegradationRequest, self.set_degradation),
         }
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
+        return handlers.handler(methods)
 
     async def join(self, request_iterator: AsyncIterator[governor_pb2.JoinRequest], context: Context) -> None:
         """The life of one member."""

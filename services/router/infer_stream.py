@@ -14,12 +14,12 @@ from opentelemetry.trace import Span
 
 from services.router.admission.fair_share import Peer
 from services.router.admission.rejection import Refusal
-from services.router.parsing import parse
 from services.router.request import Outcome, Request, Ticket
 from services.router.request_span import RequestSpans
 from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request
 from sluice.errors import Cancelled, InvalidRequest, ShuttingDown, SluiceError
+from sluice.runtime.message_handlers import parse
 from sluice.status import seconds_of, to_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
@@ -79,7 +79,7 @@ class StreamSession:
     async def _read(self, requests: AsyncIterator[bytes]) -> None:
         try:
             async for data in requests:
-                message = parse(inference_pb2.InferStreamRequest, data)
+                message = parse(inference_pb2.InferStreamRequest, data, field="text")
                 for number in message.cancelled_ids:
                     self._cancel(number)
                 for item in message.items:

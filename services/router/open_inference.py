@@ -17,7 +17,6 @@ from google.protobuf.message import Message
 
 from services.router.admission.fair_share import Bundle
 from services.router.oip_parameters import Parameters, read_parameters
-from services.router.parsing import parse
 from services.router.request import Answer, Request
 from services.router.request_span import RequestSpans
 from services.router.router import Router
@@ -26,6 +25,7 @@ from services.router.tensors import INPUT, LABEL, OUTPUTS, SCORE, read_texts, wr
 from sluice import __version__
 from sluice.errors import InvalidRequest, SluiceError, UnknownModel
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
+from sluice.runtime.message_handlers import parse
 from sluice.status import abort
 from sluice.tier import Task
 

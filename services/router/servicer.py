@@ -16,11 +16,11 @@ from services.router.admission.rejection import Refusal
 from services.router.generation.generate_call import generate
 from services.router.generation.translation import to_request as to_text
 from services.router.infer_stream import StreamSession
-from services.router.parsing import parse
 from services.router.request_span import RequestSpans
 from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request
 from sluice.errors import SluiceError
+from sluice.runtime.message_handlers import parse
 from sluice.status import abort
 from sluice.telemetry import TRACEPARENT_KEY
 from sluice.v1 import inference_service_pb2 as inference_pb2
@@ -49,7 +49,7 @@ class InferenceServicer:
     async def infer(self, data: bytes, context: Context) -> bytes:
         """Answer one text."""
         try:
-            message = parse(inference_pb2.InferRequest, data)
+            message = parse(inference_pb2.InferRequest, data, field="text")
             client = message.conversation_id or peer_of(context)
             refusal = self._router.door.refusal(priority=priority_of(message), client=client)
             if refusal is not None:

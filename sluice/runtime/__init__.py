@@ -1,0 +1,1 @@
+"""What every program of the mesh runs on: how it serves, reads messages, and logs."""
