@@ -10,7 +10,9 @@ DEV := .venv/.dev
 BUF := node_modules/.bin/buf
 SIDE_BY_SIDE := tests/unit tests/contract
 
-.PHONY: help demo test up check lint-protos protos train manual bench-overhead bench-refusals bench-cpu bench-gpu bench-mixed bench-overload clean
+BASELINE ?= HEAD^
+
+.PHONY: help demo test fuzz up check lint-protos protos train manual bench-overhead bench-refusals bench-regression bench-cpu bench-gpu bench-mixed bench-overload clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -25,6 +27,9 @@ test: $(DEV) check lint-protos ## lint, types, contracts, and all tests
 	  [ $$first -le 1 ] || exit $$first; \
 	  $(BIN)/python -m pytest $(SIDE_BY_SIDE:%=--ignore=%) || exit $$?; \
 	  [ $$first -eq 0 ] || { echo "test: there are failures in the first run, further up"; exit $$first; }
+
+fuzz: $(DEV) ## attack a mesh with 100,000 random messages of every public kind
+	@$(BIN)/python -m tests.fuzz
 
 up: $(RUN) ## keep a mesh running until Ctrl-C
 	@$(BIN)/sluice up
@@ -58,6 +63,9 @@ bench-overhead: $(DEV) ## what the mesh adds to a bare call; writes benchmarks/r
 
 bench-refusals: $(DEV) ## how soon bad input is told so; writes benchmarks/results/refusals.json
 	@$(BIN)/python -m benchmarks.refusals
+
+bench-regression: $(DEV) ## this checkout against an earlier one: make bench-regression BASELINE=<revision>
+	@$(BIN)/python -m benchmarks.regression --baseline $(BASELINE)
 
 bench-cpu: $(DEV) ## the CPU tiers against their targets, ten minutes; writes benchmarks/results/cpu.json
 	@$(BIN)/python -m benchmarks.cpu

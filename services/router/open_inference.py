@@ -25,7 +25,7 @@ from services.router.tensors import INPUT, LABEL, OUTPUTS, SCORE, read_texts, wr
 from sluice import __version__
 from sluice.errors import InvalidRequest, SluiceError, UnknownModel
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
-from sluice.runtime.message_handlers import parse
+from sluice.runtime.message_handlers import MessageHandlers, parse
 from sluice.status import abort
 from sluice.tier import Task
 
@@ -44,6 +44,7 @@ class OpenInferenceServicer:
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What the server is given. ModelInfer's bytes stay bytes until we read them."""
+        handlers = MessageHandlers(SERVICE)
         questions: dict[str, tuple[Any, Any]] = {
             "ServerLive": (self.server_live, oip_pb2.ServerLiveRequest),
             "ServerReady": (self.server_ready, oip_pb2.ServerReadyRequest),
@@ -51,14 +52,9 @@ class OpenInferenceServicer:
             "ServerMetadata": (self.server_metadata, oip_pb2.ServerMetadataRequest),
             "ModelMetadata": (self.model_metadata, oip_pb2.ModelMetadataRequest),
         }
-        methods = {
-            name: grpc.unary_unary_rpc_method_handler(
-                answer, request_deserializer=kind.FromString, response_serializer=_serialize
-            )
-            for name, (answer, kind) in questions.items()
-        }
+        methods = {name: handlers.unary_unary(kind, answer) for name, (answer, kind) in questions.items()}
         methods["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self.model_infer)
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
+        return handlers.handler(methods)
 
     async def server_live(self, request: oip_pb2.ServerLiveRequest, context: Context) -> Message:
         """An answer is life."""
@@ -201,7 +197,3 @@ def _first(errors: BaseExceptionGroup[SluiceError]) -> SluiceError:
     if not isinstance(found, SluiceError):
         raise found
     return found
-
-
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
