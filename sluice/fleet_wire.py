@@ -20,8 +20,8 @@ from sluice.fleet import Fleet, Member, Registration, Report
 from sluice.status import seconds_of
 from sluice.tier import MemberKind
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2
-from sluice.variant import from_proto as variant_from_proto
 from sluice.variant import to_proto as variant_to_proto
+from sluice.variant import variants_from_proto
 
 
 def report_to_proto(report: Report) -> health_pb2.HealthReport:
@@ -62,7 +62,7 @@ def report_from_proto(message: health_pb2.HealthReport) -> Report:
         cold_queued=message.cold_queued,
         inflight=message.inflight,
         deadline_miss_ratio=_optional(message, "deadline_miss_ratio"),
-        variants=tuple(map(variant_from_proto, message.variants)),
+        variants=variants_from_proto(message.variants),
         draining=message.draining,
         requests_per_second=message.requests_per_second,
         standing_queue_delay_s=_optional_seconds(message, "standing_queue_delay"),
@@ -143,13 +143,21 @@ def _member_from_proto(message: health_pb2.Member) -> Member:
         id=message.id,
         kind=MemberKind(message.kind),
         address=message.address,
-        report=report_from_proto(message.report) if message.HasField("report") else None,
+        report=_report_if_readable(message),
         last_heard_at=message.last_heard_at.ToDatetime(UTC) if message.HasField("last_heard_at") else None,
         applied=_version_from_proto(message),
         unacknowledged_s=seconds_of(message.unacknowledged) if message.HasField("unacknowledged") else None,
         disobeys=message.disobeys,
         doubted=message.doubted,
     )
+
+
+def _report_if_readable(message: health_pb2.Member) -> Report | None:
+    """What a governor passes on; one member's report that cannot be read costs nobody the rest of the fleet."""
+    try:
+        return report_from_proto(message.report) if message.HasField("report") else None
+    except ValueError:
+        return None
 
 
 def _optional(message: health_pb2.HealthReport, field: str) -> float | None:

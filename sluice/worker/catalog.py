@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
 from sluice.tier import Tier
-from sluice.variant import Variant, VariantState
+from sluice.variant import Variant, VariantState, check
 from sluice.worker.backend import Backend, BackendLoader, Engine, ModelSpec
 from sluice.worker.generator import DEFAULT_ROOM, GenerationRoom, Generator
 from sluice.worker.model_root import UnknownCheckpoint, checkpoint_under
@@ -230,6 +230,7 @@ class Catalog:
         servable: Servable = Writer(loaded, loop) if isinstance(loaded, Generator) else loaded
         try:
             servable.warm_up()
+            check(servable.variant)
             if examine is not None:
                 examine(servable)
         except SluiceError:

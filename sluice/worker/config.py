@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from sluice.config import Address, OptionalAddress, Section
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.tier import Tier
+from sluice.variant import check_model
 from sluice.worker.backend import Engine
 from sluice.worker.generator import GenerationRoom
 from sluice.worker.openai_server import OpenAIServer
@@ -29,13 +30,21 @@ def _specified(value: Tier) -> Tier:
     return value
 
 
+def _model(value: str) -> str:
+    try:
+        check_model(value)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("model: ")) from None
+    return value
+
+
 TierName = Annotated[Tier, BeforeValidator(_tier), AfterValidator(_specified)]
 
 
 class ModelEntry(Section):
     """A model to serve from the start."""
 
-    model: str = Field(min_length=1, max_length=128)
+    model: Annotated[str, AfterValidator(_model)]
     """The name under which clients ask for it."""
     tier: TierName
     """The tier in which it serves: full, light or quantized."""

@@ -14,7 +14,7 @@ from sluice.status import abort
 from sluice.tier import Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
-from sluice.variant import to_proto
+from sluice.variant import check_model, to_proto
 from sluice.worker.catalog import AlreadyHeld, Catalog
 from sluice.worker.device import Device
 from sluice.worker.execute_stream import ExecuteStream
@@ -98,10 +98,8 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
     async def LoadModel(self, request: worker_pb2.LoadModelRequest, context: Context) -> worker_pb2.LoadModelResponse:
         """Serve a checkpoint."""
         try:
-            if not request.model:
-                raise InvalidRequest("the model has no name", field="model")
             variant = await self._catalog.load(
-                model=request.model,
+                model=_model(request.model),
                 tier=_tier(request.tier),
                 checkpoint=request.checkpoint,
                 precision=request.precision,
@@ -190,6 +188,14 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
     def _card(self) -> worker_pb2.ExecuteResponse:
         welcome = to_welcome(self._worker, self._catalog.variants(), draining=self.draining)
         return worker_pb2.ExecuteResponse(welcome=welcome)
+
+
+def _model(name: str) -> str:
+    try:
+        check_model(name)
+    except ValueError as error:
+        raise InvalidRequest(str(error), field="model") from None
+    return name
 
 
 def _tier(number: int) -> Tier:

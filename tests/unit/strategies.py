@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import strategies as st
@@ -11,7 +12,17 @@ from sluice.directive import Directive
 from sluice.fleet import Fleet, Member, Registration, Report, Transition
 from sluice.precision import Precision
 from sluice.tier import Level, MemberKind, Task, Tier
-from sluice.variant import BatchTime, Variant, VariantState
+from sluice.variant import (
+    MAX_BATCH_SIZE,
+    MAX_CACHE_TOKENS,
+    MAX_GENERATIONS,
+    MAX_TOKEN_BYTES,
+    MAX_TOKENS,
+    BatchTime,
+    Variant,
+    VariantState,
+    variant_id,
+)
 
 uint32 = st.integers(min_value=0, max_value=2**32 - 1)
 uint64 = st.integers(min_value=0, max_value=2**64 - 1)
@@ -22,23 +33,41 @@ seconds = st.integers(min_value=0, max_value=10**13).map(lambda nanos: nanos // 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 instants = st.datetimes(timezones=st.just(UTC), min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1, 1))  # noqa: DTZ001
 
-batch_times = st.builds(BatchTime, items=uint32, tokens=uint32, time_s=seconds, deviation_s=seconds)
+batch_sizes = st.integers(min_value=1, max_value=MAX_BATCH_SIZE)
+token_counts = st.integers(min_value=1, max_value=MAX_TOKENS)
+# Names are shown and logged.
+names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=10)
+batch_seconds = st.integers(min_value=1_000, max_value=10**13 // 4).map(
+    lambda nanos: nanos // 10**9 + nanos % 10**9 * 1e-9
+)
+
+
+def _with_its_id(variant: Variant) -> Variant:
+    return replace(variant, id=variant_id(variant.model, variant.tier, variant.precision))
+
+
+batch_times = st.builds(
+    BatchTime, items=batch_sizes, tokens=token_counts, time_s=batch_seconds, deviation_s=batch_seconds
+)
 variants = st.builds(
     Variant,
-    id=texts,
-    model=texts,
-    tier=st.sampled_from(Tier),
-    task=st.sampled_from(Task),
-    device=texts,
-    precision=texts,
+    id=st.just(""),
+    model=names,
+    tier=st.sampled_from([tier for tier in Tier if tier]),
+    task=st.sampled_from([task for task in Task if task]),
+    device=names,
+    precision=names,
     labels=st.lists(texts, max_size=3).map(tuple),
-    max_tokens=uint32,
-    max_batch_size=uint32,
+    max_tokens=token_counts,
+    max_batch_size=batch_sizes,
     quality=st.none() | ratios,
     quality_by_complexity=st.lists(ratios, max_size=3).map(tuple),
     profile=st.lists(batch_times, max_size=2).map(tuple),
     state=st.sampled_from(VariantState),
-)
+    cache_tokens=st.integers(min_value=0, max_value=MAX_CACHE_TOKENS),
+    max_generations=st.integers(min_value=0, max_value=MAX_GENERATIONS),
+    max_token_bytes=st.integers(min_value=0, max_value=MAX_TOKEN_BYTES),
+).map(_with_its_id)
 directives = st.builds(
     Directive,
     epoch=uint64,
@@ -82,7 +111,7 @@ reports = st.builds(
     cold_queued=uint32,
     inflight=uint32,
     deadline_miss_ratio=st.none() | ratios,
-    variants=st.lists(variants, max_size=2).map(tuple),
+    variants=st.lists(variants, max_size=2, unique_by=lambda one: one.id).map(tuple),
     draining=st.booleans(),
     requests_per_second=st.floats(min_value=0, max_value=1e9),
     standing_queue_delay_s=st.none() | seconds,

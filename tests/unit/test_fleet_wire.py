@@ -8,7 +8,7 @@ from hypothesis import given
 from sluice import directive_wire, fleet_wire, variant
 from sluice.directive import DEFAULT_LEASE_S, Directive
 from sluice.fleet import Fleet, Registration, Report, Transition
-from sluice.tier import Level, Tier
+from sluice.tier import Level, Task, Tier
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2, model_pb2
 from sluice.variant import Variant
 from tests.unit import strategies as some
@@ -75,7 +75,7 @@ def test_an_unknown_kind_of_member_is_not_guessed(kind: int) -> None:
 
 @pytest.mark.parametrize("field", ["tier", "task", "state"])
 def test_an_unknown_property_of_a_variant_is_not_guessed(field: str) -> None:
-    message = model_pb2.Variant(id="m/light-fp32", tier=2, task=1, state=2)  # type: ignore[arg-type]
+    message = variant.to_proto(Variant(id="m/light-fp32", model="m", tier=Tier.LIGHT, task=Task.TEXT_CLASSIFICATION))
     setattr(message, field, 99)
     with pytest.raises(ValueError, match="99"):
         variant.from_proto(message)
