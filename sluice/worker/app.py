@@ -22,7 +22,6 @@ from sluice.program import CannotGoOn
 from sluice.server import Server, drain, until_signalled
 from sluice.telemetry import Tracing
 from sluice.tier import MemberKind, Tier
-from sluice.v1 import worker_service_pb2_grpc as worker_grpc
 from sluice.worker.accelerator_monitor import Accelerator, AcceleratorMonitor
 from sluice.worker.backend import BackendLoader
 from sluice.worker.background_monitor import BackgroundMonitor
@@ -106,7 +105,7 @@ async def serve(
             ceiling=config.memory_ceiling,
             light_budget=config.distilled_budget,
         )
-        worker_grpc.add_WorkerServiceServicer_to_server(servicer, server.grpc_server)
+        server.grpc_server.add_generic_rpc_handlers((servicer.handler(),))
         await server.start()
         try:
             await _load_configured(config, catalog, swapper)

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
+from sluice.runtime.message_handlers import MessageHandlers
 from sluice.status import abort
 from sluice.tier import Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
@@ -57,6 +58,17 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         self._lookahead = lookahead
         self._streams: set[ExecuteStream] = set()
         self.draining = False
+
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """What the server is given."""
+        handlers = MessageHandlers(SERVICE)
+        methods = {
+            "Execute": handlers.stream_stream(worker_pb2.ExecuteRequest, self.Execute),
+            "DescribeModels": handlers.unary_unary(worker_pb2.DescribeModelsRequest, self.DescribeModels),
+            "LoadModel": handlers.unary_unary(worker_pb2.LoadModelRequest, self.LoadModel),
+            "UnloadModel": handlers.unary_unary(worker_pb2.UnloadModelRequest, self.UnloadModel),
+        }
+        return handlers.handler(methods)
 
     async def Execute(self, request_iterator: AsyncIterator[worker_pb2.ExecuteRequest], context: Context) -> None:
         """Serve one router until it half-closes or goes away."""

@@ -36,7 +36,7 @@ class Worker:
             credits_=CREDITS,
             max_items=MAX_ITEMS,
         )
-        worker_grpc.add_WorkerServiceServicer_to_server(self.servicer, self.server.grpc_server)
+        self.server.grpc_server.add_generic_rpc_handlers((self.servicer.handler(),))
         self.address = f"127.0.0.1:{self.server.port}"
         self.channel = grpc.aio.insecure_channel(self.address)
         self.stub = worker_grpc.WorkerServiceStub(self.channel)

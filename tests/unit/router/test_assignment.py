@@ -213,3 +213,16 @@ def test_a_conversation_keeps_its_variant_for_a_small_loss_and_leaves_it_for_a_l
 def test_a_conversation_leaves_a_variant_that_would_be_late() -> None:
     late = [option(Tier.FULL), Option(offer(Tier.LIGHT, quality=1.0), 2.0, 0.2)]
     assert chosen(ask(kept="m/light"), *late) is Tier.FULL
+
+
+def test_nothing_counts_as_diverted_but_what_level_1_has_moved_to_a_processor() -> None:
+    full, light = option(Tier.FULL), option(Tier.LIGHT)
+    # Level 2 alone moves it to the CPU pool; level 1 alone finds nobody there.
+    lightened = assign(ask(lightened=True), [full, light], prices=IDLE, best=BEST)
+    alone = assign(ask(diverted=True), [full], prices=IDLE, best=BEST)
+    moved = assign(ask(diverted=True), [full, light], prices=IDLE, best=BEST)
+    assert isinstance(lightened, Assignment)
+    assert isinstance(alone, Assignment)
+    assert isinstance(moved, Assignment)
+    assert [lightened.pool, alone.pool, moved.pool] == [Pool.CPU, Pool.ACCELERATOR, Pool.CPU]
+    assert [one.diverted_token_s for one in (lightened, alone, moved)] == [0.0, 0.0, full.offer.token_s]
