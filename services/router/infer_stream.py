@@ -16,6 +16,7 @@ from services.router.admission.fair_share import Peer
 from services.router.admission.rejection import Refusal
 from services.router.request import Outcome, Request, Ticket
 from services.router.request_span import RequestSpans
+from services.router.requests.validation import bounded_traceparent, check_conversation, deadline_after
 from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request
 from sluice.errors import Cancelled, InvalidRequest, ShuttingDown, SluiceError
@@ -95,27 +96,31 @@ class StreamSession:
         number = item.id
         if number in self._open:
             raise InvalidRequest(f"id {number} is already open on this stream", field="items.id")
-        client = item.request.conversation_id or self._peer
-        refusal = self._router.door.refusal(priority=priority_of(item.request), client=client)
-        if refusal is not None:
-            self._refuse(number, refusal)
-            return
-        timeout_s = seconds_of(item.timeout) if item.HasField("timeout") else self._router.config.default_timeout_s
-        traceparent, span = self._spans.begin("InferStream", item.traceparent)
-        self._open[number] = None
+        span = None
         try:
-            deadline = time.monotonic() + timeout_s
+            check_conversation(item.request.conversation_id)
+            client = item.request.conversation_id or self._peer
+            refusal = self._router.door.refusal(priority=priority_of(item.request), client=client)
+            if refusal is not None:
+                self._refuse(number, refusal)
+                return
+            traceparent, span = self._spans.begin("InferStream", bounded_traceparent(item.traceparent))
+            deadline = deadline_after(self._timeout_s(item), time.monotonic())
             request = to_request(item.request, deadline=deadline, traceparent=traceparent, client=client)
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
             self._fail(number, span, error)
             return
+        self._open[number] = None
         try:
             ticket = self._router.submit(request, lambda outcome: self._done(number, request, span, outcome))
         except SluiceError as error:
             self._fail(number, span, error)
         else:
             self._open[number] = ticket, span
+
+    def _timeout_s(self, item: inference_pb2.InferStreamItem) -> float:
+        return seconds_of(item.timeout) if item.HasField("timeout") else self._router.config.default_timeout_s
 
     def _done(self, number: int, request: Request, span: Span | None, outcome: Outcome) -> None:
         if isinstance(outcome, SluiceError):

@@ -12,7 +12,7 @@ from services.router.endings import Endings
 from services.router.ledger import Ledger
 from services.router.placement import Placement
 from services.router.request import OnDone, Request, Ticket
-from services.router.validation import validate
+from services.router.requests.validation import validate
 from sluice.directive import DirectiveState
 from sluice.errors import NoEndpoint, SluiceError
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from services.router.request import DEFAULT_PRIORITY
+from services.router.requests.validation import MAX_PARAMETER_BYTES, check_priority, check_size
 from sluice.errors import InvalidRequest
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 from sluice.tier import QueryClass, Tier
 
 Choice = TypeVar("Choice", QueryClass, Tier)
 
+KNOWN = ("request_priority", "query_class", "minimum_tier", "truncate", "timeout", "priority")
+"""The parameters that are understood."""
 _LEAST_IMPORTANT = 10
 _LARGEST = 2**63 - 1
 _CLASSES = {query_class.label: query_class for query_class in QueryClass if query_class}
@@ -34,12 +37,13 @@ def read_parameters(sent: Mapping[str, oip_pb2.InferParameter]) -> Parameters:
     """The request's parameters. Raises InvalidRequest for one that is known and wrong; unknown ones are ignored."""
     read = Parameters()
     for name, parameter in sent.items():
-        value = _value(parameter)
+        if name not in KNOWN:
+            continue
         field = f"parameters.{name}"
+        value = _value(parameter, field)
         if name == "request_priority":
             read.priority = _number(value, field)
-            if not 0.0 <= read.priority <= 1.0:
-                raise InvalidRequest(f"request_priority is {value}, and must lie in [0, 1]", field=field)
+            check_priority(read.priority, field)
         elif name == "priority":
             rank_priority = priority_of_rank(_whole(value, field))
             if "request_priority" not in sent:
@@ -65,9 +69,12 @@ def priority_of_rank(rank: int) -> float:
     return 1.0 - (min(rank, _LEAST_IMPORTANT) - 1) / (_LEAST_IMPORTANT - 1)
 
 
-def _value(parameter: oip_pb2.InferParameter) -> bool | int | float | str | None:
+def _value(parameter: oip_pb2.InferParameter, field: str) -> bool | int | float | str | None:
     kind = parameter.WhichOneof("parameter_choice")
-    return getattr(parameter, kind) if kind else None
+    value: bool | int | float | str | None = getattr(parameter, kind) if kind else None
+    if isinstance(value, str):
+        check_size(value, MAX_PARAMETER_BYTES, field)
+    return value
 
 
 def _number(value: object, field: str) -> float:

@@ -16,9 +16,17 @@ import grpc
 from google.protobuf.message import Message
 
 from services.router.admission.fair_share import Bundle
-from services.router.oip_parameters import Parameters, read_parameters
+from services.router.oip_parameters import KNOWN, Parameters, read_parameters
 from services.router.request import Answer, Request
 from services.router.request_span import RequestSpans
+from services.router.requests.validation import (
+    MAX_MODEL_BYTES,
+    bounded_traceparent,
+    check_model_infer,
+    check_outputs,
+    check_size,
+    deadline_after,
+)
 from services.router.router import Router
 from services.router.servicer import peer_of, refuse, traceparent_in
 from services.router.tensors import INPUT, LABEL, OUTPUTS, SCORE, read_texts, write_outputs
@@ -30,7 +38,6 @@ from sluice.status import abort
 from sluice.tier import Task
 
 SERVICE = "inference.GRPCInferenceService"
-EXTENSIONS = ("request_priority", "query_class", "minimum_tier", "truncate", "timeout", "priority")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -43,7 +50,7 @@ class OpenInferenceServicer:
         self._bundles = itertools.count(1)
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """What the server is given. ModelInfer's bytes stay bytes until we read them."""
+        """What the server is given. Bytes stay bytes until we read them."""
         handlers = MessageHandlers(SERVICE)
         questions: dict[str, tuple[Any, Any]] = {
             "ServerLive": (self.server_live, oip_pb2.ServerLiveRequest),
@@ -68,16 +75,17 @@ class OpenInferenceServicer:
 
     async def model_ready(self, request: oip_pb2.ModelReadyRequest, context: Context) -> Message:
         """Whether any tier answers for the model; one that only generates cannot be asked by this protocol."""
-        del context
+        await _check_name(request.name, context)
         return oip_pb2.ModelReadyResponse(ready=request.name in self._router.view.serving)
 
     async def server_metadata(self, request: oip_pb2.ServerMetadataRequest, context: Context) -> Message:
         """The server's name."""
         del request, context
-        return oip_pb2.ServerMetadataResponse(name="sluice", version=__version__, extensions=EXTENSIONS)
+        return oip_pb2.ServerMetadataResponse(name="sluice", version=__version__, extensions=KNOWN)
 
     async def model_metadata(self, request: oip_pb2.ModelMetadataRequest, context: Context) -> Message:
         """The model's tensors and variants."""
+        await _check_name(request.name, context)
         known = self._router.models().get(request.name, ())
         variants = [one for one in known if one.task is not Task.TEXT_GENERATION]
         if not variants:
@@ -99,13 +107,14 @@ class OpenInferenceServicer:
         """Answer the texts of one request."""
         try:
             message = parse(oip_pb2.ModelInferRequest, data, field="inputs")
+            check_model_infer(message)
             parameters = read_parameters(message.parameters) if message.parameters else Parameters()
             texts = read_texts(message)
             client = peer_of(context) if len(texts) == 1 else Bundle(f"{context.peer()} {next(self._bundles)}")
             refusal = self._router.door.refusal(priority=parameters.priority, client=client, texts=len(texts))
             if refusal is not None:
                 return refuse(context, refusal)
-            wanted = _wanted(message)
+            wanted = check_outputs((output.name for output in message.outputs), OUTPUTS)
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
             await abort(context, error)
@@ -125,8 +134,9 @@ class OpenInferenceServicer:
         context: Context,
     ) -> Sequence[Request]:
         limits_s = [limit for limit in (context.time_remaining(), parameters.timeout_s) if limit is not None]
-        deadline = time.monotonic() + (min(limits_s) if limits_s else self._router.config.default_timeout_s)
-        traceparent = traceparent_in(context)
+        timeout_s = min(limits_s, default=self._router.config.default_timeout_s)
+        deadline = deadline_after(timeout_s, time.monotonic())
+        traceparent = bounded_traceparent(traceparent_in(context))
         return [
             Request(
                 model=message.model_name,
@@ -161,14 +171,11 @@ class OpenInferenceServicer:
         return answer
 
 
-def _wanted(message: oip_pb2.ModelInferRequest) -> Sequence[str]:
-    if not message.outputs:
-        return OUTPUTS
-    names = [output.name for output in message.outputs]
-    unknown = sorted(set(names) - set(OUTPUTS))
-    if unknown:
-        raise InvalidRequest(f"there is no output '{unknown[0]}'; there are {', '.join(OUTPUTS)}", field="outputs.name")
-    return names
+async def _check_name(name: str, context: Context) -> None:
+    try:
+        check_size(name, MAX_MODEL_BYTES, "name")
+    except InvalidRequest as error:
+        await abort(context, error)
 
 
 def _to_response(

@@ -17,6 +17,7 @@ from services.router.generation.generate_call import generate
 from services.router.generation.translation import to_request as to_text
 from services.router.infer_stream import StreamSession
 from services.router.request_span import RequestSpans
+from services.router.requests.validation import check_conversation, deadline_after
 from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request
 from sluice.errors import SluiceError
@@ -50,6 +51,7 @@ class InferenceServicer:
         """Answer one text."""
         try:
             message = parse(inference_pb2.InferRequest, data, field="text")
+            check_conversation(message.conversation_id)
             client = message.conversation_id or peer_of(context)
             refusal = self._router.door.refusal(priority=priority_of(message), client=client)
             if refusal is not None:
@@ -107,7 +109,8 @@ class InferenceServicer:
 
     def _deadline(self, context: Context) -> float:
         remaining_s = context.time_remaining()
-        return time.monotonic() + (self._router.config.default_timeout_s if remaining_s is None else remaining_s)
+        timeout_s = self._router.config.default_timeout_s if remaining_s is None else remaining_s
+        return deadline_after(timeout_s, time.monotonic())
 
     def close_streams(self) -> None:
         """Let open streams finish what they have and end; used while draining."""

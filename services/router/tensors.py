@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from services.router.requests.validation import check_shape, shown
 from sluice.errors import InvalidRequest
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 
@@ -12,7 +13,6 @@ INPUT = "text"
 LABEL = "label"
 SCORE = "score"
 OUTPUTS = (LABEL, SCORE)
-MAX_TEXTS = 1024
 
 _LENGTH = struct.Struct("<I")
 
@@ -23,14 +23,13 @@ def read_texts(request: oip_pb2.ModelInferRequest) -> list[str]:
         raise InvalidRequest(f"one input tensor is expected, and {len(request.inputs)} were sent", field="inputs")
     tensor = request.inputs[0]
     if tensor.name != INPUT:
-        raise InvalidRequest(f"the input tensor is named '{INPUT}', not '{tensor.name}'", field="inputs.name")
+        raise InvalidRequest(f"the input tensor is named '{INPUT}', not '{shown(tensor.name)}'", field="inputs.name")
     if tensor.datatype != "BYTES":
-        raise InvalidRequest(f"tensor '{INPUT}' is of datatype BYTES, not {tensor.datatype}", field="inputs.datatype")
-    shape = list(tensor.shape)
-    if len(shape) not in (1, 2) or not 1 <= shape[0] <= MAX_TEXTS or shape[1:] not in ([], [1]):
         raise InvalidRequest(
-            f"tensor '{INPUT}' has shape [n] or [n, 1] with n from 1 to {MAX_TEXTS}, not {shape}", field="inputs.shape"
+            f"tensor '{INPUT}' is of datatype BYTES, not {shown(tensor.datatype)}", field="inputs.datatype"
         )
+    shape = tensor.shape
+    check_shape(shape, INPUT)
     if len(request.raw_input_contents) > 1:
         raise InvalidRequest("one tensor was sent with the raw contents of several", field="raw_input_contents")
     if request.raw_input_contents:

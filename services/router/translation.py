@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.router.request import DEFAULT_PRIORITY, Answer, Request
+from services.router.requests.validation import bounded_traceparent
 from sluice.errors import InvalidRequest
 from sluice.tier import QueryClass, Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
@@ -41,7 +42,7 @@ def to_request(message: inference_pb2.InferRequest, *, deadline: float, tracepar
         top_k=message.top_k,
         conversation_id=message.conversation_id,
         request_id=message.request_id,
-        traceparent=traceparent,
+        traceparent=bounded_traceparent(traceparent),
         client=client,
     )
 

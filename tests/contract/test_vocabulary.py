@@ -13,10 +13,9 @@ from google.rpc import code_pb2
 
 from services.governor.config import GovernorConfig
 from services.router.config import RouterConfig
-from services.router.generation.sampling import DEFAULT_NEW_TOKENS, LONGEST_STOP_BYTES, MOST_STOPS
+from services.router.generation.sampling import DEFAULT_NEW_TOKENS
 from services.router.request import DEFAULT_PRIORITY
-from services.router.tensors import MAX_TEXTS
-from services.router.validation import MAX_REQUEST_ID_BYTES
+from services.router.requests import validation as bounds
 from sluice import errors
 from sluice.directive import DEFAULT_LEASE_S
 from sluice.errors import Reason, SluiceError
@@ -115,13 +114,31 @@ def test_codes_are_spelled_as_grpc_spells_them() -> None:
         ("sluice/v1/inference_service.proto", f"(by default {RouterConfig().priority_threshold}) a request is hot"),
         ("sluice/v1/inference_service.proto", f"default timeout (by default {RouterConfig().default_timeout_s:g} s)"),
         ("sluice/v1/inference_service.proto", f"higher is more important. Absent: {DEFAULT_PRIORITY}"),
-        ("sluice/v1/inference_service.proto", f"at most {MAX_REQUEST_ID_BYTES} bytes"),
+        ("sluice/v1/inference_service.proto", f"name for the request, at most {bounds.MAX_REQUEST_ID_BYTES} bytes"),
         ("sluice/v1/inference_service.proto", f"memory for one text, end before. 0: {DEFAULT_NEW_TOKENS}."),
-        ("sluice/v1/inference_service.proto", f"At most {MOST_STOPS} strings, of 1 to {LONGEST_STOP_BYTES} bytes each"),
+        (
+            "sluice/v1/inference_service.proto",
+            f"At most {bounds.MAX_STOPS} strings, of 1 to {bounds.MAX_STOP_BYTES} bytes each",
+        ),
+        ("sluice/v1/inference_service.proto", f"model's name, at most {bounds.MAX_MODEL_BYTES} bytes"),
+        ("sluice/v1/inference_service.proto", f"At most {bounds.MAX_CONVERSATION_ID_BYTES} bytes. Empty: no conversa"),
+        ("sluice/v1/inference_service.proto", f"longer than {bounds.MAX_TRACEPARENT_BYTES} bytes: the router decides"),
+        ("sluice/v1/inference_service.proto", f"More than {bounds.MAX_TIMEOUT_S:,.0f} s count as"),
+        ("sluice/v1/inference_service.proto", f"most tokens to write, at most {bounds.MAX_NEW_TOKENS:,};"),
+        ("sluice/v1/inference_service.proto", f"Sampling temperature, from 0 to {bounds.MAX_TEMPERATURE:,.0f}."),
+        ("sluice/v1/inference_service.proto", f"most probable tokens, at most {bounds.MAX_SAMPLING_TOP_K:,}."),
         ("sluice/v1/governor_service.proto", f"report interval (by default {GovernorConfig().report_interval_ms:g} ms"),
         ("sluice/v1/governor_service.proto", f"renewal interval (by default {GovernorConfig().renew_interval_ms:g} ms"),
         ("sluice/v1/degradation.proto", f"Absent: {DEFAULT_LEASE_S:g} s"),
-        ("open_inference/grpc_service.proto", f"up to {MAX_TEXTS:,} texts"),
+        ("open_inference/grpc_service.proto", f"up to {bounds.MAX_TEXTS:,} texts"),
+        ("open_inference/grpc_service.proto", f"The model's name, at most {bounds.MAX_MODEL_BYTES} bytes"),
+        ("open_inference/grpc_service.proto", f"name for the request, at most {bounds.MAX_REQUEST_ID_BYTES} bytes"),
+        (
+            "open_inference/grpc_service.proto",
+            f"at most {bounds.MAX_PARAMETERS}, texts among them of at most {bounds.MAX_PARAMETER_BYTES} bytes",
+        ),
+        ("open_inference/grpc_service.proto", f"More than {bounds.MAX_TIMEOUT_S:,.0f} s count as"),
+        ("open_inference/grpc_service.proto", f"that are wanted, at most {bounds.MAX_OUTPUTS}, in this order"),
         ("open_inference/grpc_service.proto", f"higher is more important. Absent: {DEFAULT_PRIORITY}"),
     ],
 )

@@ -8,14 +8,14 @@ from services.router.admission.controller import Admission
 from services.router.dispatcher import Dispatcher
 from services.router.endings import Endings
 from services.router.generation.choice import Choice
-from services.router.generation.sampling import Sampling, validate_sampling
+from services.router.generation.sampling import Sampling
 from services.router.generation.text_costs import TextCosts
 from services.router.generation.text_dispatcher import TextDispatcher
 from services.router.generation.text_placement import TextPlacement
 from services.router.generation.text_ticket import TextTicket
 from services.router.ledger import Ledger
 from services.router.request import Request
-from services.router.validation import validate
+from services.router.requests.validation import validate, validate_sampling
 from sluice.directive import DirectiveState
 from sluice.errors import NoEndpoint, SluiceError
 

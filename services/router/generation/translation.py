@@ -7,6 +7,7 @@ from services.router.generation.sampling import DEFAULT_NEW_TOKENS, Sampling
 from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
 from services.router.request import Request
+from services.router.requests.validation import bounded_traceparent
 from services.router.translation import priority_of, tier_of
 from sluice.telemetry import trace_id_of
 from sluice.v1 import inference_service_pb2 as inference_pb2
@@ -23,7 +24,7 @@ def to_request(
         priority=priority_of(message),
         minimum_tier=tier_of(message.minimum_tier),
         request_id=message.request_id,
-        traceparent=traceparent,
+        traceparent=bounded_traceparent(traceparent),
         client=client,
     )
     sampling = Sampling(

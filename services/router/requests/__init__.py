@@ -1,0 +1,1 @@
+"""What a request is, and what may be asked: values, their bounds, and nothing that is done with them."""
