@@ -11,6 +11,7 @@ from torch import Tensor
 from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.cores import granted_cores
 from sluice.engine.description import describe
+from sluice.engine.device_health import computes
 from sluice.engine.fault import one_line
 from sluice.engine.model import OUTPUT_NAMES
 from sluice.engine.out_of_memory import is_out_of_memory
@@ -68,10 +69,7 @@ class TorchBackend:
 
     def is_device_lost(self) -> bool:
         """Whether the device does not so much as add one and one."""
-        try:
-            return torch.ones(1, device=self._device).add_(1).item() != 2
-        except RuntimeError as error:
-            return not is_out_of_memory(error)
+        return not computes(self._device)
 
     def close(self) -> None:
         """Drop the weights and give device memory back."""

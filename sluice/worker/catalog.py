@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
+from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
 from sluice.tier import Tier
 from sluice.variant import Variant, VariantState, check
 from sluice.worker.backend import Backend, BackendLoader, Engine, ModelSpec
@@ -227,19 +227,31 @@ class Catalog:
             raise
         except Exception as error:
             raise InvalidRequest(f"{spec.checkpoint.name} cannot be loaded: {error}", field="checkpoint") from error
-        servable: Servable = Writer(loaded, loop) if isinstance(loaded, Generator) else loaded
+        servable: Servable = Writer(loaded, loop, broke=self._take_out) if isinstance(loaded, Generator) else loaded
         try:
             servable.warm_up()
             check(servable.variant)
             if examine is not None:
                 examine(servable)
-        except SluiceError:
+        except SluiceError as error:
             release(servable)
-            raise
+            if not isinstance(error, WorkerFailed):
+                raise
+            raise InvalidRequest(f"{spec.checkpoint.name} cannot serve: {error}", field="checkpoint") from error
         except Exception as error:
             release(servable)
             raise InvalidRequest(f"{spec.checkpoint.name} cannot serve: {error}", field="checkpoint") from error
         return servable
+
+    def _take_out(self, writer: Writer) -> None:
+        """A model writes no more. If it was its device that has ended, others see to that."""
+        if not self.serves(writer) or writer.is_device_lost():
+            return
+        name = writer.variant.id
+        logger.critical("A model was taken out of service.", extra={"variant": name, "why": writer.trouble})
+        task = asyncio.ensure_future(self.unload(name))
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
 
     def _set(self, variant_id: str, state: VariantState | None) -> None:
         if state is None:

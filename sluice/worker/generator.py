@@ -108,3 +108,23 @@ class Generator(Protocol):
 
     def close(self) -> None:
         """End what is being written, with NoEndpoint errors, and free everything. Called once."""
+
+
+@runtime_checkable
+class Tried(Protocol):
+    """A generator that may be unable to write though it was loaded, so that it is tried before it serves."""
+
+    trial: Prompt
+    """A short prompt that any model of its kind goes on from."""
+
+
+@runtime_checkable
+class Breakable(Protocol):
+    """A generator that may come to write no more, whatever it is given, while its device is well.
+
+    It calls `hear` with nothing when that happens.
+    """
+
+    @property
+    def trouble(self) -> str:
+        """Why it writes no more; empty while it does."""

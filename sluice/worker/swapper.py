@@ -202,7 +202,8 @@ class Swapper:
 
     async def _let_go(self, ladder: Ladder) -> None:
         self._ladders.remove(ladder)
-        logger.warning("no longer swapped: unloaded by hand", extra={"model": ladder.full.spec.model})
+        extra = {"model": ladder.full.spec.model}
+        logger.warning("A model is no longer swapped, because what served was unloaded.", extra=extra)
         await ladder.let_go()
 
 

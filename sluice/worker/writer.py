@@ -6,14 +6,17 @@ import asyncio
 import itertools
 import logging
 import queue
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from sluice.errors import WorkerFailed
 from sluice.variant import Variant
 from sluice.worker.backend import Backend, Mortal
-from sluice.worker.generator import Generator, Piece, Prompt
+from sluice.worker.generator import Breakable, Generator, Piece, Prompt, Tried
 from sluice.worker.writing import Owner, Writing
+
+# A step that nobody has run may have to be compiled first.
+_TRIAL_S = 300.0
 
 logger = logging.getLogger(__name__)
 
@@ -21,10 +24,18 @@ logger = logging.getLogger(__name__)
 class Writer:
     """Starts `generator` when it is warm. `texts` counts those that have ended, `finished` says that none is open.
 
+    `broke` is called on `loop`, once, when the generator writes no more by itself; its device may be lost or not.
+
     `warm_up`, `write`, `is_device_lost` and `close` block and belong on a thread; everything else belongs on `loop`.
     """
 
-    def __init__(self, generator: Generator, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        broke: Callable[[Writer], None] | None = None,
+    ) -> None:
         self.texts = 0
         self.finished = asyncio.Event()
         self.finished.set()
@@ -33,6 +44,7 @@ class Writer:
         self._keys = itertools.count(1)
         self._open: dict[int, Writing] = {}
         self._trial: queue.SimpleQueue[Piece] | None = None
+        self._broke = broke
 
     @property
     def variant(self) -> Variant:
@@ -45,19 +57,36 @@ class Writer:
         return self._generator.busy_s
 
     def warm_up(self) -> None:
-        """Warm up, and write from now on. Raises what the generator's own warm-up raises."""
+        """Warm up, try out what may be unable to write, and write from now on.
+
+        Raises what the generator's own warm-up raises, and what a trial ends with.
+        """
         self._generator.warm_up()
         self._generator.start(self._hear)
+        if isinstance(self._generator, Tried):
+            error = self.write(self._generator.trial).error
+            if error is not None:
+                raise error
 
     def write(self, prompt: Prompt) -> Piece:
         """Write one text and return its last piece, before anybody is served: how it is tried out."""
         heard: queue.SimpleQueue[Piece] = queue.SimpleQueue()
         self._trial = heard
-        self._generator.begin(next(self._keys), prompt)
-        while not (piece := heard.get()).is_last:
-            pass
-        self._trial = None
+        key = next(self._keys)
+        self._generator.begin(key, prompt)
+        try:
+            while not (piece := heard.get(timeout=_TRIAL_S)).is_last:
+                pass
+        except queue.Empty:
+            return Piece(key=key, error=WorkerFailed(f"it wrote nothing in {_TRIAL_S:.0f} s"))
+        finally:
+            self._trial = None
         return piece
+
+    @property
+    def trouble(self) -> str:
+        """Why the generator writes no more; empty while it does, or if it cannot tell."""
+        return self._generator.trouble if isinstance(self._generator, Breakable) else ""
 
     def begin(self, writing: Writing) -> None:
         """Write a text: its owner hears any number of pieces, and exactly one last one."""
@@ -93,6 +122,9 @@ class Writer:
                 self._loop.call_soon_threadsafe(self._deliver, pieces)
 
     def _deliver(self, pieces: Sequence[Piece]) -> None:
+        if not pieces and self._broke is not None and self.trouble:
+            broke, self._broke = self._broke, None
+            broke(self)
         by_owner: dict[Owner, list[tuple[Writing, Piece]]] = {}
         for piece in pieces:
             writing = self._open.get(piece.key)

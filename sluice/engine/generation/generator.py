@@ -14,8 +14,8 @@ from sluice.engine.checkpoint import Checkpoint
 from sluice.engine.description import describe
 from sluice.engine.fault import fault, one_line
 from sluice.engine.generation.open_text import OpenText
-from sluice.engine.generation.outlet import NO_ROOM, Told
-from sluice.engine.generation.prompt_tokens import PromptReader
+from sluice.engine.generation.outlet import GIVEN_BACK, NO_ROOM, Told
+from sluice.engine.generation.prompt_tokens import ANY_TEXT, PromptReader
 from sluice.engine.generation.sampling import Sampling
 from sluice.engine.generation.shape import Shape
 from sluice.engine.generation.writer import PagedWriter
@@ -25,6 +25,7 @@ from sluice.worker.backend import ModelSpec
 from sluice.worker.generator import Hear, Piece, Prompt
 
 _GONE = "this model writes no more"
+_NOT_EMBEDDED = "the text holds a token that the model was not made for"
 _TOKENIZER = "tokenizer_config.json"
 _RETRY_AFTER_S = 1.0
 _SEED_BITS = 63
@@ -33,7 +34,12 @@ logger = logging.getLogger(__name__)
 
 
 class ContinuousGenerator:
-    """`model` is on its device already, and nobody else's. `compiles`: the first start takes minutes longer for it."""
+    """`model` is on its device already, and nobody else's. `compiles`: the first start takes minutes longer for it.
+
+    `trial` is what it is tried with before it serves.
+    """
+
+    trial = Prompt(text=ANY_TEXT, max_new_tokens=2)
 
     def __init__(
         self,
@@ -55,7 +61,15 @@ class ContinuousGenerator:
         self._text_tokens = shape.text_tokens
         self._ends = _ends_of(model)
         self._reader = _reader_of(checkpoint)
-        self._writer = PagedWriter(model, shape, hear=self._wrote, compiles=compiles)
+        self._embedded = model.get_input_embeddings().weight.shape[0]
+        self._writer = PagedWriter(
+            model,
+            shape,
+            hear=self._wrote,
+            compiles=compiles,
+            trial=self._reader.usual,
+            broke=self._broke,
+        )
         # One thread reads prompts and takes cancellations, so that they keep their order and the loop is not kept.
         self._prompts = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prompts")
         # Held while pieces are told as well, so that nothing follows a text's last one.
@@ -93,9 +107,14 @@ class ContinuousGenerator:
         with suppress(RuntimeError):
             self._prompts.submit(self._cancel, key)
 
+    @property
+    def trouble(self) -> str:
+        """Why the loop has ended by itself; empty while it has not. It is not begun again."""
+        return self._writer.trouble
+
     def is_device_lost(self) -> bool:
-        """Whether the loop has ended by itself: what it failed at may not be whole, so it is not begun again."""
-        return bool(self._writer.trouble)
+        """Whether the loop has ended because the device is lost."""
+        return self._writer.is_device_lost
 
     def close(self) -> None:
         """End everything."""
@@ -121,6 +140,9 @@ class ContinuousGenerator:
         if self._is_closed:
             raise NoEndpoint(_GONE)
         ids = self._reader.read(prompt.text)
+        # Tokenizers may know more than their model embeds; on an accelerator such a token would end the process.
+        if max(ids) >= self._embedded:
+            raise InvalidRequest(_NOT_EMBEDDED, field="prompt")
         room = self._text_tokens - len(ids)
         if room < 1:
             problem = f"the prompt has {len(ids)} tokens, and this model takes {self._text_tokens - 1}"
@@ -171,11 +193,18 @@ class ContinuousGenerator:
                 pieces.append(piece)
             self._tell(pieces)
 
+    def _broke(self) -> None:
+        """On the writing thread: the loop has ended by itself. Who listens is to look at why."""
+        if self._hear is not None and not self._is_closed:
+            self._hear(())
+
     def _piece(self, text: OpenText, output: Told) -> Piece:
         if output.error is None:
             return text.write(output.generated_tokens, is_done=output.is_finished())
         if output.error.startswith(NO_ROOM):
             return self._end(text, Saturated("the device has no room for this text", retry_after_s=_RETRY_AFTER_S))
+        if output.error.startswith(GIVEN_BACK):
+            return self._end(text, NoEndpoint(f"{_GONE}: {output.error.removeprefix(GIVEN_BACK)}"))
         return self._end(text, WorkerFailed(output.error))
 
     def _end(self, text: OpenText, error: SluiceError) -> Piece:

@@ -12,9 +12,15 @@ from sluice.engine.out_of_memory import is_out_of_memory
 
 NO_ROOM = "no room: "
 """Begins what is told of a text that the device had no memory for."""
+GIVEN_BACK = "given back: "
+"""Begins what is told of a text whose model is broken, through no fault of its own."""
 
 Told: TypeAlias = GenerationOutput | TextState
 Hear = Callable[[Sequence[Told]], None]
+
+
+class ModelBroken(Exception):
+    """The model writes nothing any more, whatever it is given. The device may be well, and other models on it."""
 
 
 class Outlet:
@@ -34,6 +40,6 @@ class Outlet:
     def fail_and_deliver(self, state: RequestState, error: Exception) -> None:
         """A text has failed."""
         state.status = RequestStatus.FAILED
-        prefix = NO_ROOM if is_out_of_memory(error) else ""
+        prefix = NO_ROOM if is_out_of_memory(error) else GIVEN_BACK if isinstance(error, ModelBroken) else ""
         state.error = f"{prefix}{type(error).__name__}: {error}"
         self.deliver(state.to_generation_output())

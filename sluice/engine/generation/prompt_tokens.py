@@ -8,14 +8,14 @@ from typing import Any
 
 from sluice.errors import InvalidRequest
 
-_ANY_TEXT = "a"
+ANY_TEXT = "a"
 
 
 class PromptReader:
     """Reads prompts by transformers' `tokenizer`. Raises ValueError when its chat template takes no customer's turn.
 
     A text cannot speak in the tokens that act on the model, be they special or only what the template marks turns by:
-    where it spells one, that is left out.
+    where it spells one, that is left out. `usual` are the tokens of a text that says nothing in particular.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -25,7 +25,8 @@ class PromptReader:
         # What no token stands for becomes this one in any text.
         self._acting = acting.keys() - {tokenizer.unk_token_id}
         try:
-            self._usual = self._count_acting(self._tokens(_ANY_TEXT))
+            self.usual = tuple(self._tokens(ANY_TEXT))
+            self._usual = self._count_acting(self.usual)
         except Exception as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 

@@ -26,6 +26,10 @@ NO_TOKEN = -1
 _ROWS_AT_ONCE = 256
 _MASK_32 = 0xFFFF_FFFF
 _MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
+# The largest number of 32 bits with a sign. No vocabulary has as many tokens, so more of them are all.
+_MOST_TOP_K = 0x7FFF_FFFF
+# Beyond these a draw in fp32 differs in nothing from the most probable token, and from an even draw, respectively.
+_LEAST_TEMPERATURE, _MOST_TEMPERATURE = 1e-6, 1e6
 
 
 class Draw(IntEnum):
@@ -37,14 +41,20 @@ class Draw(IntEnum):
 
 
 class Sampling:
-    """How one text is sampled, and which place of it comes next."""
+    """How one text is sampled, and which place of it comes next.
+
+    Whatever numbers a prompt has, those here are what tensors hold: a `top_k` of 31 bits, a `top_p` in [0, 1] and a
+    finite `temperature`, where what is no number counts as 0.
+    """
 
     __slots__ = ("place", "seed", "temperature", "top_k", "top_p")
 
     def __init__(self, prompt: Prompt, *, seed: int) -> None:
-        self.temperature = prompt.temperature
-        self.top_k = prompt.top_k
-        self.top_p = prompt.top_p
+        # Written so that what is no number is 0.
+        heat = prompt.temperature
+        self.temperature = min(heat, _MOST_TEMPERATURE) if heat >= _LEAST_TEMPERATURE else 0.0
+        self.top_k = max(0, min(prompt.top_k, _MOST_TOP_K))
+        self.top_p = min(1.0, prompt.top_p) if prompt.top_p > 0.0 else 0.0
         self.seed = seed if prompt.seed is None else prompt.seed
         self.place = 0
 

@@ -7,7 +7,8 @@ in a row while somebody waits for a token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -27,7 +28,8 @@ class ReservingScheduler(Scheduler):
     """A text begins when all pages that it can ever fill are free, so nothing that was begun is put off or lost.
 
     `most_batch_tokens` and `max_requests_per_batch` bound one batch; `be_careful` halves them until a step succeeds.
-    In a context of `in_order` the cache is changed after the steps that are under way have done so.
+    In a context of `in_order` the cache is changed after the steps that are under way have done so. While `only` is not
+    None nobody else is scheduled. `planned` is the newest batch, and None while it is being planned.
     """
 
     def __init__(self, cache: PagedAttentionCache, safety_margin: float | None, max_requests_per_batch: int) -> None:
@@ -48,6 +50,8 @@ class ReservingScheduler(Scheduler):
         self._reserved: dict[str, int] = {}
         self._reserved_pages = 0
         self._last_was_prompts = False
+        self.only: Collection[str] | None = None
+        self.planned: list[FutureRequestState] | None = []
 
     @property
     def reserved_tokens(self) -> int:
@@ -56,10 +60,18 @@ class ReservingScheduler(Scheduler):
 
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Batch:
         """As transformers has it: the batch, whether it is read by pages, its tokens, and the tokens that it reads."""
+        self.planned = None
+        batch = self._plan(token_budget, cache_budget)
+        self.planned = batch[0] or []
+        return batch
+
+    def _plan(self, token_budget: int, cache_budget: int) -> Batch:
         with self.in_order():
             # Before anybody gets pages of those that have gone.
             self._allocator.clear()
         decoding = [state for state in self.active_requests.values() if state.status == RequestStatus.DECODING]
+        if self.only is not None:
+            decoding = [state for state in decoding if state.request_id in self.only]
         prompts = [] if self._last_was_prompts and decoding else list(self._prompts())
         self._last_was_prompts = bool(prompts)
         if not prompts and all(state.position_offset < self.cache.max_decode_fast_path_length for state in decoding):
@@ -103,6 +115,16 @@ class ReservingScheduler(Scheduler):
         self.waiting_requests[again.request_id] = again
         self.waiting_requests_order.appendleft(again.request_id)
 
+    def mend_order(self) -> None:
+        """A plan may have failed between two places where it notes who waits."""
+        order = dict.fromkeys(name for name in self.waiting_requests_order if name in self.waiting_requests)
+        self.waiting_requests_order: deque[str] = deque(order)
+
+    def written_by(self, request_id: str) -> int | None:
+        """How many tokens a sequence has written in all; None if it has ended."""
+        state = self.active_requests.get(request_id) or self.waiting_requests.get(request_id)
+        return None if state is None else len(state.to_generation_output().generated_tokens)
+
     def finish_request(self, request_id: str) -> None:
         """Free a text's pages, and what was reserved for it."""
         self._clean(request_id)
@@ -123,10 +145,12 @@ class ReservingScheduler(Scheduler):
     def _prompts(self) -> Iterator[RequestState]:
         """Prompts that were begun and cut, then those for which all is free, in order; nobody overtakes who waits."""
         for state in self.active_requests.values():
-            if state.status == RequestStatus.PREFILLING:
+            if state.status == RequestStatus.PREFILLING and self._may_go_on(state.request_id):
                 yield state
-        room = self.max_requests_per_batch - len(self.active_requests)
+        room = self.max_requests_per_batch - self._count_active()
         for request_id in tuple(self.waiting_requests_order):
+            if not self._may_go_on(request_id):
+                continue
             state = self.waiting_requests[request_id]
             pages = self._reserved.get(request_id) or self._pages_of(len(state.initial_tokens) + state.max_new_tokens)
             if request_id not in self._reserved:
@@ -136,6 +160,15 @@ class ReservingScheduler(Scheduler):
                 self._reserved_pages += pages
             room -= 1
             yield state
+
+    def _may_go_on(self, request_id: str) -> bool:
+        return self.only is None or request_id in self.only
+
+    def _count_active(self) -> int:
+        """Those that share the next steps."""
+        if self.only is None:
+            return len(self.active_requests)
+        return sum(name in self.only for name in self.active_requests)
 
     def _tokens(self, decoding: Sequence[RequestState]) -> Batch:
         """A step of single tokens by pages. As all memory is certain, there is next to nothing to do for most texts."""

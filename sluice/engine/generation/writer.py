@@ -10,18 +10,16 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
     ContinuousBatchProcessor,
 )
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
-from transformers.generation.continuous_batching.requests import RequestState, RequestStatus
 from transformers.generation.continuous_batching.utils import logger as their_logger
 from transformers.generation.continuous_batching.utils import stream_context
 
@@ -35,9 +33,9 @@ from sluice.engine.generation.sampling import SAMPLING, Samplers, Sampling
 from sluice.engine.generation.scheduler import NAME as SCHEDULER
 from sluice.engine.generation.scheduler import ReservingScheduler, register
 from sluice.engine.generation.shape import Shape
+from sluice.engine.generation.step_recovery import StepRecovery
 from sluice.engine.generation.text_state import TextState
 from sluice.engine.generation.token_inputs import write_tokens_at_once
-from sluice.engine.out_of_memory import is_out_of_memory
 from sluice.engine.quantized import is_quantized
 
 _ASYNCHRONOUS = frozenset(ContinuousBatchingAsyncIOs._supported_device_types)
@@ -48,10 +46,20 @@ logger = logging.getLogger(__name__)
 class PagedWriter(ContinuousBatchingManager):
     """Writes with `model` until stopped. Texts come by `begin` and go by `cancel_request`, from any thread.
 
-    `hear` is called on the writing thread with what each step wrote. `compiles`: steps are compiled.
+    `hear` is called on the writing thread with what each step wrote, and `broke` when the loop has ended by itself.
+    `compiles`: steps are compiled. `trial` are tokens that the model goes on from if it goes on from any.
     """
 
-    def __init__(self, model: Any, shape: Shape, *, hear: Hear, compiles: bool) -> None:
+    def __init__(
+        self,
+        model: Any,
+        shape: Shape,
+        *,
+        hear: Hear,
+        compiles: bool,
+        trial: Sequence[int] = (0,),
+        broke: Callable[[], None] | None = None,
+    ) -> None:
         _join_our_logs()
         register()
         use_paged_attention(model)
@@ -61,6 +69,8 @@ class PagedWriter(ContinuousBatchingManager):
         # Seconds of past steps, and when that which runs began: one thing, as another thread reads both.
         self._busy: tuple[float, float | None, float] = (0.0, None, 0.0)
         self._begins_anew = False
+        self._broke = broke
+        self._recovery = StepRecovery(model.device, trial=trial)
         kind = model.device.type
         config = ContinuousBatchingConfig(
             page_size=shape.page,
@@ -123,6 +133,11 @@ class PagedWriter(ContinuousBatchingManager):
         return f"{type(error).__name__}: {error}" if error is not None else ""
 
     @property
+    def is_device_lost(self) -> bool:
+        """Whether the loop has ended because the device said that it is lost, and a trial agreed."""
+        return self._recovery.is_device_lost
+
+    @property
     def takes_texts(self) -> bool:
         """Whether what was added until now is written, or is told that it failed."""
         return self.background_thread_status.can_accept_new_requests() is None
@@ -143,20 +158,28 @@ class PagedWriter(ContinuousBatchingManager):
             processor.model_runner = StepRunner(processor, self.logit_processor, prompts_body=self._prompts_body)
             write_tokens_at_once(processor.inputs_and_outputs)
             processor.scheduler.in_order = partial(stream_context, processor.inputs_and_outputs.compute_stream)
+        self._recovery.reset()
         return processor
+
+    def _handle_critical_error(self, error: Exception, batch_processor: ContinuousBatchProcessor | None) -> None:
+        super()._handle_critical_error(error, batch_processor)
+        if self._broke is not None:
+            self._broke()
 
     def _generation_loop_body(self, batch_processor: ContinuousBatchProcessor, bootstrapping: bool) -> bool:
         scheduler: ReservingScheduler = batch_processor.scheduler
         if scheduler.has_pending_requests() or self.input_queue.qsize():
             self._busy = self._busy[0], time.monotonic(), scheduler.fullness
+        pair, step = getattr(batch_processor.inputs_and_outputs, "current_pair", 0), self.current_batch
+        scheduler.planned = []
         try:
             go_on = self._step(batch_processor, bootstrapping=bootstrapping)
             if scheduler.is_careful:
                 scheduler.be_usual()
+            if self._recovery.is_searching:
+                self._recovery.look(batch_processor, has_stepped=self.current_batch > step)
         except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            self._give_back(batch_processor, error)
+            self._recovery.recover(batch_processor, error, pair=pair, step=step)
             go_on = self._begins_anew = True
         finally:
             self._busy = self.busy_s, None, 0.0
@@ -172,38 +195,9 @@ class PagedWriter(ContinuousBatchingManager):
         self._begins_anew = not launched
         return True
 
-    def _give_back(self, batch_processor: ContinuousBatchProcessor, error: Exception) -> None:
-        """A step had no room. It is tried again in halves, until one has no room that is of one text: it is refused."""
-        io, scheduler = batch_processor.inputs_and_outputs, batch_processor.scheduler
-        failed = _take_back(io)
-        if batch_processor.use_async_batching:
-            # The step before this one, if there was one, has been computed all the same.
-            io.swap_io_pairs()
-            batch_processor.update_batch()
-        if self.model.device.type != "cpu":
-            torch.accelerator.empty_cache()
-        open_ = [state for state in failed if state.request_id in scheduler.active_requests]
-        tokens = sum(len(state.initial_tokens) for state in open_)
-        logger.warning("a step had no room", extra={"texts": len(open_), "again": not scheduler.is_careful})
-        if scheduler.is_careful and len(open_) == 1:
-            largest = open_.pop()
-            self.output_router.fail_and_deliver(largest, error)
-            scheduler.finish_request(largest.request_id)
-        for state in reversed(open_):
-            scheduler.put_back(state)
-        scheduler.be_careful(tokens=max(2, tokens), texts=max(2, len(open_)))
-
 
 def _join_our_logs() -> None:
     """transformers prints what this part of it does by itself; what matters of it is logged like everything else."""
     their_logger.handlers.clear()
     their_logger.propagate = True
     their_logger.setLevel(logging.WARNING)
-
-
-def _take_back(io: Any) -> Sequence[RequestState]:
-    """The texts of the batch that was prepared last, which is forgotten: no tokens are carried over from it."""
-    prepared = io.io_pairs[io.current_pair].host_io if hasattr(io, "io_pairs") else io
-    states = [future.state for future in prepared.requests_in_batch]
-    prepared.requests_in_batch, prepared.req_id_to_new_token_position = [], {}
-    return [state for state in states if state.status != RequestStatus.FINISHED]

@@ -86,6 +86,10 @@ class Heard:
         return self.status >= RequestStatus.FINISHED
 
 
+class Unlawful(BaseException):
+    """A batch was planned that breaks a law of the schedule."""
+
+
 class Loop:
     """A loop that turns when it is told to. `heard` is what was last heard of each text."""
 
@@ -181,7 +185,19 @@ class Loop:
 
     def _scheduled(self, token_budget: int, cache_budget: int) -> Any:
         """Plan a batch, which always keeps these laws."""
-        decoding = {name for name, one in self.scheduler.active_requests.items() if one.status == _DECODING}
+        try:
+            return self._lawful(token_budget, cache_budget)
+        except AssertionError as error:
+            # The loop survives any exception.
+            raise Unlawful from error
+
+    def _lawful(self, token_budget: int, cache_budget: int) -> Any:
+        only = self.scheduler.only
+        decoding = {
+            name
+            for name, one in self.scheduler.active_requests.items()
+            if one.status == _DECODING and (only is None or name in only)
+        }
         batch = self._schedule(token_budget, cache_budget)
         assert sum(self.scheduler._reserved.values()) == self.scheduler._reserved_pages <= self.allocator.num_blocks
         held = {page for table in self.allocator.block_table.values() for page in table}

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
+from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 
 from sluice.engine.generation import sampling
-from sluice.engine.generation.sampling import Draw, Samplers, Sampling, _gumbel, sampled_scores
+from sluice.engine.generation.sampling import SAMPLING, Draw, Samplers, Sampling, _gumbel, sampled_scores
 from sluice.worker.generator import Prompt
-from tests.unit.engine.generation.loops import KINDS, Loop, generated, model_of, prompt
+from tests.unit.engine.generation.loops import KINDS, VOCABULARY, Loop, generated, model_of, prompt
 
 pytestmark = pytest.mark.torch
 NONE = -math.inf
@@ -256,3 +259,46 @@ def test_a_kept_sampling_is_not_read_by_texts_that_are_not_drawn() -> None:
         loop.add(name, prompt(9), 20)
     loop.run()
     assert loop.tokens("a") == loop.tokens("b") == generated("qwen2", prompt(9), 20)
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(
+        st.builds(
+            Prompt,
+            text=st.just(""),
+            max_new_tokens=st.integers(1, 2**32 - 1),
+            temperature=st.floats(),
+            top_p=st.floats(),
+            top_k=st.integers(0, 2**32 - 1),
+            seed=st.none() | st.integers(0, 2**64 - 1),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_whatever_numbers_the_wire_can_carry_a_token_is_drawn(rows: list[Prompt]) -> None:
+    ways = [Sampling(prompt, seed=7) for prompt in rows]
+    states = [RequestState(f"{at}", [1], logit_processor_kwargs={SAMPLING: way}) for at, way in enumerate(ways)]
+    samplers = Samplers()
+    storage = torch.zeros(samplers.tensors_required, 8, dtype=torch.int32)
+    samplers.prepare_tensor_args([FutureRequestState(state, True, {}, 1) for state in states], storage)
+    scores = torch.tensor([0.0, 3.0, -1e4, 2.0, 1.0]).expand(len(rows), -1).clone()
+    drawn = samplers(torch.zeros(1), scores.clone(), storage)
+    assert not drawn.isnan().any()
+    for row, way in zip(drawn, ways, strict=True):
+        assert row.max().isfinite()
+        if way.draw is Draw.GREEDY:
+            assert row.argmax() == 1
+
+
+@pytest.mark.parametrize("top_k", [VOCABULARY, VOCABULARY + 1, 2**31 - 1, 2**31, 4_000_000_000, 2**32 - 1])
+def test_more_than_the_vocabulary_has_is_all_of_it(top_k: int) -> None:
+    texts = []
+    for way in ({"top_k": 0}, {"top_k": top_k}):
+        loop = Loop(model_of("qwen2"))
+        loop.add("a", prompt(9), 20, temperature=1.0, seed=3, **way)
+        loop.run()
+        texts.append(loop.tokens("a"))
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 20
