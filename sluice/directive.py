@@ -1,14 +1,19 @@
-"""The governor's word, and a member's obedience to it: only newer directives are applied, and none is forgotten.
+"""The governor's word, and a member's obedience to it: while one governor directs, only a newer word is applied.
 
 What is in force is state that decisions read. When the governor falls silent the directive is kept, for its lease as
-an order and after that as the point from which the member decides alone; silence is never full service.
+an order and after that as the point from which the member decides alone; silence is never full service. A member that
+nobody directs obeys whichever governor it reaches: epochs order governors that live, and bind nobody to a dead one.
 """
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 
+from sluice.control.epochs import is_plausible
 from sluice.degradation.degradation import FULL_SERVICE, Degradation
 from sluice.precision import Precision
 from sluice.tier import Level
@@ -61,12 +66,39 @@ class Directive:
         )
 
 
+class Verdict(Enum):
+    """What a member does with a directive."""
+
+    APPLY = "it is newer"
+    RENEW = "it is the one in force"
+    STALE = "it is older than the one in force"
+    IMPLAUSIBLE = "its epoch lies more than a day ahead of this member's clock, and another governor directs it"
+
+
+def judge(directive: Directive, current: Directive | None, *, is_directed: bool, wall_s: float) -> Verdict:
+    """What becomes of `directive` where `current` was applied last, and its lease still runs or not.
+
+    `wall_s` is the member's wall clock, in seconds since 1970. An implausible epoch is less than any plausible one.
+    """
+    if current is None:
+        return Verdict.APPLY
+    if directive.version == current.version:
+        return Verdict.RENEW
+    if directive.epoch == current.epoch:
+        return Verdict.APPLY if directive.revision > current.revision else Verdict.STALE
+    if not is_directed:
+        return Verdict.APPLY
+    known, new = is_plausible(current.epoch, wall_s), is_plausible(directive.epoch, wall_s)
+    if known != new:
+        return Verdict.APPLY if new else Verdict.IMPLAUSIBLE
+    return Verdict.APPLY if directive.epoch > current.epoch else Verdict.STALE
+
+
 class DirectiveState:
-    """What one member obeys. Times are instants of one monotonic clock, in seconds.
+    """What one member obeys. Times are instants of one monotonic clock, in seconds; `wall` is the wall clock.
 
     Decisions read `levels`, `offload_share`, `lighten_share`, `admit_scale` and `precision`; while its level is not in
-    force a number is 0, 0 or 1, and the precision OWN. `stale` counts the directives that were refused because they
-    were older than the one obeyed.
+    force a number is 0, 0 or 1, and the precision OWN. `stale` counts the directives that were refused.
     """
 
     __slots__ = (
@@ -74,6 +106,7 @@ class DirectiveState:
         "_alone_until",
         "_current",
         "_heard_at",
+        "_wall",
         "admit_scale",
         "levels",
         "lighten_share",
@@ -82,7 +115,8 @@ class DirectiveState:
         "stale",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
         self._current: Directive | None = None
         self._heard_at = -math.inf
         self._alone: Degradation | None = None
@@ -118,19 +152,28 @@ class DirectiveState:
             return None if self._alone is None else Directive(epoch=0, revision=0).saying(self.in_force)
         return self._current if self._alone is None else self._current.saying(self.in_force)
 
+    def judge(self, directive: Directive, now: float) -> Verdict:
+        """What `apply` would do with `directive`."""
+        is_directed = not self.is_autonomous(now)
+        return judge(directive, self._current, is_directed=is_directed, wall_s=self._wall())
+
+    def is_plausible(self, directive: Directive) -> bool:
+        """Whether its epoch can be a governor's, by this member's wall clock."""
+        return is_plausible(directive.epoch, self._wall())
+
     def apply(self, directive: Directive, now: float) -> bool:
         """Obey `directive` if it is newer, and renew the lease if it is the current one; returns whether it is new."""
-        is_new = self._current is None or directive.version > self._current.version
-        if self._current is not None and directive.version < self._current.version:
+        verdict = self.judge(directive, now)
+        if verdict in {Verdict.STALE, Verdict.IMPLAUSIBLE}:
             self.stale += 1
             return False
         self._heard_at = now
         if self._alone is not None and self._alone_until == math.inf:
             self._alone_until = now + HAND_BACK_S
-        if is_new:
+        if verdict is Verdict.APPLY:
             self._current = directive
         self._show()
-        return is_new
+        return verdict is Verdict.APPLY
 
     def is_autonomous(self, now: float) -> bool:
         """Whether nobody directs this member: no directive has come, or the lease of the last one has run out."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,10 +17,11 @@ from dataclasses import replace
 import grpc
 
 from sluice.channel import peer_channel
-from sluice.directive import Directive, DirectiveState
+from sluice.directive import Directive, DirectiveState, Verdict
 from sluice.directive_wire import directive_from_proto
 from sluice.fleet import Fleet, Registration, Report
 from sluice.fleet_wire import fleet_from_proto, registration_to_proto, report_to_proto
+from sluice.runtime.limited_log import LimitedLog
 from sluice.status import seconds_of
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
@@ -28,9 +30,15 @@ FIRST_BACKOFF_S = 0.1
 # The channel dials by its own, longer law, up to a second apart: asking it costs nothing, and both together must let a
 # governor that has come back have its fleet within two.
 MAX_BACKOFF_S = 0.5
+# How long a member stays with a governor whose epoch is implausible before it dials again, to look for another one.
+LOOK_AGAIN_S = 30.0
 DEFAULT_REPORT_INTERVAL_S = 0.5
 
 logger = logging.getLogger(__name__)
+
+
+class _Refused(Exception):
+    """The governor at the other end must not direct this member now."""
 
 
 class Membership:
@@ -47,6 +55,7 @@ class Membership:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.joined = False
+        self._joined_at = -math.inf
         self._governor = governor
         self._registration = registration
         self._report = report
@@ -57,7 +66,7 @@ class Membership:
         self._wake = asyncio.Event()
         self._must_ack = False
         self._must_report = False
-        self._has_refused = False
+        self._log = LimitedLog(logger)
 
     def kick(self) -> None:
         """Report now rather than at the next interval: something has changed that others decide by."""
@@ -80,13 +89,14 @@ class Membership:
 
     async def _one_stream(self, stub: governor_grpc.GovernorServiceStub) -> str:
         over = asyncio.Event()
-        self._has_refused = False
         call = stub.Join(self._requests(over))
         try:
             async for response in call:
                 self._accept(response)
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name}: {error.details()}"
+        except _Refused as error:
+            return str(error)
         except ValueError as error:
             return f"the governor says what this member does not know: {error}"
         finally:
@@ -121,9 +131,6 @@ class Membership:
             self._wake.clear()
 
     def _accept(self, response: governor_service_pb2.JoinResponse) -> None:
-        if not self.joined:
-            self.joined = True
-            logger.info("governor joined", extra={"governor": self._governor})
         if response.HasField("report_interval"):
             self._follow(seconds_of(response.report_interval))
         if response.HasField("directive"):
@@ -132,17 +139,34 @@ class Membership:
             self._on_fleet(fleet_from_proto(response.fleet))
 
     def _obey(self, directive: Directive) -> None:
-        is_new = self._directives.apply(directive, self._clock())
-        current = self._directives.current
-        if is_new:
-            extra = {"levels": str(directive.degradation), "version": directive.version, "reason": directive.reason}
-            logger.info("directive", extra=extra)
-        elif current is not None and directive.version < current.version:
-            if not self._has_refused:
-                extra = {"version": directive.version, "obeyed": current.version}
-                logger.warning("stale directive refused", extra=extra)
-            self._has_refused = True
+        now, current = self._clock(), self._directives.current
+        verdict = self._directives.judge(directive, now)
+        self._directives.apply(directive, now)
+        if verdict in {Verdict.STALE, Verdict.IMPLAUSIBLE}:
+            obeyed = current.version if current else None
+            extra = {"governor": self._governor, "version": directive.version, "obeyed": obeyed}
+            self._log.warning("a directive was refused", why=verdict.value, **extra)
+            if not self.joined:
+                # Another governor directs this member: dial again, to find that one before its lease ends.
+                raise _Refused(f"its directive was refused: {verdict.value}")
             return
+        is_plausible = self._directives.is_plausible(directive)
+        if not self.joined:
+            self.joined, self._joined_at = True, now
+            logger.info("governor joined", extra={"governor": self._governor})
+        elif not is_plausible and now - self._joined_at > LOOK_AGAIN_S:
+            raise _Refused("its epoch is implausible: another governor is looked for")
+        if verdict is Verdict.APPLY:
+            logger.info(
+                "directive",
+                extra={
+                    "levels": str(directive.degradation),
+                    "version": directive.version,
+                    "reason": directive.reason,
+                },
+            )
+            if not is_plausible:
+                self._log.warning("the governor's epoch is implausible: check the clocks", epoch=directive.epoch)
         # One that comes again is acknowledged again: the governor repeats it to those whose word it has not. While the
         # member's own decision still is in force beside it, there is nothing to acknowledge yet.
         if not self._directives.decides_alone:

@@ -7,13 +7,18 @@ import contextlib
 import logging
 import time
 from pathlib import Path
+from random import Random
 
 from services.governor.config import GovernorConfig
 from services.governor.governor import Governor
 from services.governor.journal import Journal
 from services.governor.servicer import SERVICE, GovernorServicer
+from sluice.control.epochs import TAKEN_AHEAD_S, latest_epoch, new_epoch
 from sluice.server import Server, drain, until_signalled
 from sluice.telemetry import Tracing
+
+# How late readiness may be where nobody is told of a change.
+READINESS_S = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -24,27 +29,50 @@ async def run(config: GovernorConfig, tracing: Tracing) -> None:
     """
     del tracing
     server = Server(listen=config.listen, services=(SERVICE,))
-    # Nanoseconds since 1970: a governor that starts later has the greater epoch, without anything kept on disk. With a
-    # journal that holds even if the clock was set back.
-    epoch = time.time_ns()
+    # A governor that starts later has the greater epoch, without anything kept on disk. With a journal that holds even
+    # if the clock was set back.
+    wall_s = time.time()
+    epoch = new_epoch(wall_s, Random())  # noqa: S311  no secret
     journal = None
     if config.journal:
-        journal = Journal(Path(config.journal), epoch_at_least=epoch, most=config.max_transitions)
+        journal = Journal(
+            Path(config.journal),
+            epoch_at_least=epoch,
+            epoch_at_most=latest_epoch(wall_s, ahead_s=TAKEN_AHEAD_S),
+            most=config.max_transitions,
+        )
         epoch = journal.epoch
     governor = Governor(config, epoch=epoch, journal=journal)
     server.grpc_server.add_generic_rpc_handlers((GovernorServicer(governor).handler(),))
     await server.start()
     ticking = asyncio.create_task(governor.run())
-    await server.set_ready(ready=True)
+    showing = asyncio.create_task(show_readiness(governor, server))
     logger.info("ready", extra={"port": server.port, "epoch": governor.controller.current.epoch})
     await until_signalled()
 
     async def finish() -> None:
         governor.close()
 
+    # From here on the server says itself that it is not ready.
+    await _end(showing)
     await drain(server, finish, grace_s=config.drain_timeout_s)
-    ticking.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await ticking
+    await _end(ticking)
     if journal is not None:
         await asyncio.to_thread(journal.close)
+
+
+async def show_readiness(governor: Governor, server: Server) -> None:
+    """Until cancelled: the server is ready for as long as the governor can direct."""
+    shown = False
+    while True:
+        seen = governor.changes
+        if governor.can_direct != shown:
+            shown = governor.can_direct
+            await server.set_ready(ready=shown)
+        await governor.change(since=seen, timeout_s=READINESS_S)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -49,9 +49,9 @@ class Controller:
         return self._override.until if self._override else None
 
     def rise(self, epoch: int) -> None:
-        """Leave `epoch`, which another governor had, behind."""
+        """Go on under `epoch`, if that is greater than the present one."""
         if epoch > self._current.epoch:
-            self._current = replace(self._current, epoch=epoch + 1, revision=1)
+            self._current = replace(self._current, epoch=epoch, revision=1)
 
     def inherit(self, held: Degradation, *, now: float) -> None:
         """A member has `held` in force, by a governor before this one or by its own decision.

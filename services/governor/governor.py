@@ -13,24 +13,24 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from random import Random
 
 from services.governor.config import GovernorConfig
 from services.governor.controller import Controller
-from services.governor.fence import Fence, Superseded
 from services.governor.history import History
+from services.governor.inheritance import Inheritance
 from services.governor.journal import Journal
+from services.governor.leadership import Leadership, Superseded, Told
 from services.governor.membership_table import MembershipTable
+from sluice.control.epochs import epoch_above, latest_epoch
 from sluice.degradation.degradation import Degradation
 from sluice.degradation.fusion import fuse
 from sluice.degradation.signals import UNKNOWN
 from sluice.directive import Directive
 from sluice.fleet import Fleet, Registration, Report, Transition
+from sluice.runtime.limited_log import LimitedLog
 
 TICK_S = 0.1
-# For how long after it has heard of nobody a governor takes over what its own members have decided alone meanwhile.
-WARM_S = 5.0
-# For how long nothing is taken over after an operator has cleared what holds.
-CLEARED_S = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,10 @@ class Governor:
         epoch: int,
         journal: Journal | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        dice: Random | None = None,
     ) -> None:
+        """`clock` is monotonic, `wall` counts seconds since 1970, `dice` gives epochs their tails."""
         self.config = config
         self.table = MembershipTable(report_interval_s=config.report_interval_ms / 1000, max_members=config.max_members)
         self.controller = Controller(
@@ -56,14 +59,19 @@ class Governor:
         self.closing = False
         self.changes = 0
         self._journal = journal
-        self._fence = Fence(lease_s=config.lease_s)
+        self._leadership = Leadership(lease_s=config.lease_s)
         self._stood_by = False
         self._clock = clock
+        self._wall = wall
+        self._dice = dice or Random()  # noqa: S311  no secret
         self._changed = asyncio.Event()
-        self._warm_until = clock() + WARM_S
-        self._deaf_until = -math.inf
+        self._inheritance = Inheritance(now=clock())
+        self._passes = 0
+        self._passed_at = -math.inf
         self._ticked_at = clock()
         self._heard_at = -math.inf
+        self._is_ticking = True
+        self._log = LimitedLog(logger, clock=clock)
         self._published = self.controller.current
 
     def fleet(self) -> Fleet:
@@ -80,25 +88,32 @@ class Governor:
     @property
     def stands_by(self) -> bool:
         """Whether a governor with a greater epoch directs, so that this one must not."""
-        return self._fence.stands_by(mine=self.controller.current.epoch, now=self._clock())
+        return self._leadership.stands_by(mine=self.controller.current.epoch, now=self._clock())
+
+    @property
+    def can_direct(self) -> bool:
+        """Whether members that join now are directed: it decides, does not stand by, and does not end."""
+        return not self.closing and self._is_ticking and not self.stands_by
 
     def check_rank(self) -> None:
         """Raises Superseded while this governor stands by."""
         if self.stands_by:
-            raise Superseded(f"a governor of epoch {self._fence.rival} directs the fleet; dial again to reach it")
+            raise Superseded(f"a governor of epoch {self._leadership.rival} directs the fleet; dial again to reach it")
 
     def join(self, registration: Registration) -> int:
         """Seat a member and learn what it obeys. Raises Superseded, IdTaken and FleetFull."""
         now = self._clock()
         obeyed = registration.obeyed
-        if obeyed is not None:
-            self._hear_of(obeyed.epoch, is_directed=registration.is_directed, now=now)
+        told = Told.NOTHING if obeyed is None else self._hear_of(registration, obeyed, now)
         self.check_rank()
+        if told is Told.RIVAL and obeyed is not None:
+            raise Superseded(f"a governor of epoch {obeyed.epoch} directs this member; dial again to reach it")
         ticket = self.table.join(registration, now=now)
         if obeyed is not None:
             is_foreign = obeyed.epoch != self.controller.current.epoch
-            if obeyed.epoch > self.controller.current.epoch:
-                self._rise(obeyed.epoch)
+            if told is Told.SILENT_RIVAL:
+                self._passes = max(self._passes, obeyed.epoch)
+                self._pass_silent(now)
             if is_foreign or (not registration.is_directed and self._is_warm(now)):
                 self._inherit(obeyed.degradation, now)
         self._heard_at = now
@@ -112,8 +127,6 @@ class Governor:
         wrong = self.table.report(member_id, report, self.controller.current, now=now)
         for what in wrong:
             logger.warning("a report is doubtful", extra={"member": member_id, "why": what})
-        if report.applied is not None:
-            self._hear_of(report.applied[0], is_directed=not report.decides_alone, now=now)
         version = self.controller.current.version
         if report.decides_alone and report.in_force is not None and self._is_warm(now):
             self._inherit(report.in_force, now)
@@ -122,7 +135,14 @@ class Governor:
             self._publish()
 
     def acknowledge(self, member_id: str, version: tuple[int, int]) -> None:
-        """A member obeys."""
+        """A member obeys. What is not this governor's word in force is none, and changes nothing."""
+        current, applied = self.controller.current.version, self.table.applied(member_id)
+        if (
+            version[0] != current[0]
+            or version > current
+            or (applied and applied[0] == current[0] and version < applied)
+        ):
+            return
         if not self.table.acknowledge(member_id, version, now=self._clock()):
             return
         if all(member.applied == self.controller.current.version for member in self.table.members()):
@@ -153,7 +173,7 @@ class Governor:
         now = self._clock()
         current = self.controller.clear(now=now, reason=reason)
         # Who is late to come must not bring back what the operator has just ended.
-        self._deaf_until = now + CLEARED_S
+        self._inheritance.clear(now)
         self._publish()
         return current
 
@@ -179,6 +199,7 @@ class Governor:
                 if not was_broken:
                     logger.exception("a tick failed")
                 was_broken = True
+            self._is_ticking = not was_broken
 
     def tick(self) -> None:
         """Notice silence, disobedience and expiry, and decide."""
@@ -188,17 +209,18 @@ class Governor:
             logger.warning("silent", extra={"member": name})
         if self._was_asleep(now) or now - self._heard_at > self.config.lease_s:
             # It knows nothing of what members have done meanwhile, so it takes over what they will tell.
-            self._warm_until = now + WARM_S
+            self._inheritance.warm_up(now)
         self._ticked_at = now
+        changed = self._pass_silent(now)
         self.signals = fuse(self.table.heard(now))
-        changed = self.controller.tick(self.signals, now=now)
+        changed |= self.controller.tick(self.signals, now=now)
         late = self.table.owing(self.controller.current, now=now)
         for name in late:
             extra = {"member": name, "version": self.controller.current.version}
             logger.error("a member has not acknowledged the directive", extra=extra)
         if self.stands_by != self._stood_by:
             self._stood_by = self.stands_by
-            logger.warning("stands by" if self._stood_by else "directs again", extra={"rival": self._fence.rival})
+            logger.warning("stands by" if self._stood_by else "directs again", extra={"rival": self._leadership.rival})
             changed = True
         if silent or changed or late:
             self._publish()
@@ -208,20 +230,43 @@ class Governor:
         self.closing = True
         self._publish()
 
-    def _hear_of(self, epoch: int, *, is_directed: bool, now: float) -> None:
-        self._fence.hear(epoch, mine=self.controller.current.epoch, is_directed=is_directed, now=now)
+    def _hear_of(self, registration: Registration, obeyed: Directive, now: float) -> Told:
+        mine, wall_s = self.controller.current.epoch, self._wall()
+        told = self._leadership.hear(
+            obeyed.epoch, mine=mine, is_directed=registration.is_directed, now=now, wall_s=wall_s
+        )
+        if told is Told.IMPLAUSIBLE:
+            self._log.warning(
+                "an implausible epoch was refused",
+                member=registration.id,
+                epoch=obeyed.epoch,
+                latest=latest_epoch(wall_s),
+            )
+        elif told is Told.RIVAL and self._leadership.disbelieves(now):
+            self._log.warning("a claim that another governor directs is not believed", member=registration.id)
+        return told
 
-    def _rise(self, epoch: int) -> None:
+    def _pass_silent(self, now: float) -> bool:
+        """Take a greater epoch than the silent governors' that members have told of, at most once a lease."""
+        mine = self.controller.current.epoch
+        if self._passes <= mine or now - self._passed_at < self.config.lease_s:
+            return False
+        epoch = epoch_above(self._passes, self._wall(), self._dice)
+        self._passes = 0
+        if epoch is None:
+            return False
+        self._passed_at = now
         self.controller.rise(epoch)
         if self._journal is not None:
-            self._journal.write(self.controller.current.epoch)
+            self._journal.write(epoch)
+        return True
 
     def _inherit(self, held: Degradation, now: float) -> None:
-        if now >= self._deaf_until:
+        if self._inheritance.may_take(now, is_warm=self._is_warm(now)):
             self.controller.inherit(held, now=now)
 
     def _is_warm(self, now: float) -> bool:
-        return now < self._warm_until or self._was_asleep(now)
+        return self._inheritance.is_warm(now) or self._was_asleep(now)
 
     def _was_asleep(self, now: float) -> bool:
         return now - self._ticked_at > self.config.lease_s

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sluice.config import ConfigError
+from sluice.control.epochs import LAST_EPOCH
 from sluice.degradation.signals import Signals
 from sluice.directive import Directive
 from sluice.fleet import Transition
@@ -63,9 +64,10 @@ class Journal:
     something else.
     """
 
-    def __init__(self, path: Path, *, epoch_at_least: int, most: int) -> None:
+    def __init__(self, path: Path, *, epoch_at_least: int, most: int, epoch_at_most: int = LAST_EPOCH) -> None:
         self._path = path
         self._most = most
+        self._epoch_at_most = epoch_at_most
         self._waiting: queue.Queue[Transition | int | None] = queue.Queue(MOST_WAITING)
         self._is_broken = False
         try:
@@ -121,7 +123,8 @@ class Journal:
             # Two governors may share the file; each takes an epoch of its own.
             self._connection.execute("BEGIN IMMEDIATE")
             row = self._connection.execute("SELECT epoch FROM epochs").fetchone()
-            epoch = max(at_least, int(row[0]) + 1 if row else 0)
+            kept = int(row[0]) if row else 0
+            epoch = max(at_least, kept + 1 if kept < self._epoch_at_most else 0)
             self._connection.execute("DELETE FROM epochs")
             self._connection.execute("INSERT INTO epochs VALUES (?)", (str(epoch),))
         return epoch

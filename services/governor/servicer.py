@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 
-from services.governor.fence import Superseded
 from services.governor.governor import Governor
 from services.governor.intake import Intake
+from services.governor.leadership import Superseded
 from services.governor.membership_table import FleetFull, IdTaken
 from services.governor.override_request import to_override
 from services.governor.watchers import SMALLEST_INTERVAL_S, Watchers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -23,9 +24,11 @@ Stub = governor_grpc.GovernorServiceStub
 
 
 @asynccontextmanager
-async def governing(epoch: int = 100, port: int = 0, **settings: Any) -> AsyncIterator[tuple[Governor, str]]:
-    """A governor in this process, and its address."""
-    governor = Governor(GovernorConfig(**settings), epoch=epoch)
+async def governing(
+    epoch: int = 100, port: int = 0, wall: Callable[[], float] = time.time, **settings: Any
+) -> AsyncIterator[tuple[Governor, str]]:
+    """A governor in this process, and its address. `wall` is its wall clock."""
+    governor = Governor(GovernorConfig(**settings), epoch=epoch, wall=wall)
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     server.add_generic_rpc_handlers((GovernorServicer(governor).handler(),))
     port = server.add_insecure_port(f"127.0.0.1:{port}")
@@ -53,10 +56,14 @@ def idle() -> Report:
 
 @asynccontextmanager
 async def member(
-    address: str, name: str, kind: MemberKind = MemberKind.CPU_WORKER, report: Callable[[], Report] = idle
+    address: str,
+    name: str,
+    kind: MemberKind = MemberKind.CPU_WORKER,
+    report: Callable[[], Report] = idle,
+    wall: Callable[[], float] = time.time,
 ) -> AsyncIterator[DirectiveState]:
-    """A real member, and what it obeys."""
-    obeyed = DirectiveState()
+    """A real member, and what it obeys. `wall` is its wall clock."""
+    obeyed = DirectiveState(wall=wall)
     registration = Registration(id=name, kind=kind, address=f"{name}:1")
     membership = Membership(address, registration, report=report, directives=obeyed)
     running = asyncio.create_task(membership.run())

@@ -162,7 +162,7 @@ async def test_a_governor_that_learns_of_a_later_one_lets_all_its_members_go_and
         # Nobody has directed it for a lease: the other governor is gone.
         again = stub.Join()
         await again.write(card("theirs", theirs))
-        assert (await asyncio.wait_for(again.read(), 10)).directive.epoch == 5_001
+        assert (await asyncio.wait_for(again.read(), 10)).directive.epoch > 5_000
 
 
 async def test_two_governors_of_one_fleet_end_as_one() -> None:
@@ -181,7 +181,7 @@ async def test_two_governors_of_one_fleet_end_as_one() -> None:
             await until(lambda: not lesser.table.members())
             # The greater one is never heard again, so the lesser takes over in the end, above it.
             await until(lambda: {one.id for one in lesser.table.members()} == {"a", "b"})
-            assert lesser.controller.current.epoch == 201
+            assert lesser.controller.current.epoch > 200
             assert greater.controller.current.epoch == 200
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

@@ -1,7 +1,8 @@
 """Real governors and real members' states in seeded, virtual time; only the wire between them is made up.
 
 A member dials any of the governors that it can reach, as behind one name, and goes on doing so until one takes it.
-A governor can be stopped (its streams stay open and are silent until keepalive ends them), killed and started.
+A governor can be stopped (its streams stay open and are silent until keepalive ends them), killed and started. All
+share one monotonic clock; each has a wall clock of its own, which may be wrong.
 """
 
 from __future__ import annotations
@@ -13,18 +14,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.governor.config import GovernorConfig
-from services.governor.fence import Superseded
 from services.governor.governor import Governor
+from services.governor.leadership import Superseded
+from sluice.control.epochs import new_epoch
 from sluice.degradation.autonomy import Autonomy
 from sluice.degradation.degradation import Degradation
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS
 from sluice.directive import DirectiveState
 from sluice.fleet import Registration, Report
+from sluice.membership import LOOK_AGAIN_S, MAX_BACKOFF_S
 from sluice.tier import Level, MemberKind
 
 TICK_S = 0.1
 RENEW_S = 0.5
 KEEPALIVE_S = 15.0
+# What a right wall clock shows when the simulation's clock is at zero.
+WALL_S = 1_800_000_000.0
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 Measure = Callable[[float], dict[str, Any]]
@@ -37,6 +42,7 @@ class SimGovernor:
     name: str
     governor: Governor | None = None
     is_stopped: bool = False
+    clock_off_s: float = 0.0
 
     @property
     def answers(self) -> bool:
@@ -56,6 +62,9 @@ class SimMember:
     at: SimGovernor | None = None
     governor: Governor | None = None
     ticket: int = 0
+    clock_off_s: float = 0.0
+    has_obeyed: bool = False
+    obeyed_since: float = 0.0
     silent_since: float = 0.0
     dial_at: float = 0.0
     backoff_s: float = 0.1
@@ -77,9 +86,14 @@ class GovernedFleet:
         self.members = [self._member(f"m{number}", kinds[number % 3]) for number in range(members)]
 
     def start(self, name: str, *, epoch: int | None = None) -> None:
-        """Start a governor that knows nothing; by default its epoch is the time."""
-        epoch = int(self.now * 1e9) if epoch is None else epoch
-        self.governors[name].governor = Governor(self._config, epoch=epoch, clock=lambda: self.now)
+        """Start a governor that knows nothing; by default its epoch is the time by its wall clock."""
+        one = self.governors[name]
+
+        def wall() -> float:
+            return WALL_S + self.now + one.clock_off_s
+
+        epoch = new_epoch(wall(), self.dice) if epoch is None else epoch
+        one.governor = Governor(self._config, epoch=epoch, clock=lambda: self.now, wall=wall, dice=self.dice)
 
     def kill(self, name: str) -> None:
         """As by SIGKILL: its streams break."""
@@ -119,7 +133,7 @@ class GovernedFleet:
         return list(dict.fromkeys(epoch for epoch, _ in self.versions))
 
     def _member(self, name: str, kind: MemberKind) -> SimMember:
-        state = DirectiveState()
+        state = DirectiveState(wall=lambda: WALL_S + self.now + member.clock_off_s)
 
         def measure() -> Report:
             at = NOON + timedelta(seconds=self.now)
@@ -127,7 +141,8 @@ class GovernedFleet:
             return replace(Report(measured_at=at), **values)
 
         autonomy = Autonomy(kind, state, measure=measure, thresholds=DEFAULT_THRESHOLDS, clock=lambda: self.now)
-        return SimMember(name, kind, state, autonomy)
+        member = SimMember(name, kind, state, autonomy)
+        return member
 
     def _step(self, member: SimMember) -> None:
         member.autonomy.tick()
@@ -149,7 +164,7 @@ class GovernedFleet:
         if self.now < member.dial_at:
             return
         member.dial_at = self.now + member.backoff_s * self.dice.uniform(0.5, 1.0)
-        member.backoff_s = min(2.0, member.backoff_s * 2)
+        member.backoff_s = min(MAX_BACKOFF_S, member.backoff_s * 2)
         at = self.dice.choice(list(self.governors.values()))
         if at.governor is None or at.is_stopped or not member.reach(at):
             return
@@ -164,7 +179,7 @@ class GovernedFleet:
             member.ticket = at.governor.join(card)
         except Superseded:
             return
-        member.at, member.governor, member.backoff_s, member.told_at = at, at.governor, 0.1, 0.0
+        member.at, member.governor, member.told_at, member.has_obeyed = at, at.governor, 0.0, False
         self._talk(member)
 
     def _talk(self, member: SimMember) -> None:
@@ -190,6 +205,14 @@ class GovernedFleet:
             member.told_at = self.now
             if state.apply(directive, self.now):
                 self.versions.append(directive.version)
+            if state.current is not None and state.current.version != directive.version and not member.has_obeyed:
+                self._part(member)
+                return
+            if not member.has_obeyed:
+                member.has_obeyed, member.backoff_s, member.obeyed_since = True, 0.1, self.now
+            elif not state.is_plausible(directive) and self.now - member.obeyed_since > LOOK_AGAIN_S:
+                self._part(member)
+                return
             if state.current is not None and not state.decides_alone:
                 governor.acknowledge(member.name, state.current.version)
 

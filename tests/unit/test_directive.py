@@ -77,7 +77,9 @@ def test_a_governor_that_is_heard_again_directs_again() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_the_order_of_arrival_the_newest_directive_is_obeyed_in_the_end(seed: int) -> None:
     dice = random.Random(seed)
-    sent = [directive(dice.randint(1, 3), revision, dice.choice(list(Level))) for revision in range(1, 30)]
+    sent = [
+        directive(dice.randint(1, 3), revision, dice.choice(list(Level)), lease_s=100.0) for revision in range(1, 30)
+    ]
     dice.shuffle(sent)
     state = DirectiveState()
     newest: tuple[int, int] = (0, 0)

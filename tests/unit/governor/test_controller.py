@@ -33,7 +33,7 @@ def controller(request: pytest.FixtureRequest) -> Controller:
 
 def learn(controller: Controller, held: Directive, *, now: float) -> None:
     """As the governor does when a member comes that another governor directed."""
-    controller.rise(held.epoch)
+    controller.rise(held.epoch + 1)
     controller.inherit(held.degradation, now=now)
 
 
