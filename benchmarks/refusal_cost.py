@@ -7,9 +7,9 @@ refused. A bare server that answers every call on the same machine in the same r
 from __future__ import annotations
 
 import asyncio
-import copy
 import os
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -21,7 +21,7 @@ import grpc
 import psutil
 
 from benchmarks.closed_loop import request
-from benchmarks.identity_mesh import MESH
+from benchmarks.identity_mesh import IDENTITY
 from sluice.cli.addresses import free_port
 from sluice.cli.mesh import LocalMesh
 from sluice.v1 import inference_service_pb2 as inference_pb2
@@ -32,10 +32,29 @@ BUNDLE = 64
 HOT = inference_pb2.InferRequest(text="holds the place", priority=1.0)
 
 
-async def refusal_cost(seconds: float) -> dict[str, float]:
-    """Microseconds of CPU time for each refusal on its own call and on a stream, and for a bare call; rates beside."""
+async def compared_cost(seconds: float, *, against: Path, rounds: int = 3) -> dict[str, float]:
+    """`refusal_cost` of this tree and of the one at `against`, in alternating rounds: medians, and their ratio."""
+    seen: dict[str, list[float]] = {}
+    for number in range(rounds):
+        # Who goes first in a round goes second in the next.
+        sides = (("", None), ("against ", against))
+        for prefix, tree in sides if number % 2 == 0 else reversed(sides):
+            for name, value in (await refusal_cost(seconds, tree=tree)).items():
+                seen.setdefault(prefix + name, []).append(value)
+    figures = {name: statistics.median(values) for name, values in seen.items()}
+    for name in ("refused call", "refused text on a stream"):
+        key = f"{name}, cpu us"
+        figures[f"{name}, ratio"] = round(figures[key] / figures[f"against {key}"], 3)
+    return figures
+
+
+async def refusal_cost(seconds: float, *, tree: Path | None = None) -> dict[str, float]:
+    """Microseconds of CPU time for each refusal on its own call and on a stream, and for a bare call; rates beside.
+
+    The mesh is the one of the checkout at `tree`, if one is named.
+    """
     figures: dict[str, float] = {}
-    async with full_router() as (address, process), grpc.aio.insecure_channel(address) as channel:
+    async with full_router(tree) as (address, process), grpc.aio.insecure_channel(address) as channel:
         figures |= _named("refused call", await _cost(process, _calls(channel, seconds, expected="RESOURCE_EXHAUSTED")))
         figures |= _named("refused text on a stream", await _cost(process, _texts(channel, seconds)))
     async with bare_server() as (address, process), grpc.aio.insecure_channel(address) as channel:
@@ -44,15 +63,20 @@ async def refusal_cost(seconds: float) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def full_router() -> AsyncIterator[tuple[str, psutil.Process]]:
+async def full_router(tree: Path | None = None) -> AsyncIterator[tuple[str, psutil.Process]]:
     """A router that refuses everybody, while the block runs."""
-    settings = copy.deepcopy(MESH)
+    environ = dict(os.environ)  # noqa: TID251
+    if tree is not None:
+        environ |= {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
     # Only a router that does not ask why its worker is silent keeps the place taken.
-    settings["router"] |= {"max_open_requests": 1, "assignment": "preference"}
+    settings = {
+        "router": {"max_open_requests": 1, "assignment": "preference"},
+        "cpu_worker": {"models": [IDENTITY]},
+    }
     with tempfile.TemporaryDirectory() as logs:
         mesh = LocalMesh(
             settings,
-            environ=os.environ,  # noqa: TID251
+            environ=environ,
             services=("governor", "cpu_worker", "router"),
             free_ports=True,
             log_directory=Path(logs),

@@ -1,8 +1,9 @@
-"""How soon bad input is told so, while good requests go on: python -m benchmarks.refusals [--times N] [--cost]
+"""How soon bad input is told so, while good requests go on: python -m benchmarks.refusals [--times N]
 
 A mesh of real processes under a closed loop of good requests; each kind of bad input is sent again and again beside
 it. Prints a table and writes benchmarks/results/refusals.json. The contract's bound is 100 ms. With --cost, measures
-instead what a refusal by admission costs the router in CPU time, and writes benchmarks/results/refusal_cost.json.
+instead what a refusal by admission costs the router in CPU time, and writes benchmarks/results/refusal_cost.json; with
+--against DIRECTORY beside what it costs the router of another checkout.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.closed_loop import request
 from benchmarks.identity_mesh import identity_mesh
-from benchmarks.refusal_cost import refusal_cost
+from benchmarks.refusal_cost import compared_cost, refusal_cost
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
@@ -116,11 +117,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=100, help="calls of each kind (default: %(default)s)")
     parser.add_argument("--cost", action="store_true", help="measure the CPU time of refusals by admission instead")
+    parser.add_argument("--against", type=Path, help="with --cost: a checkout of another revision to compare with")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one cost (default: %(default)s)")
     parser.add_argument("--output", type=Path, help=f"where the figures go (default: {RESULTS} or {COSTS})")
     options = parser.parse_args()
     if options.cost:
-        costs = uvloop.run(refusal_cost(options.seconds))
+        costs = uvloop.run(
+            compared_cost(options.seconds, against=options.against.resolve())
+            if options.against
+            else refusal_cost(options.seconds)
+        )
         Console().print_json(data=costs)
         (options.output or COSTS).write_text(json.dumps(costs, indent=2) + "\n", encoding="utf-8")
         return

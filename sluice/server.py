@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from sluice.config import ConfigError
 from sluice.port import bind_error
+from sluice.runtime import ended_calls
 
 LIVENESS = "liveness"
 READINESS = "readiness"
@@ -48,6 +49,7 @@ class Server:
         unusable = bind_error(listen)
         if unusable is not None:
             raise ConfigError(f"listen: cannot bind {listen}: {unusable.strerror or unusable}") from unusable
+        ended_calls.quieten()
         self.grpc_server = grpc.aio.server(options=(*OPTIONS, *options))
         self._health = health_aio.HealthServicer()
         self._names = ("", READINESS, *services)

@@ -6,6 +6,7 @@ travels as `sluice.v1.ItemStatus`. Both carry the same code, reason, field and t
 
 from __future__ import annotations
 
+import math
 from typing import NoReturn
 
 import grpc
@@ -33,6 +34,8 @@ DOMAIN = "sluice"
 LONGEST_S = 315_576_000_000.0
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+# The same in whole seconds, as HTTP has it (RFC 9110, 10.2.3), for proxies and clients that know nothing of gRPC's.
+RETRY_AFTER_KEY = "retry-after"
 HEADER_PREFIX = "x-sluice-"
 
 Trailers = tuple[tuple[str, str | bytes], ...]
@@ -74,6 +77,8 @@ def trailers(error: SluiceError) -> Trailers:
     if isinstance(error, Saturated):
         wait_s = error.retry_after_s
         pairs.append((PUSHBACK_KEY, "-1" if wait_s is None else str(round(wait_s * 1000))))
+        if wait_s is not None:
+            pairs.append((RETRY_AFTER_KEY, str(math.ceil(wait_s))))
         pairs.extend((f"{HEADER_PREFIX}{name}", value) for name, value in error.metadata.items())
     return tuple(pairs)
 

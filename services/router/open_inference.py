@@ -113,7 +113,7 @@ class OpenInferenceServicer:
             client = peer_of(context) if len(texts) == 1 else Bundle(f"{context.peer()} {next(self._bundles)}")
             refusal = self._router.door.refusal(priority=parameters.priority, client=client, texts=len(texts))
             if refusal is not None:
-                return refuse(context, refusal)
+                await refuse(context, refusal)
             wanted = check_outputs((output.name for output in message.outputs), OUTPUTS)
         except SluiceError as error:
             self._router.door.unreadable(error.reason)

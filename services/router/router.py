@@ -147,6 +147,7 @@ class Router:
             clock=clock,
         )
         self.draining = False
+        self._has_tried_all = False
 
     # What the faces ask.
 
@@ -199,8 +200,11 @@ class Router:
 
     @property
     def ready(self) -> bool:
-        """Whether new requests are welcome: something is served, and no known worker is still being dialled first."""
-        return not self.draining and bool(self.view.variants) and self.pool.all_tried
+        """Whether new requests are welcome: something is served, and at the start every known worker was dialled once.
+
+        A worker that is dialled later changes nothing: clients that check health would leave at every new one.
+        """
+        return not self.draining and bool(self.view.variants) and self._has_tried_all
 
     @property
     def open_requests(self) -> int:
@@ -224,6 +228,7 @@ class Router:
         del link
         held = [one.held for one in self.pool.links() if one.is_serving]
         self.placement.update(held)
+        self._has_tried_all = self._has_tried_all or self.pool.all_tried
         for ticket in (*self.dispatcher.stranded(self.view.variants), *self._endings.waiting_room.call_all()):
             (self.texts if isinstance(ticket, TextTicket) else self._intake).reassign(ticket)
         self.changed.set()

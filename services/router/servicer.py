@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
@@ -20,7 +20,7 @@ from services.router.request_span import RequestSpans
 from services.router.requests.validation import check_conversation, deadline_after
 from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request
-from sluice.errors import SluiceError
+from sluice.errors import ShuttingDown, SluiceError
 from sluice.runtime.message_handlers import parse
 from sluice.status import abort
 from sluice.telemetry import TRACEPARENT_KEY
@@ -55,7 +55,7 @@ class InferenceServicer:
             client = message.conversation_id or peer_of(context)
             refusal = self._router.door.refusal(priority=priority_of(message), client=client)
             if refusal is not None:
-                return refuse(context, refusal)
+                await refuse(context, refusal)
             request = to_request(
                 message, deadline=self._deadline(context), traceparent=traceparent_in(context), client=client
             )
@@ -78,6 +78,8 @@ class InferenceServicer:
 
     async def infer_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Answer many texts over one call."""
+        if self._router.draining:
+            await abort(context, ShuttingDown("this router is shutting down"))
         session = StreamSession(self._router, self._spans, peer=peer_of(context))
         self._streams.add(session)
         try:
@@ -94,8 +96,7 @@ class InferenceServicer:
             client = peer_of(context)
             refusal = self._router.door.refusal(priority=priority_of(message), client=client)
             if refusal is not None:
-                refuse(context, refusal)
-                return
+                await refuse(context, refusal)
             request, sampling = to_text(
                 message, deadline=self._deadline(context), traceparent=traceparent_in(context), client=client
             )
@@ -118,12 +119,10 @@ class InferenceServicer:
             session.close()
 
 
-def refuse(context: Context, refusal: Refusal) -> bytes:
-    """End the call with `refusal`: what to return. Nothing is built for it, and nothing raised."""
-    context.set_code(refusal.code)
-    context.set_details(refusal.message)
-    context.set_trailing_metadata(refusal.trailers)
-    return b""
+async def refuse(context: Context, refusal: Refusal) -> NoReturn:
+    """End the call with `refusal`, in trailers alone: once headers have gone out, no client library tries it again."""
+    await context.abort(refusal.code, refusal.message, refusal.trailers)
+    raise AssertionError("abort returned")
 
 
 def peer_of(context: Context) -> Peer:

@@ -12,7 +12,7 @@ import grpc
 
 from sluice.client.answer import Answer, from_proto
 from sluice.client.failure import from_rpc_error
-from sluice.client.options import DEFAULT_ROUTER, OPTIONS
+from sluice.client.options import DEFAULT_ROUTER, channel_options
 from sluice.client.prompt import Prompt
 from sluice.client.prompt import to_proto as prompt_to_proto
 from sluice.client.query import Query, checked_max_open, checked_timeout, to_proto
@@ -32,7 +32,7 @@ class AsyncClient:
 
     def __init__(self, router: str = DEFAULT_ROUTER, *, timeout_s: float = 10.0) -> None:
         self._timeout_s = checked_timeout(timeout_s)
-        self._channel = grpc.aio.insecure_channel(router, options=OPTIONS)
+        self._channel = grpc.aio.insecure_channel(router, options=channel_options())
         self._stub = inference_grpc.InferenceServiceStub(self._channel)
 
     async def infer(self, text: str | Query, **options: Any) -> Answer:

@@ -1,35 +1,33 @@
-"""How a client's channel behaves: what it retries, and how it notices that the router is gone."""
+"""How a client's channel behaves: how it spreads calls, what it retries, and how it notices that a router is gone.
+
+The service config is a file of its own, `service_config.json`, so that clients in other languages can use it too.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
+from importlib import resources
 
-# Only what nobody has begun is tried again, and less of it the more of it fails (gRFC A6).
-SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [
-                {"service": "sluice.v1.InferenceService", "method": "Infer"},
-                # Once its first message has come, gRPC itself tries a stream no more.
-                {"service": "sluice.v1.InferenceService", "method": "Generate"},
-            ],
-            "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
-}
-
-OPTIONS: tuple[tuple[str, int | str], ...] = (
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    ("grpc.enable_retries", 1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-)
 DEFAULT_ROUTER = "127.0.0.1:50051"
+SERVICE_CONFIG_FILE = "service_config.json"
+
+
+@functools.cache
+def service_config() -> str:
+    """The published service config, as JSON on one line."""
+    file = resources.files("sluice.client") / SERVICE_CONFIG_FILE
+    return json.dumps(json.loads(file.read_text(encoding="utf-8")), separators=(",", ":"))
+
+
+def channel_options() -> tuple[tuple[str, int | str], ...]:
+    """The options of a channel to routers: one, or several as "ipv4:HOST:PORT,HOST:PORT" or "dns:///NAME:PORT"."""
+    return (
+        ("grpc.service_config", service_config()),
+        ("grpc.enable_retries", 1),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    )

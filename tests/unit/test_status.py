@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
@@ -23,7 +25,16 @@ from sluice.errors import (
     WorkerFailed,
     WorkerLost,
 )
-from sluice.status import DETAILS_KEY, PUSHBACK_KEY, duration, from_item_status, seconds_of, to_item_status, trailers
+from sluice.status import (
+    DETAILS_KEY,
+    PUSHBACK_KEY,
+    RETRY_AFTER_KEY,
+    duration,
+    from_item_status,
+    seconds_of,
+    to_item_status,
+    trailers,
+)
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 MAKERS = {
@@ -87,7 +98,11 @@ def test_a_failures_details_are_those_of_google_rpc(reason: Reason) -> None:
 def test_what_is_shed_says_when_to_come_back_or_not_to(
     reason: Reason, retry_after_s: float | None, pushback: str
 ) -> None:
-    assert dict(trailers(MAKERS[reason]("full", retry_after_s=retry_after_s)))[PUSHBACK_KEY] == pushback
+    sent = dict(trailers(MAKERS[reason]("full", retry_after_s=retry_after_s)))
+    assert sent[PUSHBACK_KEY] == pushback
+    # Whole seconds, and never sooner than gRPC's own.
+    plain = sent.get(RETRY_AFTER_KEY)
+    assert plain == (None if retry_after_s is None else str(math.ceil(retry_after_s)))
 
 
 @pytest.mark.parametrize("reason", [one for one in Reason if one not in {Reason.SATURATED, Reason.PRIORITY}])
