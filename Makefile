@@ -12,7 +12,7 @@ SIDE_BY_SIDE := tests/unit tests/contract
 
 BASELINE ?= HEAD^
 
-.PHONY: help demo test fuzz up check lint-protos protos train manual bench-overhead bench-refusals bench-regression bench-cpu bench-gpu bench-mixed bench-overload clean
+.PHONY: help demo test fuzz up check lint-protos protos train manual bench-overhead bench-refusals bench-regression bench-cpu bench-gpu bench-kernels bench-mixed bench-overload clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ bench-cpu: $(DEV) ## the CPU tiers against their targets, ten minutes; writes be
 # On a machine with an accelerator, whose torch has to be in the environment already: ours is for the CPU.
 bench-gpu: ## the full tier on an accelerator against its targets; writes benchmarks/results/gpu.json
 	@$(PYTHON) -m benchmarks.gpu
+
+bench-kernels: ## kernels for DeepSeek's shape against what the device could do; writes benchmarks/results/kernels.json
+	@$(PYTHON) -m benchmarks.kernels
 
 bench-mixed: ## a ResNet-152 learns, in fp32 and mixed; writes benchmarks/results/mixed_precision.json
 	@$(PYTHON) -m benchmarks.mixed_precision

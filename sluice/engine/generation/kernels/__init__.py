@@ -1,0 +1,1 @@
+"""Triton kernels for what torch has no fast operator for. Each module can be imported where Triton is not installed."""
