@@ -1,15 +1,17 @@
 """Configuration: `sluice.yaml`, overridden by the environment, into one frozen object per program.
 
 A program has one section of the file, named after it. The variable `SLUICE_ROUTER_LISTEN` overrides the key
-`listen` of section `router`; a value there is read as YAML, so lists and numbers are written as in the file. A key may
-have a second variable with a name of its own, which the first overrides.
+`listen` of section `router`; a value there is read as YAML, so lists and numbers are written as in the file. A key
+that holds a string takes whatever is no YAML string as it stands, and so does each item of a list of strings: an IPv6
+address needs no quotes there. A key may have a second variable with a name of its own, which the first overrides.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -18,6 +20,8 @@ from pydantic.fields import FieldInfo
 DEFAULT_FILE = "sluice.yaml"
 FILE_VARIABLE = "SLUICE_CONFIG"
 _SECOND_VARIABLE = "variable"
+# "[::1]:50051" begins like a list of YAML.
+_IPV6_ADDRESS = re.compile(r"""(?<!["'])\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\]:\d""")
 SECTIONS = ("telemetry", "governor", "router", "gpu_worker", "cpu_worker")
 
 
@@ -73,11 +77,14 @@ def read_file(environ: Mapping[str, str]) -> dict[str, Any]:
     if not named and not path.exists():
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{FILE_VARIABLE}: cannot read {path}: {error}") from error
+    try:
+        content = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        hint = "; an IPv6 address needs quotes here" if _IPV6_ADDRESS.search(text) else ""
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}{hint}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must be a mapping of sections, such as 'router:'")
     unknown = sorted(str(name) for name in content if name not in SECTIONS)
@@ -98,7 +105,7 @@ def load(name: str, kind: type[SectionType], *, file: Mapping[str, Any], environ
     variables = {key: _set_variable(name, key, field, environ) for key, field in kind.model_fields.items()}
     for key, variable in variables.items():
         if variable in environ:
-            values[key] = _from_variable(variable, environ[variable])
+            values[key] = _from_variable(variable, environ[variable], kind.model_fields[key].annotation)
     try:
         return kind.model_validate(values, context=environ)
     except ValidationError as error:
@@ -134,9 +141,34 @@ def _set_variable(section: str, key: str, field: FieldInfo, environ: Mapping[str
     return second if second and second in environ and first not in environ else first
 
 
-def _from_variable(variable: str, text: str) -> Any:
+def string_from_variable(text: str) -> str:
+    """A string as the environment has it: a YAML string, quoted or not, else the text itself. Null is empty."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, str) else "" if value is None else text
+
+
+def _from_variable(variable: str, text: str, kind: Any) -> Any:
+    if kind is str:
+        return string_from_variable(text)
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
+        if _is_strings(kind) and text.count("[") == text.count("]"):
+            return _strings_from_variable(text)
         raise ConfigError(f"{variable}: is not YAML (got {text!r})") from error
     return "" if value is None else value
+
+
+def _is_strings(kind: Any) -> bool:
+    item = next(iter(get_args(kind)), None) if get_origin(kind) in {tuple, list} else None
+    return item is str or (get_origin(item) is Annotated and get_args(item)[0] is str)
+
+
+def _strings_from_variable(text: str) -> list[str]:
+    # A flow sequence, with items that YAML would take for sequences: [[::1]:50061, "[::1]:50062"].
+    text = text.strip()
+    items = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    return [string_from_variable(item.strip()) for item in items.split(",") if item.strip()]

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from sluice.channel import DIRECT
+
 TIMEOUT_S = 3.0
 
 
@@ -21,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     address = arguments[0]
     service = arguments[1] if len(arguments) == 2 else "readiness"
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, options=DIRECT) as channel:
         try:
             request = health_pb2.HealthCheckRequest(service=service)
             response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIMEOUT_S)

@@ -14,6 +14,7 @@ from sluice import logs
 from sluice.config import ConfigError, Section, SectionType, TelemetryConfig, load, read_file
 from sluice.manual import help_text
 from sluice.orphan import end_with_parent
+from sluice.runtime.broken_pipe import run_with_pipes
 from sluice.telemetry import Tracing
 
 
@@ -33,8 +34,7 @@ def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     arguments = sys.argv[1:]
     if arguments:
         is_question = arguments[0] in {"-h", "--help"}
-        print(help_text(name, kind), file=sys.stdout if is_question else sys.stderr)
-        return 0 if is_question else 2
+        return run_with_pipes(lambda: _print_help(help_text(name, kind), is_question=is_question))
     environ = os.environ  # noqa: TID251  the one reading of the environment in a service
     end_with_parent(environ)
     try:
@@ -58,6 +58,11 @@ def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _print_help(text: str, *, is_question: bool) -> int:
+    print(text, file=sys.stdout if is_question else sys.stderr)
+    return 0 if is_question else 2
 
 
 def _stop_at_once(number: int, frame: FrameType | None) -> NoReturn:

@@ -76,11 +76,15 @@ class Server:
 
 
 async def until_signalled(*, or_until: Coroutine[Any, Any, None] | None = None) -> None:
-    """Return on the first SIGTERM or SIGINT, or when `or_until` has ended."""
+    """Return on the first SIGTERM or SIGINT, or when `or_until` has ended.
+
+    SIGINT stays ignored in a program that was started so, as a shell starts what a script runs with `&`.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGINT, stop.set)
     waiting = [asyncio.ensure_future(one) for one in (stop.wait(), or_until) if one is not None]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for one in waiting:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -19,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags
 from opentelemetry.util.types import AttributeValue
 
+from sluice.channel import proxy_options
 from sluice.config import TelemetryConfig
 
 TRACEPARENT_KEY = "traceparent"
@@ -44,7 +46,7 @@ class Tracing:
         self._ratio = config.sample_ratio
         self._dice = dice or random.Random()  # noqa: S311  sampling needs no secrecy
         if processor is None and config.otlp_endpoint:
-            processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=config.otlp_endpoint, insecure=True))
+            processor = BatchSpanProcessor(_exporter(config.otlp_endpoint))
         self.enabled = processor is not None
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource.create({"service.name": f"sluice-{service}"}), shutdown_on_exit=False
@@ -95,6 +97,12 @@ class Tracing:
     def close(self) -> None:
         """Send what is left and stop. Takes at most the exporter's timeout."""
         self._provider.shutdown()
+
+
+def _exporter(endpoint: str) -> OTLPSpanExporter:
+    # The exporter's own type of the options, pairs of strings, is narrower than gRPC's.
+    options: Any = proxy_options(endpoint)
+    return OTLPSpanExporter(endpoint=endpoint, insecure=True, channel_options=options)
 
 
 def traceparent_of(span: Span) -> str:

@@ -14,6 +14,12 @@ from sluice.engine.cores import granted_cores
 
 MOST_PROCESSES = 8
 
+# Stock channels, such as those of many tests, would dial loopback through the proxy of a machine that has one. Whether
+# our own programs do is what tests/e2e/test_cli_surroundings.py asks, with an environment of its own.
+_LOOPBACK = "localhost,127.0.0.1,::1"
+for _name in ("no_proxy", "NO_PROXY"):
+    os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), _LOOPBACK)))
+
 
 def identity(tier: str, model: str = "echo") -> dict[str, str]:
     """A model that answers at once, as a worker's configuration names it."""

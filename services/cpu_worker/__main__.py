@@ -6,6 +6,7 @@ from functools import partial
 
 from services.cpu_worker.load import load
 from sluice.program import main
+from sluice.runtime.cache_directory import cache_directory
 from sluice.telemetry import Tracing
 from sluice.tier import MemberKind
 from sluice.worker.app import serve
@@ -17,8 +18,9 @@ from sluice.worker.profiled import profiled
 
 async def run(config: WorkerConfig, tracing: Tracing) -> None:
     """Serve the light and quantized tiers until SIGTERM."""
-    measured = profiled(partial(load, cache=config.cache), seconds=config.profile_seconds, cache=config.cache)
-    await serve(config, tracing, kind=MemberKind.CPU_WORKER, load=or_external(or_identity(measured)))
+    with cache_directory(config.cache) as cache:
+        measured = profiled(partial(load, cache=cache), seconds=config.profile_seconds, cache=cache)
+        await serve(config, tracing, kind=MemberKind.CPU_WORKER, load=or_external(or_identity(measured)))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def load(spec: ModelSpec, *, cache: str) -> Backend | Generator:
     from sluice.engine.onnx_backend import INT8, OnnxBackend
     from sluice.engine.torch_backend import TorchBackend
 
-    kept = Path(cache).expanduser()
+    kept = Path(cache)
     packed = spec.checkpoint.is_file()
     directory = unpack(spec.checkpoint, kept) if packed else spec.checkpoint
     checkpoint = open_checkpoint(directory)

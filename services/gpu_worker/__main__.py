@@ -9,6 +9,7 @@ from services.gpu_worker.compiled import keep_compiled
 from services.gpu_worker.config import GpuWorkerConfig
 from services.gpu_worker.load import accelerator, load
 from sluice.program import main
+from sluice.runtime.cache_directory import cache_directory
 from sluice.telemetry import Tracing
 from sluice.tier import MemberKind
 from sluice.worker.app import serve
@@ -19,16 +20,17 @@ from sluice.worker.profiled import profiled
 
 async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
     """Serve the full tier until SIGTERM."""
-    keep_compiled(config.cache, os.environ)  # noqa: TID251  torch reads nothing else
-    opened = partial(load, device_name=config.device, mode=config.precision_mode)
-    measured = profiled(opened, seconds=config.profile_seconds, cache=config.cache)
-    await serve(
-        config,
-        tracing,
-        kind=MemberKind.GPU_WORKER,
-        load=or_external(or_identity(measured)),
-        accelerator=partial(accelerator, config.device),
-    )
+    with cache_directory(config.cache) as cache:
+        keep_compiled(cache, os.environ)  # noqa: TID251  torch reads nothing else
+        opened = partial(load, device_name=config.device, mode=config.precision_mode)
+        measured = profiled(opened, seconds=config.profile_seconds, cache=cache)
+        await serve(
+            config,
+            tracing,
+            kind=MemberKind.GPU_WORKER,
+            load=or_external(or_identity(measured)),
+            accelerator=partial(accelerator, config.device),
+        )
 
 
 if __name__ == "__main__":

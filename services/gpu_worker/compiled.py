@@ -16,7 +16,7 @@ def keep_compiled(cache: str, environ: MutableMapping[str, str]) -> None:
     """
     if PLACE in environ:
         return
-    place = Path(cache).expanduser() / "compiled"
+    place = Path(cache) / "compiled"
     try:
         # What lies here is run.
         place.mkdir(mode=0o700, parents=True, exist_ok=True)

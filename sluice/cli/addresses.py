@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from sluice.config import ConfigError, read_file, variable_of
+from sluice.config import ConfigError, read_file, string_from_variable, variable_of
 from sluice.port import bind_error
 
 DEFAULT_LISTEN = {
@@ -25,7 +25,8 @@ def listen_of(service: str, file: Mapping[str, Any], environ: Mapping[str, str])
     section = file.get(service) or {}
     if not isinstance(section, Mapping):
         raise ConfigError(f"{service}: must be a mapping of keys")
-    return environ.get(variable_of(service, "listen")) or str(section.get("listen", DEFAULT_LISTEN[service]))
+    named = string_from_variable(environ.get(variable_of(service, "listen"), ""))
+    return named or str(section.get("listen", DEFAULT_LISTEN[service]))
 
 
 def configured(service: str, environ: Mapping[str, str]) -> str:

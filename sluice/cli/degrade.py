@@ -8,6 +8,7 @@ import sys
 
 import grpc
 
+from sluice.channel import proxy_options
 from sluice.cli import arguments
 from sluice.cli.addresses import configured
 from sluice.config import ConfigError
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.clear:
         request.degradation.CopyFrom(_wanted(options))
         request.duration.CopyFrom(duration(options.seconds))
-    with grpc.insecure_channel(governor) as channel:
+    with grpc.insecure_channel(governor, options=proxy_options(governor)) as channel:
         try:
             response = governor_grpc.GovernorServiceStub(channel).SetDegradation(request, timeout=5.0)
         except grpc.RpcError as error:

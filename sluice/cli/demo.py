@@ -27,6 +27,7 @@ from sluice.config import read_file
 MAX_OPEN = 16
 # Wide enough for whole trace ids where nobody looks on, such as in a file.
 PLAIN_WIDTH = 170
+INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Returns 0 if all requests were answered, 90 % of them rightly, every tier was used, and a text was written."""
-    # Told to end, it ends as by Ctrl-C: with every service stopped.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    """Returns 0 if all requests were answered, 90 % of them rightly, every tier was used, and a text was written.
+
+    Told to end, by SIGTERM or Ctrl-C, it stops every service and returns 130.
+    """
+    demo = asyncio.get_running_loop().create_task(_run(options))
+    # Not by way of SIGINT, which is ignored where a script started us with `&`.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, demo.cancel)
+    try:
+        return await demo
+    except asyncio.CancelledError:
+        # By Ctrl-C it is we who are cancelled, and the task that we await with us.
+        return INTERRUPTED
+
+
+async def _run(options: argparse.Namespace) -> int:
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
     progress_console = Console(stderr=True, soft_wrap=True)
     examples = read_examples(options.requests)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sluice.channel import proxy_options
 from sluice.cli import arguments
 from sluice.cli.addresses import configured
 from sluice.degradation.degradation import FULL_SERVICE
@@ -67,7 +68,7 @@ async def run(options: argparse.Namespace) -> int:
 
 async def changes(governor: str, *, last: int) -> AsyncGenerator[list[Transition], None]:
     """The newest `last` changes, then those that have come since, as they come."""
-    async with grpc.aio.insecure_channel(governor) as channel:
+    async with grpc.aio.insecure_channel(governor, options=proxy_options(governor)) as channel:
         stub = governor_grpc.GovernorServiceStub(channel)
         request = governor_pb2.WatchFleetRequest(interval=duration(1.0), history=min(last, MOST_CHANGES))
         async for response in stub.WatchFleet(request):

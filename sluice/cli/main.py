@@ -6,11 +6,11 @@ import argparse
 import asyncio
 import importlib
 import inspect
-import os
 import sys
 from collections.abc import Sequence
 
 from sluice.config import ConfigError
+from sluice.runtime.broken_pipe import run_with_pipes
 
 COMMANDS = {
     "up": "run a whole mesh on this machine until Ctrl-C",
@@ -43,6 +43,10 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 failed or refused, 2 wrong usage or configuration."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    return run_with_pipes(lambda: _run_or_explain(words))
+
+
+def _run_or_explain(words: Sequence[str]) -> int:
     try:
         return _run(words)
     except ConfigError as error:
@@ -50,10 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough. Nothing more can be written, not even when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def _run(words: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ import copy
 import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,14 +49,14 @@ class LocalMesh:
         self.settings = {name: _section(name, section) for name, section in settings.items()}
         self.addresses = self._place(services, environ, free_ports=free_ports)
         self._scratch = tempfile.TemporaryDirectory(prefix="sluice-")
-        file = Path(self._scratch.name) / "sluice.yaml"
-        file.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
+        self._file = Path(self._scratch.name) / "sluice.yaml"
+        self._write_settings()
         logs = log_directory or Path(self._scratch.name) / "logs"
         # What was decided here must not be overridden there.
         keys = ["listen"] + ["governor"] * self._has_governor + ["workers"] * free_ports
         decided = {variable_of(name, key) for name in START_ORDER for key in keys}
         child_environ = {key: value for key, value in environ.items() if key not in decided}
-        child_environ[FILE_VARIABLE] = str(file)
+        child_environ[FILE_VARIABLE] = str(self._file)
         self.processes = {
             name: ServiceProcess(name, address=self.addresses[name], environ=child_environ, log=logs / f"{name}.log")
             for name in START_ORDER
@@ -77,7 +78,7 @@ class LocalMesh:
             for process in self.processes.values():
                 if process.name == "router":
                     self.start("router")
-                await process.ready(READY_TIMEOUT_S)
+                await process.ready(READY_TIMEOUT_S, on_wait=partial(self._on_event, process.name))
                 self._on_event(process.name, "ready")
         except BaseException:
             await self.stop()
@@ -92,6 +93,8 @@ class LocalMesh:
     def start(self, name: str) -> None:
         """Start one service, anew if it has ended."""
         self._on_event(name, "starting")
+        # A mesh may run for longer than the system keeps temporary files.
+        self._write_settings()
         self.processes[name].start()
 
     async def stop(self) -> None:
@@ -105,6 +108,11 @@ class LocalMesh:
                     await process.ended(DRAIN_TIMEOUT_S)
                 self._on_event(process.name, "stopped")
         self._scratch.cleanup()
+
+    def _write_settings(self) -> None:
+        if not self._file.exists():
+            self._file.parent.mkdir(mode=0o700, exist_ok=True)
+            self._file.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
 
     def _check_addresses(self) -> None:
         # Another mesh at our addresses would answer for the service that could not start there.

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sluice.channel import proxy_options
 from sluice.cli.addresses import configured
 from sluice.cli.top_trends import Trends
 from sluice.fleet import Fleet, Member, Report
@@ -49,10 +50,7 @@ async def run(options: argparse.Namespace) -> int:
             console.print(picture(fleet, trends))
             await fleets.aclose()
             return 0
-        with Live(Text("waiting for the governor …"), console=console, auto_refresh=False, screen=True) as live:
-            async for fleet in watch(governor):
-                trends.add(fleet)
-                live.update(picture(fleet, trends), refresh=True)
+        await _follow(governor, console, trends)
         why = "it ended the stream"
     except grpc.aio.AioRpcError as error:
         why = error.details() or error.code().name
@@ -65,9 +63,22 @@ async def run(options: argparse.Namespace) -> int:
     return 1
 
 
+async def _follow(governor: str, console: Console, trends: Trends) -> None:
+    if not console.is_terminal:
+        # One picture below the other. Writing each is also how a reader that has left is noticed.
+        async for fleet in watch(governor):
+            trends.add(fleet)
+            console.print(picture(fleet, trends))
+        return
+    with Live(Text("waiting for the governor …"), console=console, auto_refresh=False, screen=True) as live:
+        async for fleet in watch(governor):
+            trends.add(fleet)
+            live.update(picture(fleet, trends), refresh=True)
+
+
 async def watch(governor: str) -> AsyncGenerator[Fleet, None]:
     """The fleet, whenever it changes and at least twice a second."""
-    async with grpc.aio.insecure_channel(governor) as channel:
+    async with grpc.aio.insecure_channel(governor, options=proxy_options(governor)) as channel:
         stub = governor_grpc.GovernorServiceStub(channel)
         async for response in stub.WatchFleet(governor_pb2.WatchFleetRequest(interval=duration(0.5))):
             yield fleet_from_proto(response.fleet)

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import grpc
 
+from sluice.channel import proxy_options
 from sluice.client.answer import Answer, from_proto
 from sluice.client.failure import from_rpc_error
 from sluice.client.options import DEFAULT_ROUTER, channel_options
@@ -32,7 +33,7 @@ class AsyncClient:
 
     def __init__(self, router: str = DEFAULT_ROUTER, *, timeout_s: float = 10.0) -> None:
         self._timeout_s = checked_timeout(timeout_s)
-        self._channel = grpc.aio.insecure_channel(router, options=channel_options())
+        self._channel = grpc.aio.insecure_channel(router, options=(*channel_options(), *proxy_options(router)))
         self._stub = inference_grpc.InferenceServiceStub(self._channel)
 
     async def infer(self, text: str | Query, **options: Any) -> Answer:

@@ -29,11 +29,12 @@ class Interruption:
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """Hear signals inside of this context; only a program's main thread can."""
+        """Hear signals inside of this context; only a program's main thread can. One that is ignored stays so."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        former = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+        found = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+        former = {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}
 
         def hear(number: int, _frame: FrameType | None) -> None:
             self.signal = number

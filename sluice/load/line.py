@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import grpc
 
+from sluice.channel import proxy_options
 from sluice.load.retry import Failure
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
@@ -65,4 +66,4 @@ class Line(Protocol):
 
 def line_channel(router: str) -> grpc.aio.Channel:
     """A connection of its own. The caller closes it."""
-    return grpc.aio.insecure_channel(router, options=OPTIONS)
+    return grpc.aio.insecure_channel(router, options=(*OPTIONS, *proxy_options(router)))

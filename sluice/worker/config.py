@@ -117,7 +117,8 @@ class WorkerConfig(Section):
     to be faster (x86) and the second elsewhere."""
     cache: str = "~/.cache/sluice"
     """Where a worker keeps what it made for itself: int8 graphs of checkpoints that ship none, batch-time profiles,
-    what torch compiles for an accelerator."""
+    what torch compiles for an accelerator. Where the home directory does not exist or cannot be written, a directory of
+    the user's own below the system's temporary directory takes its place."""
     profile_seconds: float = Field(default=2.0, ge=0, le=600)
     """About how long a model's batch times are measured before it first serves on this machine. 0: never."""
     distilled_budget: float = Field(default=0.05, ge=0, le=1)

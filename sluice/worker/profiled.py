@@ -58,7 +58,7 @@ def profiled(load: Load, *, seconds: float, cache: str) -> Load:
     """A loader whose backends are measured for about `seconds`; 0 leaves `load` as it is."""
     if not seconds:
         return load
-    directory = Path(cache).expanduser()
+    directory = Path(cache)
 
     def loader(spec: ModelSpec) -> Backend | Generator:
         loaded = load(spec)

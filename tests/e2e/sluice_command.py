@@ -45,18 +45,29 @@ def run(*arguments: str, env: Environ | None = None, stdin: bytes = b"") -> subp
     return subprocess.CompletedProcess(ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
+@contextmanager
+def sigint_handling(*, ignored: bool) -> Iterator[None]:
+    """What is started inside ignores SIGINT, as a script's `command &`, or does not, however the tests were started."""
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
 class Running:
     """A command that runs on. What it says on standard error is read as it comes."""
 
-    def __init__(self, *arguments: str, env: Environ) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=env,
-            cwd=ROOT,
-        )
+    def __init__(self, *arguments: str, env: Environ, ignores_sigint: bool = False) -> None:
+        with sigint_handling(ignored=ignores_sigint):
+            self.process = subprocess.Popen(
+                [*COMMAND, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=env,
+                cwd=ROOT,
+            )
         self.errors = ""
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -90,9 +101,9 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, env: Environ) -> Iterator[Running]:
+def running(*arguments: str, env: Environ, ignores_sigint: bool = False) -> Iterator[Running]:
     """A command that is killed with all its services when the block ends, if it has not ended by then."""
-    command = Running(*arguments, env=env)
+    command = Running(*arguments, env=env, ignores_sigint=ignores_sigint)
     try:
         yield command
     finally:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.governor.config import GovernorConfig
 from services.gpu_worker.config import GpuWorkerConfig
@@ -207,3 +209,46 @@ def test_an_operators_word_for_a_precision_is_the_variants_name() -> None:
         PrecisionMode.AUTO: "",
     }
     assert [one.held for one in Precision] == ["", "fp32", "mixed", "fp8", "int4"]
+
+
+IPV6_ADDRESSES = st.tuples(st.ip_addresses(v=6), st.integers(0, 65535)).map(lambda one: f"[{one[0]}]:{one[1]}")
+ADDRESSES = st.one_of(IPV6_ADDRESSES, st.integers(0, 65535).map(lambda port: f"worker-1.svc:{port}"))
+ADDRESS_KEYS = [
+    (section, key)
+    for section, kind in KINDS.items()
+    for key in ("listen", "advertise", "governor", "otlp_endpoint")
+    if key in kind.model_fields
+]
+
+
+@pytest.mark.parametrize(("section", "key"), ADDRESS_KEYS)
+@given(address=ADDRESSES, quote=st.sampled_from(["", "'", '"']))
+def test_every_address_can_be_set_by_the_environment(section: str, key: str, address: str, quote: str) -> None:
+    environ = {f"SLUICE_{section}_{key}".upper(): f"{quote}{address}{quote}"}
+    assert getattr(load(section, KINDS[section], file={}, environ=environ), key) == address
+
+
+@given(st.lists(ADDRESSES, min_size=1, max_size=4), st.sampled_from(["", " "]), st.booleans())
+def test_lists_of_addresses_can_be_set_by_the_environment(addresses: list[str], space: str, quoted: bool) -> None:
+    items = [f'"{one}"' if quoted else one for one in addresses]
+    text = f"[{f',{space}'.join(items)}]"
+    assert load("router", RouterConfig, file={}, environ={"SLUICE_ROUTER_WORKERS": text}).workers == tuple(addresses)
+
+
+@given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20))
+def test_whatever_the_environment_says_is_taken_or_refused_by_name(text: str) -> None:
+    for section, key in (*ADDRESS_KEYS, ("router", "workers"), ("router", "max_batch_size"), ("cpu_worker", "id")):
+        variable = f"SLUICE_{section}_{key}".upper()
+        refusal = ""
+        try:
+            load(section, KINDS[section], file={}, environ={variable: text})
+        except ConfigError as error:
+            refusal = str(error)
+        assert not refusal or refusal.startswith(variable)
+
+
+def test_an_ipv6_address_without_quotes_in_the_file_is_told_how_to_be_written(tmp_path: Path) -> None:
+    file = tmp_path / "sluice.yaml"
+    file.write_text("router:\n  listen: [::]:50051\n")
+    with pytest.raises(ConfigError, match="an IPv6 address needs quotes here"):
+        read_file({"SLUICE_CONFIG": str(file)})

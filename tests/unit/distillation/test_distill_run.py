@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sluice.distillation.interruption import Interrupted
+from sluice.distillation.interruption import Interrupted, Interruption
 from sluice.distillation.report import Report
 from sluice.distillation.run import TooMuchLost, distill
 from sluice.distillation.settings import Settings
@@ -153,6 +154,26 @@ def test_a_student_that_lost_too_much_is_not_put_in_place_and_what_was_there_sta
     assert left(tmp_path) == {"student", "texts.jsonl"}
 
 
+@pytest.fixture
+def default_sigint() -> Iterator[None]:
+    """SIGINT as in a terminal, also where the tests run as a script's `make test &`, which ignores it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        interruption = Interruption()
+        with interruption.heard():
+            signal.raise_signal(signal.SIGINT)
+        assert interruption.signal is None
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
     teacher: Path, texts: Path, tmp_path: Path, number: int
