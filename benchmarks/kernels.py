@@ -1,8 +1,9 @@
 """Kernels for DeepSeek's shape beside the least that the device could take: python -m benchmarks.kernels
 
 Times are of CUDA graphs, medians over the rounds, with every round kept. The floor is the larger of the bytes that must
-be read over the bandwidth of an elementwise kernel, and the operations over the rate of a large product; both are measured first.
-Writes benchmarks/results/kernels.json. Needs an accelerator with Triton, and no more of this project than the kernels.
+be read over the bandwidth of an elementwise kernel, and the operations over the rate of a large product; both are
+measured first. Writes benchmarks/results/kernels.json. Needs an accelerator with Triton, and no more of this project
+than the kernels.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Any
 
 import grpc
 
@@ -22,10 +23,11 @@ from sluice.directive_wire import directive_from_proto
 from sluice.fleet import Fleet, Registration, Report
 from sluice.fleet_wire import fleet_from_proto, registration_to_proto, report_to_proto
 from sluice.runtime.limited_log import LimitedLog
+from sluice.runtime.message_handlers import Unreadable, parse
 from sluice.status import seconds_of
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2
-from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 
+JOIN = "/sluice.v1.GovernorService/Join"
 FIRST_BACKOFF_S = 0.1
 # The channel dials by its own, longer law, up to a second apart: asking it costs nothing, and both together must let a
 # governor that has come back have its fleet within two.
@@ -77,9 +79,8 @@ class Membership:
         """Be a member until cancelled. The governor's troubles are logged once each and never raised."""
         backoff_s = FIRST_BACKOFF_S
         async with peer_channel(self._governor) as channel:
-            stub = governor_grpc.GovernorServiceStub(channel)
             while True:
-                why = await self._one_stream(stub)
+                why = await self._one_stream(channel)
                 if self.joined:
                     logger.warning("governor lost", extra={"governor": self._governor, "why": why})
                     backoff_s = FIRST_BACKOFF_S
@@ -87,16 +88,21 @@ class Membership:
                 await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  jitter
                 backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 
-    async def _one_stream(self, stub: governor_grpc.GovernorServiceStub) -> str:
+    async def _one_stream(self, channel: grpc.aio.Channel) -> str:
         over = asyncio.Event()
-        call = stub.Join(self._requests(over))
+        serialize = governor_service_pb2.JoinRequest.SerializeToString
+        # Responses are read here: gRPC hands on None for one that cannot be read.
+        join: Any = channel.stream_stream(JOIN, request_serializer=serialize, response_deserializer=None)
+        call = join(self._requests(over))
         try:
-            async for response in call:
-                self._accept(response)
+            async for data in call:
+                self._accept(parse(governor_service_pb2.JoinResponse, data))
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name}: {error.details()}"
         except _Refused as error:
             return str(error)
+        except Unreadable as error:
+            return f"the governor sent what cannot be read: {error.message}"
         except ValueError as error:
             return f"the governor says what this member does not know: {error}"
         finally:

@@ -142,6 +142,36 @@ async def test_replayed_and_stale_directives_are_refused_by_every_member() -> No
         assert set(liar.acks) == {(5, 2)}
 
 
+class Babbler:
+    """A governor whose first word to every member cannot be read, and whose second is a directive."""
+
+    def __init__(self) -> None:
+        self.joins = 0
+
+    async def join(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        self.joins += 1
+        if self.joins == 1:
+            await context.write(b"\xff\xff")
+        else:
+            directive = directive_to_proto(Directive(epoch=5, revision=1, levels=(OFFLOAD,), offload_share=0.5))
+            await context.write(governor_pb2.JoinResponse(directive=directive).SerializeToString())
+        async for _ in requests:
+            pass
+
+
+def add_babbler(babbler: Babbler, server: grpc.aio.Server) -> None:
+    methods = {"Join": grpc.stream_stream_rpc_method_handler(babbler.join)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("sluice.v1.GovernorService", methods),))
+
+
+async def test_a_member_that_cannot_read_its_governor_dials_again_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with loopback(add_babbler, Babbler()) as address, member(address, "a") as state:
+        await until(lambda: state.levels == (OFFLOAD,))
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def card(name: str, obeyed: Directive | None = None, *, directed: bool = False) -> governor_pb2.JoinRequest:
     registration = Registration(id=name, kind=CPU, address=f"{name}:1", obeyed=obeyed, is_directed=directed)
     return governor_pb2.JoinRequest(registration=registration_to_proto(registration))
