@@ -7,6 +7,8 @@ travels as `sluice.v1.ItemStatus`. Both carry the same code, reason, field and t
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from typing import NoReturn
 
 import grpc
@@ -37,6 +39,13 @@ PUSHBACK_KEY = "grpc-retry-pushback-ms"
 # The same in whole seconds, as HTTP has it (RFC 9110, 10.2.3), for proxies and clients that know nothing of gRPC's.
 RETRY_AFTER_KEY = "retry-after"
 HEADER_PREFIX = "x-sluice-"
+# A status travels up to three times in the trailers of a call, of which a client takes 8 KiB by default.
+MAX_MESSAGE_BYTES = 1_024
+MAX_RETRY_AFTER_S = 3_600.0
+MAX_NAME_BYTES = 256
+MAX_METADATA = 16
+_METADATA_KEY = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
+_METADATA_VALUE = re.compile(r"[ -~]{0,256}")
 
 Trailers = tuple[tuple[str, str | bytes], ...]
 
@@ -60,15 +69,32 @@ def seconds_of(value: Duration) -> float:
     return value.seconds + value.nanos * 1e-9
 
 
+def shortened(message: str) -> str:
+    """`message`, cut to MAX_MESSAGE_BYTES of UTF-8: no longer than any client takes."""
+    if len(message) <= MAX_MESSAGE_BYTES // 4:
+        return message
+    data = message.encode(errors="replace")
+    if len(data) <= MAX_MESSAGE_BYTES:
+        return message
+    return f"{data[: MAX_MESSAGE_BYTES - 3].decode(errors='ignore')}..."
+
+
+def is_metadata(key: str, value: str) -> bool:
+    """Whether a pair may stand in a call's trailers; one that may not would break the call that carries it."""
+    is_reserved = key.startswith("grpc-") or key.endswith("-bin")
+    return bool(_METADATA_KEY.fullmatch(key) and _METADATA_VALUE.fullmatch(value)) and not is_reserved
+
+
 def trailers(error: SluiceError) -> Trailers:
     """The trailing metadata of a call that fails with `error`: rich details and, if shed, the pushback and why."""
+    message = shortened(error.message)
     details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
     if error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after_s is not None:
         details.append(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_after_s)))
-    status = status_pb2.Status(code=_number(error), message=error.message)
+    status = status_pb2.Status(code=_number(error), message=message)
     for detail in details:
         packed = Any()
         packed.Pack(detail)
@@ -79,20 +105,26 @@ def trailers(error: SluiceError) -> Trailers:
         pairs.append((PUSHBACK_KEY, "-1" if wait_s is None else str(round(wait_s * 1000))))
         if wait_s is not None:
             pairs.append((RETRY_AFTER_KEY, str(math.ceil(wait_s))))
-        pairs.extend((f"{HEADER_PREFIX}{name}", value) for name, value in error.metadata.items())
+        pairs.extend(
+            (f"{HEADER_PREFIX}{name}", value) for name, value in error.metadata.items() if is_metadata(name, value)
+        )
     return tuple(pairs)
 
 
 async def abort(context: grpc.aio.ServicerContext, error: SluiceError) -> NoReturn:  # type: ignore[type-arg]
     """End the call with `error`'s status, details and trailers. Never returns."""
-    await context.abort(error.code, error.message, trailers(error))
+    await context.abort(error.code, shortened(error.message), trailers(error))
     raise AssertionError("abort returned")
 
 
 def to_item_status(error: SluiceError) -> inference_pb2.ItemStatus:
     """An item's failure inside a message."""
     status = inference_pb2.ItemStatus(
-        code=_number(error), message=error.message, reason=error.reason, field=error.field, metadata=error.metadata
+        code=_number(error),
+        message=shortened(error.message),
+        reason=error.reason,
+        field=error.field,
+        metadata=error.metadata,
     )
     if error.retry_after_s is not None:
         status.retry_after.CopyFrom(duration(error.retry_after_s))
@@ -107,6 +139,31 @@ def from_item_status(status: inference_pb2.ItemStatus) -> SluiceError:
     if status.metadata:
         error.metadata = dict(status.metadata)
     return error
+
+
+def check_item_status(status: inference_pb2.ItemStatus) -> None:
+    """Raise ValueError naming the field of `status` that is outside the bounds of the contract.
+
+    A long message is none: it is for people, and is cut where it goes on.
+    """
+    if not 0 <= status.code <= max(code_pb2.Code.values()):
+        raise ValueError(f"code: there is no google.rpc.Code {status.code}")
+    for name, value in (("reason", status.reason), ("field", status.field)):
+        if len(value.encode()) > MAX_NAME_BYTES or not value.isprintable():
+            raise ValueError(f"{name}: it must have at most {MAX_NAME_BYTES} bytes, all of them printable")
+    if status.HasField("retry_after") and not 0.0 <= seconds_of(status.retry_after) <= MAX_RETRY_AFTER_S:
+        raise ValueError(f"retry_after: it is {seconds_of(status.retry_after):g} s, and at most an hour is bearable")
+    _check_metadata(status.metadata.items())
+
+
+def _check_metadata(metadata: Iterable[tuple[str, str]]) -> None:
+    pairs = list(metadata)
+    if len(pairs) > MAX_METADATA:
+        raise ValueError(f"metadata: there are {len(pairs)} pairs, and {MAX_METADATA} is the most")
+    for key, value in pairs:
+        if not is_metadata(key, value):
+            problem = "a key has 1 to 64 of a-z 0-9 _ . -, a value at most 256 printable characters of ASCII"
+            raise ValueError(f"metadata: {problem}; {key[:64]!r} and {value[:64]!r} are not so")
 
 
 def _number(error: SluiceError) -> int:

@@ -27,6 +27,8 @@ class RouterConfig(Section):
     """Where levels come and go then: the same as the governor's."""
     workers: tuple[Address, ...] = ()
     """Workers to use whatever the governor knows."""
+    worker_redial_max_s: float = Field(default=30, gt=0, le=600)
+    """How long a worker that breaks the contract of Execute again and again waits, at most, to be dialled once more."""
     max_batch_size: int = Field(default=128, ge=1, le=4096)
     """The most items in a batch; a worker's or variant's own limit holds if it is lower."""
     batch_timeout_ms: float = Field(default=50, ge=0, le=10_000)

@@ -74,6 +74,10 @@ class Conduct:
         if now >= self._until:
             self.probing = False
 
+    def probe(self) -> None:
+        """It may have one batch of one item, until it has answered one."""
+        self.probing = True
+
     def reconnected(self) -> None:
         """It is another process, or at least another stream: nothing hangs there any more."""
         self.stuck = self.probing = False

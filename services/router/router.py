@@ -53,7 +53,7 @@ class Router:
     ) -> None:
         self.config = config
         self.ledger = Ledger(clock=clock)
-        self.pool = WorkerPool(self, clock=clock)
+        self.pool = WorkerPool(self, clock=clock, max_redial_s=config.worker_redial_max_s)
         self.changed = asyncio.Event()
         priced = config.assignment == "priced"
         self.dispatcher = Dispatcher(

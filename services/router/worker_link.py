@@ -11,6 +11,7 @@ import itertools
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
 
 import grpc
 
@@ -23,29 +24,43 @@ from services.router.generation.text_ticket import TextTicket
 from services.router.link_owner import LinkOwner
 from services.router.pools import Pool, pool_of
 from services.router.worker_times import WorkerTimes
+from services.router.workers.message_validation import (
+    AnswerShape,
+    MessageBudget,
+    ProtocolError,
+    check_credit,
+    check_pieces,
+    check_result,
+    read_response,
+    read_welcome,
+    shape_of,
+)
+from services.router.workers.redial import Redial
 from sluice.channel import peer_channel
 from sluice.status import seconds_of
 from sluice.tier import Task
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.v1 import worker_service_pb2_grpc as worker_grpc
-from sluice.variant import Variant, VariantState, from_proto
+from sluice.variant import Variant, VariantState
 
-FIRST_BACKOFF_S = 0.05
-MAX_BACKOFF_S = 1.0
+EXECUTE = "/sluice.v1.WorkerService/Execute"
+DEFAULT_MAX_REDIAL_S = 30.0
 
 Outbox = asyncio.Queue[worker_pb2.ExecuteRequest | None]
 
 logger = logging.getLogger(__name__)
 
 
-class _BrokenPromise(Exception):
-    """The worker broke the contract of Execute."""
-
-
 class WorkerLink:
     """One worker, as far as the router is concerned."""
 
-    def __init__(self, address: str, owner: LinkOwner, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        address: str,
+        owner: LinkOwner,
+        *,
+        clock: Callable[[], float],
+        max_redial_s: float = DEFAULT_MAX_REDIAL_S,
+    ) -> None:
         self.address = address
         self.worker = address
         self.up = False
@@ -68,6 +83,9 @@ class WorkerLink:
         self._clock = clock
         self._numbers = itertools.count(1)
         self._outbox: Outbox = asyncio.Queue()
+        self._shapes: dict[str, AnswerShape] = {}
+        self._budget = MessageBudget()
+        self._redial = Redial(max_refused_s=max_redial_s)
 
     @property
     def may_take(self) -> bool:
@@ -122,43 +140,53 @@ class WorkerLink:
     async def run(self) -> None:
         """Keep the link up until cancelled."""
         async with peer_channel(self.address) as channel:
-            stub = worker_grpc.WorkerServiceStub(channel)
-            backoff_s = FIRST_BACKOFF_S
+            # Bytes stay bytes until we read them: gRPC logs a traceback for each message that it cannot.
+            execute: Any = channel.stream_stream(  # type: ignore[call-arg]
+                EXECUTE, request_serializer=worker_pb2.ExecuteRequest.SerializeToString
+            )
             while True:
-                was_up, why = await self._one_stream(stub)
-                backoff_s = FIRST_BACKOFF_S if was_up else min(MAX_BACKOFF_S, backoff_s * 2)
-                if was_up:
-                    logger.warning("worker lost", extra={"worker": self.worker, "address": self.address, "why": why})
-                await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  jitter
+                begun_at = self._clock()
+                was_up, why, refused = await self._one_stream(execute)
+                extra = {"worker": self.worker, "address": self.address, "why": why}
+                if refused:
+                    logger.warning("a worker's stream is ended, because it breaks the contract", extra=extra)
+                elif was_up:
+                    logger.warning("worker lost", extra=extra)
+                delay_s = self._redial.after(was_up=was_up, refused=refused, lasted_s=self._clock() - begun_at)
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311  jitter
 
-    async def _one_stream(self, stub: worker_grpc.WorkerServiceStub) -> tuple[bool, str]:
+    async def _one_stream(self, execute: Any) -> tuple[bool, str, bool]:
+        """Returns whether it was up, why it ended, and whether for what the worker said."""
         outbox: Outbox = asyncio.Queue()
         self._outbox = outbox
-        call = stub.Execute(_until_none(outbox))
-        why = "the worker ended the stream"
+        call = execute(_until_none(outbox))
+        why, refused = "the worker ended the stream", False
         try:
-            async for response in call:
-                self._accept(response)
+            async for data in call:
+                self._accept(read_response(data))
         except grpc.aio.AioRpcError as error:
             why = f"{error.code().name}: {error.details()}"
-        except _BrokenPromise as error:
-            why = str(error)
+        except ProtocolError as error:
+            why, refused = str(error), True
         except Exception as error:
-            # No surprise may end the link for good: the worker is dialled again.
+            # No surprise may end the link for good: the worker is dialled again, as slowly as one that lies.
             logger.exception("the link failed", extra={"worker": self.worker, "address": self.address})
-            why = f"{type(error).__name__}: {error}"
+            why, refused = f"{type(error).__name__}: {error}", True
         finally:
             call.cancel()
             # grpc.aio leaves a call's request iterator waiting when the call ends by itself.
             outbox.put_nowait(None)
             was_up = self._go_down(why)
-        return was_up, why
+            if refused:
+                self.times = WorkerTimes()
+        return was_up, why, refused
 
     def _go_down(self, why: str) -> bool:
         was_up, self.up = self.up, False
         lost, self.open = list(self.open.values()), {}
         lost_texts = self.texts.void()
-        self.credits, self.variants, self.described = 0, {}, {}
+        self.credits, self.variants, self.described, self._shapes = 0, {}, {}, {}
+        self.max_items, self.max_tokens, self.draining = 0, 0, False
         self.conduct.reconnected()
         first, self.tried = not self.tried, True
         if was_up or first:
@@ -171,10 +199,10 @@ class WorkerLink:
 
     def _accept(self, response: worker_pb2.ExecuteResponse) -> None:
         self.heard_at = self._clock()
-        if response.HasField("welcome"):
-            self._welcome(response.welcome)
-        elif not self.up:
-            raise _BrokenPromise("the worker's first message was no welcome")
+        # Everything is checked before anything is done about it.
+        variants = self._check(response)
+        if variants is not None:
+            self._welcome(response.welcome, variants)
         credit = response.credit
         if credit.max_items:
             self.max_items, self.max_tokens = credit.max_items, credit.max_tokens
@@ -183,48 +211,64 @@ class WorkerLink:
         if response.HasField("result"):
             self._settle(response.result)
         if response.pieces:
-            self._hear(response.pieces)
-        if credit.generations or response.HasField("welcome"):
+            self._owner.texts.wrote(self, response.pieces)
+        if credit.generations or variants is not None:
             self._owner.texts.credit_came()
         # What is only written, many times a second, is no reason to look for batches.
         if credit.batches or not response.pieces:
             self._owner.link_has_credit(self)
 
-    def _welcome(self, welcome: worker_pb2.Welcome) -> None:
-        try:
-            variants = [from_proto(variant) for variant in welcome.variants]
-        except ValueError as error:
-            raise _BrokenPromise(f"the worker describes what this router does not know: {error}") from error
+    def _check(self, response: worker_pb2.ExecuteResponse) -> tuple[Variant, ...] | None:
+        """The variants of the card, if there is one. Raises ProtocolError."""
+        if not response.HasField("result") and not response.pieces:
+            self._budget.spend(self.heard_at)
+        variants = read_welcome(response.welcome) if response.HasField("welcome") else None
+        if variants is None and not self.up:
+            raise ProtocolError("welcome", "the first message brings none")
+        check_credit(response.credit, batches=self.credits, generations=self.texts.credits)
+        if response.HasField("result"):
+            check_result(response.result, self.open, self._shapes)
+        if response.pieces:
+            for number, size in check_pieces(response.pieces, self.texts.open).items():
+                self.texts.open[number].received_bytes = size
+        return variants
+
+    def _welcome(self, welcome: worker_pb2.Welcome, variants: Iterable[Variant]) -> None:
         if not self.up:
             logger.info("worker up", extra={"worker": welcome.worker, "address": self.address})
+            if self._redial.on_probation:
+                self.conduct.probe()
+            if welcome.worker != self.worker:
+                self.times = WorkerTimes()
         self.up = self.tried = True
         self.worker = welcome.worker
         self.draining = welcome.draining
         ready = [variant for variant in variants if variant.state is VariantState.READY]
         self.variants = {one.id: one for one in ready if one.task is not Task.TEXT_GENERATION}
         self.texts.variants = {one.id: one for one in ready if one.task is Task.TEXT_GENERATION}
-        # A batch may be answered after its variant has left the list.
-        self.described |= {variant.id: variant for variant in variants}
-        self.times.describe(variants)
+        self._describe({variant.id: variant for variant in variants})
         self.pool = pool_of(variants, before=self.pool)
         self._owner.link_changed(self)
 
-    def _hear(self, pieces: Iterable[worker_pb2.GenerationPiece]) -> None:
-        unknown = next((piece.id for piece in pieces if piece.id not in self.texts.open), None)
-        if unknown is not None:
-            raise _BrokenPromise(f"the worker writes text {unknown}, which is not open")
-        self._owner.texts.wrote(self, pieces)
+    def _describe(self, cards: dict[str, Variant]) -> None:
+        """Know `cards`, and those that have left the list while a batch or generation is still to be answered."""
+        used = {batch.variant_id for batch in self.open.values()}
+        used |= {ticket.writer.id for ticket in self.texts.open.values() if ticket.writer is not None}
+        kept = {name: card for name, card in self.described.items() if name in used and name not in cards}
+        self.described = kept | cards
+        shapes = {name: shape_of(card) for name, card in self.described.items()}
+        for name, shape in shapes.items():
+            known = self._shapes.get(name)
+            if known is not None and (known.task, known.labels) == (shape.task, shape.labels):
+                shapes[name] = known
+        self._shapes = shapes
+        self.times.describe(self.described.values())
 
     def _settle(self, result: worker_pb2.BatchResult) -> None:
-        batch = self.open.get(result.batch_id)
-        if batch is None:
-            raise _BrokenPromise(f"the worker answered batch {result.batch_id}, which is not open")
-        answered = [item.id for item in result.results]
-        if len(answered) != len(batch.tickets) or batch.tickets.keys() != set(answered):
-            raise _BrokenPromise(f"the worker's answer to batch {batch.id} does not name its items")
+        batch = self.open.pop(result.batch_id)
         begun_at, self._answered_at = max(batch.sent_at, self._answered_at), self.heard_at
-        del self.open[batch.id]
-        self.compute_s = seconds_of(result.compute)
+        # No device takes longer than we have waited.
+        self.compute_s = min(seconds_of(result.compute), max(0.0, self.heard_at - batch.sent_at))
         if self.conduct.is_telling:
             self._learn(batch, result, self.heard_at - begun_at)
         self.conduct.answered(self.heard_at)

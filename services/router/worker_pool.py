@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable
 
 from services.router.link_owner import LinkOwner
 from services.router.pools import Pool
-from services.router.worker_link import WorkerLink
+from services.router.worker_link import DEFAULT_MAX_REDIAL_S, WorkerLink
 
 
 class WorkerPool:
     """Links by address. A link that is up outlives the fleet's mention of it: it is the better evidence."""
 
-    def __init__(self, owner: LinkOwner, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, owner: LinkOwner, *, clock: Callable[[], float], max_redial_s: float = DEFAULT_MAX_REDIAL_S
+    ) -> None:
         self._owner = owner
+        self._max_redial_s = max_redial_s
         self._clock = clock
         self._static: frozenset[str] = frozenset()
         self._links: dict[str, WorkerLink] = {}
@@ -38,7 +41,7 @@ class WorkerPool:
         """Use these workers beside the static ones; those at `accelerators` are accelerator workers."""
         wanted = self._static | frozenset(addresses)
         for address in wanted - self._links.keys():
-            link = WorkerLink(address, self._owner, clock=self._clock)
+            link = WorkerLink(address, self._owner, clock=self._clock, max_redial_s=self._max_redial_s)
             self._links[address] = link
             self._tasks[address] = asyncio.get_running_loop().create_task(link.run(), name=f"link {address}")
         for address in self._links.keys() - wanted:

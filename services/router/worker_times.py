@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from math import exp2
 
 from services.router.batch import OpenBatch
 from services.router.batch_time import LONG_ENOUGH_S, BatchCurve
 from services.router.pace import HALF_LIFE_S, WILDEST, Pace
-from sluice.variant import BatchTime, Variant
+from sluice.variant import MAX_VARIANTS, BatchTime, Variant
 
 # Not even a first guess is nothing: the way there and back, on one machine.
 FIRST_OVERHEAD_S = 0.001
@@ -16,6 +16,7 @@ FIRST_OVERHEAD_S = 0.001
 COMPARABLE = 8
 # As long as a busy loop may take; what is longer is believed only little by little.
 LONG_OVERHEAD_S = 0.02
+MAX_KNOWN = 2 * MAX_VARIANTS
 
 
 class WorkerTimes:
@@ -30,7 +31,13 @@ class WorkerTimes:
         self._learnt_at = float("-inf")
 
     def describe(self, variants: Iterable[Variant]) -> None:
-        """The worker's card has come: read the profiles that are new."""
+        """The worker's card has come: read the profiles that are new.
+
+        Variants that have left the card may come back, so they are forgotten only when there are many.
+        """
+        variants = tuple(variants)
+        if len(self._profiles) > MAX_KNOWN:
+            self._forget_all_but({variant.id for variant in variants})
         for variant in variants:
             if self._profiles.get(variant.id) != variant.profile:
                 self._profiles[variant.id] = variant.profile
@@ -38,6 +45,11 @@ class WorkerTimes:
                 self._curves[variant.id] = curve
                 self._largest.pop(variant.id, None)
                 self._paces[variant.id] = Pace(spread=curve.spread, has_profile=curve.measured)
+
+    def _forget_all_but(self, wanted: Set[str]) -> None:
+        for name in self._profiles.keys() - wanted:
+            del self._profiles[name], self._curves[name], self._paces[name]
+            self._largest.pop(name, None)
 
     def curve(self, variant_id: str) -> BatchCurve:
         """The profile of a variant that was described."""

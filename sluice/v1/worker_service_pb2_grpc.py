@@ -70,8 +70,11 @@ class WorkerServiceServicer(object):
         every item of it exactly once, in any order; batches may overtake each other. A batch uses up one credit, and the
         worker grants it anew when it has room, as a rule in the message that carries the result. When the stream breaks,
         all granted credits and open batches are void: the router may send the items elsewhere, and the worker computes
-        none that it has not begun. A router that cannot make sense of a response cancels the stream. It dials again after
-        every end, at first soon and then ever more slowly.
+        none that it has not begun. A router checks each response whole before it does anything about it, against the bounds
+        that the fields below and those of Variant state. On one that breaks them it cancels the stream and logs the field's
+        path ("result.results[3].classification.score"); what the worker had is tried elsewhere. It dials again after every
+        end: soon after a worker was lost, within a second where nobody answers, and ever more slowly, up to
+        worker_redial_max_s, where the contract was broken. Such a worker gets one batch of one item at first.
 
         When it drains, a worker sends a Welcome with draining set and grants no more credits, and the router sends no more
         batches, whatever credits are left. The worker finishes what it has, batches included that crossed that Welcome. It

@@ -92,6 +92,8 @@ class Mesh:
         if section == "router":
             workers = [self.addresses["gpu_worker"], self.addresses["cpu_worker"], f"127.0.0.1:{self.worker_port}"]
             settings |= {"workers": workers, "default_model": "echo", "default_timeout_s": 3}
+            # The liar is to be heard again and again.
+            settings["worker_redial_max_s"] = 0.2
         if section in MODELS:
             settings |= {"models": MODELS[section], "autonomous": False}
         file = self.folder / f"{name}.yaml"

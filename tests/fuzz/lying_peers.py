@@ -36,10 +36,10 @@ class LyingWorker:
         """One router's stream."""
         first = worker_pb2.ExecuteResponse(credit={"batches": 2, "max_items": 8, "generations": 2})
         first.welcome.worker = f"liar-{self._rng.randrange(5)}"
-        for tier in (1, 2):
+        for tier, name in ((1, "quantized"), (2, "light")):
             point = {"items": 1, "tokens": 8, "time": {"nanos": 1_000_000}}
             first.welcome.variants.add(
-                id=f"echo/liar-{tier}", model="echo", tier=tier, task=1, precision="fp32", state=2,
+                id=f"echo/{name}-fp32", model="echo", tier=tier, task=1, precision="fp32", state=2,
                 max_batch_size=8, max_tokens=512, quality=0.9, profile=[point],
             )  # fmt: skip
         await self._write(context, first)

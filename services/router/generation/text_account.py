@@ -32,6 +32,7 @@ class TextAccount:
         self.credits -= 1
         self.open[ticket.id] = ticket
         ticket.begun_at = None
+        ticket.received_bytes = 0
 
     def begin(self, ticket: TextTicket, now: float) -> None:
         """The text has got its memory."""

@@ -21,6 +21,7 @@ class TextTicket(Ticket):
         "first_token_at",
         "outlet",
         "prompt_tokens",
+        "received_bytes",
         "sampling",
         "worker",
         "writer",
@@ -32,6 +33,8 @@ class TextTicket(Ticket):
         super().__init__(number, request, self.outlet.end, hot=hot, now=now)
         self.sampling = sampling
         self.written = 0
+        # Bytes of new text that its worker has sent.
+        self.received_bytes = 0
         self.prompt_tokens = 0
         self.begun_at: float | None = None
         self.begun_share_s = 0.0
