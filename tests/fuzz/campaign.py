@@ -28,6 +28,8 @@ from tests.fuzz.lying_peers import LyingGovernor, LyingWorker, serving
 from tests.fuzz.targets import Attack, Violation, attacks
 
 ATTACKERS = 24
+# A router dials each of them again and again, ever more slowly: one alone would say little.
+LYING_WORKERS = 12
 READY_S = 60.0
 RECOVERY_S = 30.0
 MIB = 1 << 20
@@ -76,9 +78,9 @@ class Mesh:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        ports = choose_ports(len(MODULES) + 2)
+        ports = choose_ports(len(MODULES) + 1 + LYING_WORKERS)
         self.addresses = {name: f"127.0.0.1:{port}" for name, port in zip(MODULES, ports, strict=False)}
-        self.worker_port, self.governor_port = ports[-2:]
+        self.governor_port, *self.worker_ports = ports[len(MODULES) :]
         self.processes = {name: self._process(name, module) for name, module in MODULES.items()}
 
     def _process(self, name: str, module: str) -> ServiceProcess:
@@ -90,7 +92,8 @@ class Mesh:
             liar = name == "led_router"
             settings["governor"] = f"127.0.0.1:{self.governor_port}" if liar else self.addresses["governor"]
         if section == "router":
-            workers = [self.addresses["gpu_worker"], self.addresses["cpu_worker"], f"127.0.0.1:{self.worker_port}"]
+            liars = [f"127.0.0.1:{port}" for port in self.worker_ports]
+            workers = [self.addresses["gpu_worker"], self.addresses["cpu_worker"], *liars]
             settings |= {"workers": workers, "default_model": "echo", "default_timeout_s": 3}
             # The liar is to be heard again and again.
             settings["worker_redial_max_s"] = 0.2
@@ -129,9 +132,11 @@ async def run(
     report = Report(seed=seed)
     async with AsyncExitStack() as stack:
         mesh = Mesh(folder)
-        worker, governor = LyingWorker(Random(f"{seed} worker")), LyingGovernor(Random(f"{seed} governor"))
-        await stack.enter_async_context(serving(worker, mesh.worker_port))
+        governor = LyingGovernor(Random(f"{seed} governor"))
+        workers = [LyingWorker(Random(f"{seed} worker {port}")) for port in range(LYING_WORKERS)]
         await stack.enter_async_context(serving(governor, mesh.governor_port))
+        for worker, port in zip(workers, mesh.worker_ports, strict=True):
+            await stack.enter_async_context(serving(worker, port))
         await stack.enter_async_context(mesh)
         report.rss_before = mesh.rss()
         started_at = time.monotonic()
@@ -145,7 +150,8 @@ async def run(
             ]
             await asyncio.gather(*tasks)
         report.seconds = time.monotonic() - started_at
-        report.sent["lying worker"], report.sent["lying governor"] = worker.sent, governor.sent
+        report.sent["lying governor"] = governor.sent
+        report.sent["lying workers"] = sum(worker.sent for worker in workers)
         await _check_recovery(mesh, report)
         report.rss_after = mesh.rss()
         for name, process in mesh.processes.items():
