@@ -1,57 +1,31 @@
-"""The durable log of the fleet's transitions: one SQLite file, written by a thread of its own.
+"""The durable log of the fleet's transitions, written by a thread of its own.
 
-It is in WAL mode with synchronous=FULL: a transition that was written survives the death of the process and that of
-the machine, and there are too few of them for the price to be felt. Between a decision and its writing lie
-milliseconds, in which a death loses the record of that decision; the members remember it.
+A governor needs no journal to direct, so nothing about it is fatal. While the file cannot be used, at the start or
+later, records are kept in memory, and an error in the log says so; they are written as soon as the file can be used
+again. Between a decision and its writing lie milliseconds, in which a death loses the record of that decision; the
+members remember it.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import queue
 import sqlite3
 import threading
-from dataclasses import asdict
-from datetime import UTC, datetime
+import time
+from collections import deque
 from pathlib import Path
 
-from sluice.config import ConfigError
-from sluice.control.epochs import LAST_EPOCH
-from sluice.degradation.signals import Signals
-from sluice.directive import Directive
+from services.governor.journal_file import JournalFile, read_only
+from sluice.control.epochs import LAST_EPOCH, resumed_epoch
 from sluice.fleet import Transition
-from sluice.precision import Precision
-from sluice.tier import Level
+from sluice.runtime.limited_log import LimitedLog
 
-MOST_WAITING = 1_000
-BUSY_TIMEOUT_S = 5.0
-# Epochs are unsigned numbers of 64 bits, which SQLite's integers are not.
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS epochs (epoch TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS transitions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    at TEXT NOT NULL,
-    epoch TEXT NOT NULL,
-    revision TEXT NOT NULL,
-    before TEXT NOT NULL,
-    levels TEXT NOT NULL,
-    offload_share REAL NOT NULL,
-    lighten_share REAL NOT NULL,
-    admit_scale REAL NOT NULL,
-    lease_s REAL NOT NULL,
-    reason TEXT NOT NULL,
-    signals TEXT NOT NULL,
-    precision TEXT NOT NULL DEFAULT 'own'
-);
-"""
-# A file of an older release has no such column yet.
-ADDED = "ALTER TABLE transitions ADD COLUMN precision TEXT NOT NULL DEFAULT 'own'"
-NAMES = (
-    *("at", "epoch", "revision", "before", "levels", "offload_share", "lighten_share", "admit_scale"),
-    *("lease_s", "reason", "signals", "precision"),
-)
-COLUMNS, PLACES = ", ".join(NAMES), ", ".join("?" for _ in NAMES)
+MOST_WAITING = 10_000
+FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 10.0
+# How often an outage that goes on is told of again.
+REMIND_S = 60.0
+LAST_WRITE_S = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -59,133 +33,129 @@ logger = logging.getLogger(__name__)
 class Journal:
     """Opened before anything is served; from then on its own thread alone touches the file.
 
-    `epoch` is greater than any that was ever taken from the file, and `epoch_at_least` that; it was kept before it is
-    told. `past` are the transitions that were found. Raises ConfigError when `path` cannot be opened, or holds
-    something else.
+    `epoch` is at least `epoch_at_least`, and greater than any that was ever taken from the file and is not beyond
+    `epoch_at_most`; it was kept before it is told, if the file could be written. `past` are the transitions found.
     """
 
     def __init__(self, path: Path, *, epoch_at_least: int, most: int, epoch_at_most: int = LAST_EPOCH) -> None:
         self._path = path
         self._most = most
-        self._epoch_at_most = epoch_at_most
-        self._waiting: queue.Queue[Transition | int | None] = queue.Queue(MOST_WAITING)
+        self._latest = epoch_at_most
+        self._log = LimitedLog(logger, interval_s=REMIND_S)
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[int, Transition]] = deque()
+        self._number = 0
+        self._epoch_due: int | None = None
+        self._is_closing = False
         self._is_broken = False
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            with self._connection:
-                self._connection.executescript(SCHEMA)
-                if "precision" not in {row[1] for row in self._connection.execute("PRAGMA table_info(transitions)")}:
-                    self._connection.execute(ADDED)
-            self.past = self._read()
-            self.epoch = self._keep_epoch(epoch_at_least)
-        except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as error:
-            raise ConfigError(
-                f"governor.journal: {path} cannot be used, move it away or name another: {error}"
-            ) from error
+        self._file: JournalFile | None = None
+        self.past, self.epoch = self._start(epoch_at_least)
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many transitions are not in the file yet."""
+        with self._changed:
+            return len(self._waiting)
 
     def write(self, record: Transition | int) -> None:
         """Have a transition, or an epoch that was taken, written soon.
 
-        Never waits; what a full queue does not take is lost, and said to be.
+        Never waits. When `MOST_WAITING` wait already the oldest is lost, and that is said.
         """
-        try:
-            self._waiting.put_nowait(record)
-        except queue.Full:
-            logger.error("a record was not written", extra={"record": str(record)})  # noqa: TRY400
+        with self._changed:
+            if isinstance(record, int):
+                self._epoch_due = record
+            else:
+                self._number += 1
+                self._waiting.append((self._number, record))
+                if len(self._waiting) > MOST_WAITING:
+                    self._waiting.popleft()
+                    self._log.error("a record was not written", path=str(self._path), most=MOST_WAITING)
+            self._changed.notify()
 
     def close(self) -> None:
-        """Write what waits and close the file."""
-        self._waiting.put(None)
-        self._thread.join()
-        self._connection.close()
+        """Write what waits, if the file can be used, and close it."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        self._thread.join(LAST_WRITE_S)
+        if lost := self.waiting:
+            logger.error("the journal ends without its last records", extra={"path": str(self._path), "lost": lost})
+
+    def _start(self, fresh: int) -> tuple[list[Transition], int]:
+        try:
+            self._file = JournalFile(self._path, most=self._most)
+            return self._file.past, self._file.keep_epoch(fresh, latest=self._latest)
+        except (OSError, sqlite3.Error) as error:
+            self._tell(error)
+            past, kept = ([], None) if self._file is None else (self._file.past, None)
+            self._drop_file()
+            if not past:
+                past, kept = read_only(self._path, most=self._most)
+            self._epoch_due = resumed_epoch(kept, fresh, latest=self._latest)
+            return past, self._epoch_due
 
     def _write_all(self) -> None:
-        while (record := self._waiting.get()) is not None:
+        retry_s = FIRST_RETRY_S
+        was_closing = False
+        while self._await_work(retry_s):
             try:
-                if isinstance(record, int):
-                    self._keep_epoch(record)
-                else:
-                    self._insert(record)
+                self._write_what_waits()
+            except (OSError, sqlite3.Error) as error:
+                self._tell(error)
+                self._drop_file()
+                # A file that was opened anew may be good; beyond that nobody waits for a program that ends.
+                if self._is_closing and was_closing:
+                    break
+                was_closing = self._is_closing
+                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                continue
+            retry_s = FIRST_RETRY_S
+            if self._is_broken:
                 self._is_broken = False
-            except sqlite3.Error as error:
-                # A full disk must not cost the fleet its governor.
-                if not self._is_broken:
-                    logger.error("the journal cannot be written", extra={"path": str(self._path), "why": str(error)})  # noqa: TRY400
-                self._is_broken = True
+                # Another outage is told of at once, however soon it comes.
+                self._log = LimitedLog(logger, interval_s=REMIND_S)
+                logger.warning("the journal is written again", extra={"path": str(self._path)})
+        self._drop_file()
 
-    def _keep_epoch(self, at_least: int) -> int:
-        with self._connection:
-            # Two governors may share the file; each takes an epoch of its own.
-            self._connection.execute("BEGIN IMMEDIATE")
-            row = self._connection.execute("SELECT epoch FROM epochs").fetchone()
-            kept = int(row[0]) if row else 0
-            epoch = max(at_least, kept + 1 if kept < self._epoch_at_most else 0)
-            self._connection.execute("DELETE FROM epochs")
-            self._connection.execute("INSERT INTO epochs VALUES (?)", (str(epoch),))
-        return epoch
+    def _await_work(self, retry_s: float) -> bool:
+        """Wait until something is to be written, and longer after a failure; returns whether there is anything."""
+        with self._changed:
+            if self._is_broken:
+                until = time.monotonic() + retry_s
+                while not self._is_closing and (left_s := until - time.monotonic()) > 0:
+                    self._changed.wait(left_s)
+            while not self._has_work() and not self._is_closing:
+                self._changed.wait()
+            return self._has_work()
 
-    def _insert(self, transition: Transition) -> None:
-        with self._connection:
-            cursor = self._connection.execute(
-                f"INSERT INTO transitions ({COLUMNS}) VALUES ({PLACES})",  # noqa: S608  a constant
-                _row(transition),
-            )
-            oldest = (cursor.lastrowid or 0) - self._most
-            self._connection.execute("DELETE FROM transitions WHERE id <= ?", (oldest,))
+    def _has_work(self) -> bool:
+        return bool(self._waiting) or self._epoch_due is not None
 
-    def _read(self) -> list[Transition]:
-        query = f"SELECT {COLUMNS} FROM transitions ORDER BY id DESC LIMIT ?"  # noqa: S608  a constant
-        rows = self._connection.execute(query, (self._most,)).fetchall()
-        return [_transition(row) for row in reversed(rows)]
+    def _write_what_waits(self) -> None:
+        with self._changed:
+            batch, epoch = list(self._waiting), self._epoch_due
+        if self._file is None:
+            self._file = JournalFile(self._path, most=self._most)
+        if epoch is not None:
+            self._file.keep_epoch(epoch, latest=max(self._latest, epoch))
+        if batch:
+            self._file.add([transition for _, transition in batch])
+        with self._changed:
+            if self._epoch_due == epoch:
+                self._epoch_due = None
+            while batch and self._waiting and self._waiting[0][0] <= batch[-1][0]:
+                self._waiting.popleft()
 
+    def _tell(self, error: Exception) -> None:
+        self._is_broken = True
+        self._log.error(
+            "the journal cannot be written", path=str(self._path), why=str(error), kept_in_memory=self.waiting
+        )
 
-def _row(transition: Transition) -> tuple[object, ...]:
-    directive = transition.directive
-    return (
-        transition.at.astimezone(UTC).isoformat(),
-        str(directive.epoch),
-        str(directive.revision),
-        _names(transition.before),
-        _names(directive.levels),
-        directive.offload_share,
-        directive.lighten_share,
-        directive.admit_scale,
-        directive.lease_s,
-        directive.reason,
-        json.dumps(asdict(transition.signals)),
-        directive.precision.label,
-    )
-
-
-def _transition(row: tuple[str, str, str, str, str, float, float, float, float, str, str, str]) -> Transition:
-    at, epoch, revision, before, levels, offload, lighten, admit, lease_s, reason, signals, precision = row
-    directive = Directive(
-        epoch=int(epoch),
-        revision=int(revision),
-        levels=_levels(levels),
-        offload_share=offload,
-        lighten_share=lighten,
-        admit_scale=admit,
-        precision=Precision[precision.upper()],
-        lease_s=lease_s,
-        reason=reason,
-    )
-    return Transition(
-        at=datetime.fromisoformat(at),
-        before=_levels(before),
-        directive=directive,
-        signals=Signals(**json.loads(signals)),
-    )
-
-
-def _names(levels: tuple[Level, ...]) -> str:
-    return ",".join(level.name.lower() for level in levels)
-
-
-def _levels(names: str) -> tuple[Level, ...]:
-    return tuple(Level[name.upper()] for name in names.split(",") if name)
+    def _drop_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

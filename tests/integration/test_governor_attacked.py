@@ -7,9 +7,10 @@ import logging
 import os
 import signal
 import sqlite3
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -214,3 +215,99 @@ async def test_a_clock_that_is_a_year_wrong_ends_in_one_governor_by_restarts(who
             async with governing(new_epoch(wall(), Random()), port, wall, **settings) as (governor, _):
                 await until(lambda: is_directed(a, governor) and is_directed(b, governor))
                 assert governor.can_direct
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(place)], capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {made.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Leave no room at all; returns the file that takes it."""
+    rest = place / "rest"
+    with rest.open("ab", buffering=0) as file:
+        for size in (4_096, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    return rest
+
+
+async def change_levels(stub: Stub, times: int, *, before: int = 0) -> None:
+    """So many transitions, after `before` others."""
+    for number in range(before, before + times):
+        level = number % 2 + 1
+        degradation = {"levels": [level], "offload_share": 1, "lighten_share": 1}
+        request = governor_pb2.SetDegradationRequest(degradation=degradation, duration={"seconds": 600}, reason="drill")  # type: ignore[arg-type]
+        await stub.SetDegradation(request)
+
+
+def kept_in(path: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM transitions").fetchone()
+    except sqlite3.Error:
+        return 0
+    return int(count)
+
+
+async def all_kept(path: Path, count: int) -> None:
+    """Return when so many records are in the file."""
+    await until(lambda: path.exists() and kept_in(path) == count, limit_s=20)
+
+
+async def test_a_disk_that_is_full_while_it_runs_costs_no_record(tmp_path: Path, small_disk: Path) -> None:
+    path = small_disk / "journal.db"
+    async with governor_process(tmp_path, journal=str(path)) as process, stub_of(process.address) as stub:
+        await change_levels(stub, 1)
+        await all_kept(path, 1)
+        rest = fill(small_disk)
+        await change_levels(stub, 40, before=1)
+        assert await serving(process.address)
+        rest.unlink()
+        await all_kept(path, 41)
+    log = process.log.read_text(encoding="utf-8")
+    assert '"the journal cannot be written"' in log
+    assert '"the journal is written again"' in log
+
+
+async def test_a_disk_that_is_full_at_the_start_costs_no_record(tmp_path: Path, small_disk: Path) -> None:
+    path = small_disk / "journal.db"
+    rest = fill(small_disk)
+    async with governor_process(tmp_path, journal=str(path)) as process, stub_of(process.address) as stub:
+        assert await serving(process.address)
+        await change_levels(stub, 5)
+        rest.unlink()
+        await all_kept(path, 5)
+    assert '"the journal cannot be written"' in process.log.read_text(encoding="utf-8")
+
+
+async def test_a_bad_row_and_a_file_that_is_none_do_not_keep_a_governor_from_starting(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    async with governor_process(tmp_path, journal=str(path)) as process, stub_of(process.address) as stub:
+        await change_levels(stub, 3)
+        await all_kept(path, 3)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE transitions SET levels = 'panic', epoch = '-1' WHERE id = 2")
+    async with governor_process(tmp_path, journal=str(path)) as process, stub_of(process.address) as stub:
+        watch = stub.WatchFleet(governor_pb2.WatchFleetRequest(history=10))
+        assert len((await asyncio.wait_for(watch.read(), 10)).transitions) == 2
+    path.write_bytes(b"nothing of the kind" * 100)
+    async with governor_process(tmp_path, journal=str(path)) as process, stub_of(process.address) as stub:
+        await change_levels(stub, 1)
+        await all_kept(path, 1)
+    assert damaged(tmp_path) == 2
+
+
+def damaged(folder: Path) -> int:
+    """How many journals were set aside."""
+    return len(list(folder.glob("journal.db.damaged-*")))

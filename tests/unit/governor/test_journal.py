@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.governor import journal as journal_module
+from services.governor import journal_file
 from services.governor.journal import Journal
-from sluice.config import ConfigError
 from sluice.degradation.signals import Signals
 from sluice.directive import Directive
 from sluice.fleet import Transition
 from sluice.precision import Precision
 from sluice.tier import Level
 from tests.unit import strategies as some
+from tests.unit.polling import until
 
 ROOT = Path(__file__).parents[3]
 MOST = 100
@@ -97,33 +99,181 @@ def test_an_epoch_that_was_taken_from_another_governor_is_passed_too(tmp_path: P
     again.close()
 
 
-@pytest.mark.parametrize("content", [b"no database at all, but long enough to be looked at" * 30, b"\0" * 4096])
-def test_a_file_that_is_something_else_is_refused_and_left_as_it_was(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"no database at all, but long enough to be looked at" * 30, b"\xff" * 4096])
+def test_a_file_that_is_something_else_is_set_aside_as_it_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"governor\.journal: .*journal\.db cannot be used"):
-        opened(path)
-    assert path.read_bytes() == content
-
-
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"governor\.journal"):
-        opened(tmp_path / "file" / "journal.db")
-
-
-def test_a_disk_that_fails_costs_records_and_not_the_governor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    journal = opened(tmp_path / "journal.db")
-    blocker = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
-    blocker.execute("DROP TABLE transitions")
-    blocker.close()
-    for revision in range(3):
-        journal.write(transition(revision))
+    journal = opened(path)
+    assert journal.past == []
+    journal.write(transition(1))
     journal.close()
-    assert [record.message for record in caplog.records] == ["the journal cannot be written"]
+    (aside,) = tmp_path.glob("journal.db.damaged-*")
+    assert aside.read_bytes() == content
+    assert [record.message for record in caplog.records] == [
+        "the journal cannot be read: it was set aside and a new one is begun"
+    ]
+    again = opened(path)
+    assert again.past == [transition(1)]
+    again.close()
 
 
-def test_a_writer_that_is_stuck_is_not_waited_for(
+def test_a_database_of_another_program_is_set_aside_with_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE transitions (what TEXT)")
+        connection.execute("INSERT INTO transitions VALUES ('mine')")
+    journal = opened(path)
+    assert (journal.past, journal.epoch) == ([], 1)
+    journal.close()
+    (aside,) = tmp_path.glob("journal.db.damaged-*")
+    with closing(sqlite3.connect(aside)) as connection:
+        assert connection.execute("SELECT what FROM transitions").fetchall() == [("mine",)]
+
+
+def test_a_file_that_is_cut_short_keeps_what_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    first = opened(path, most=1_000)
+    written = [transition(revision) for revision in range(1, 301)]
+    for one in written:
+        first.write(one)
+    first.close()
+    data = path.read_bytes()
+    damaged = bytearray(data)
+    # A page in the middle.
+    damaged[4096 * 5 : 4096 * 6] = b"\xee" * 4096
+    path.write_bytes(bytes(damaged))
+    again = opened(path, most=1_000)
+    assert 0 < len(again.past) < 300
+    assert set(again.past) <= set(written)
+    again.write(transition(1_000))
+    again.close()
+    last = opened(path, most=1_000)
+    assert last.past == [*again.past, transition(1_000)]
+    last.close()
+
+
+BAD = {
+    "at": "yesterday",
+    "epoch": "18446744073709551616",
+    "revision": "-1",
+    "levels": "offload,panic",
+    "before": "9",
+    "offload_share": "much",
+    "admit_scale": b"\xff",
+    "signals": '{"memory": "full"}',
+    "reason": b"\xff\xfe",
+    "precision": "fp7",
+}
+
+
+@pytest.mark.parametrize("column", BAD)
+def test_a_row_that_cannot_be_read_costs_itself_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str
+) -> None:
+    path = tmp_path / "journal.db"
+    first = opened(path)
+    for revision in range(1, 6):
+        first.write(transition(revision))
+    first.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE transitions SET {column} = ? WHERE id = 3", (BAD[column],))  # noqa: S608
+    again = opened(path)
+    rest = [transition(revision) for revision in (1, 2, 4, 5)]
+    assert again.past == rest
+    again.close()
+    (aside,) = tmp_path.glob("journal.db.damaged-*")
+    with closing(sqlite3.connect(aside)) as connection:
+        assert connection.execute("SELECT count(*) FROM transitions").fetchone() == (5,)
+    assert len(caplog.records) == 1
+    assert vars(caplog.records[0])["rows"] == 1
+    last = opened(path)
+    assert last.past == rest
+    last.close()
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("epoch", ["18446744073709551615", "-5", "soon", b"\xff", 1e300])
+def test_an_epoch_that_cannot_be_is_replaced(tmp_path: Path, epoch: object) -> None:
+    path = tmp_path / "journal.db"
+    opened(path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE epochs SET epoch = ?", (epoch,))
+    for expected in (1_000, 1_001):
+        again = Journal(path, epoch_at_least=1_000, epoch_at_most=10**6, most=MOST)
+        assert again.epoch == expected
+        again.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that tries again soon."""
+    monkeypatch.setattr(journal_module, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(journal_module, "LONGEST_RETRY_S", 0.05)
+    monkeypatch.setattr(journal_file, "BUSY_TIMEOUT_S", 0.02)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_place_that_cannot_be_used_is_told_of_and_used_when_it_can_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "place"
+    place.touch()
+    journal = opened(place / "journal.db", at_least=7)
+    assert (journal.past, journal.epoch) == ([], 7)
+    written = [transition(revision) for revision in range(1, 42)]
+    for one in written:
+        journal.write(one)
+    await asyncio.sleep(0.1)
+    assert journal.waiting == 41
+    place.unlink()
+    await until(lambda: journal.waiting == 0)
+    journal.close()
+    messages = [record.message for record in caplog.records]
+    assert messages == ["the journal cannot be written", "the journal is written again"]
+    again = opened(place / "journal.db")
+    assert (again.past, again.epoch) == (written, 8)
+    again.close()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_file_that_fails_while_it_runs_costs_no_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "journal.db"
+    journal = opened(path)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN EXCLUSIVE")
+    written = [transition(revision) for revision in range(1, 42)]
+    for one in written:
+        journal.write(one)
+    await until(lambda: caplog.records)
+    assert journal.waiting == 41
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    await until(lambda: journal.waiting == 0)
+    journal.close()
+    assert caplog.records[0].message == "the journal cannot be written"
+    again = opened(path)
+    assert again.past == written
+    again.close()
+
+
+def test_a_table_that_is_dropped_while_it_runs_costs_no_record(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "journal.db")
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as blocker:
+        blocker.execute("DROP TABLE transitions")
+    written = [transition(revision) for revision in range(3)]
+    for one in written:
+        journal.write(one)
+    journal.close()
+    again = opened(tmp_path / "journal.db")
+    assert again.past == written
+    again.close()
+
+
+def test_a_writer_that_is_stuck_is_not_waited_for_and_keeps_the_newest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(journal_module, "MOST_WAITING", 5)
@@ -136,6 +286,9 @@ def test_a_writer_that_is_stuck_is_not_waited_for(
     blocker.execute("ROLLBACK")
     blocker.close()
     journal.close()
+    again = opened(tmp_path / "journal.db")
+    assert again.past[-5:] == [transition(revision) for revision in range(15, 20)]
+    again.close()
 
 
 WRITER = """
@@ -147,7 +300,7 @@ from tests.unit.governor.test_journal import transition
 journal = Journal(Path({path!r}), epoch_at_least=1, most=1000)
 for revision in range(1, 100000):
     journal.write(transition(revision))
-    while journal._waiting.qsize():
+    while journal.waiting:
         time.sleep(0.0001)
     print(revision, flush=True)
 """
