@@ -202,3 +202,25 @@ def test_the_lower_of_two_precisions_that_were_found_in_force_is_taken_over(cont
     for precision in (Precision.INT4, Precision.MIXED):
         learn(controller, obeyed(50, LIGHTEN, precision=precision), now=0)
     assert (controller.current.levels, controller.current.precision) == ((LIGHTEN,), Precision.INT4)
+
+
+def busy(utilization: float) -> Signals:
+    return Signals(utilization=utilization, cpu_utilization=0.3, memory=0.5, median_timeout_s=1.0)
+
+
+def test_a_number_that_moves_within_a_level_keeps_the_reason_of_the_level() -> None:
+    controller = Controller(epoch=100, lease_s=7.0)
+    controller.inherit(obeyed(50, OFFLOAD, offload_share=0.3).degradation, now=0)
+    assert controller.current.reason == "inherited from the members"
+    moved = sum(controller.tick(busy(0.95), now=tick / 10) for tick in range(8))
+    assert moved > 1
+    assert controller.current.offload_share > 0.3
+    assert controller.current.reason == "inherited from the members"
+
+
+def test_a_level_that_comes_brings_its_own_reason_and_keeps_it_while_its_number_moves() -> None:
+    controller = Controller(epoch=100, lease_s=7.0)
+    ticks = (tick / 10 for tick in range(40))
+    reasons = [controller.current.reason for now in ticks if controller.tick(busy(0.95), now=now)]
+    assert len(reasons) > 1
+    assert set(reasons) == {"utilization 0.95 > 0.9 for 1 s"}

@@ -209,6 +209,9 @@ class Loop:
             are_prompts = decoding.isdisjoint(names)
             assert are_prompts or decoding.issuperset(names)
             assert not (are_prompts and self._were_prompts and decoding)
+            # Single tokens read the cache by pages, and gather nobody's keys for it.
+            _, by_pages, _, gathered = batch
+            assert are_prompts or (by_pages, gathered) == (True, 0)
             self._were_prompts = are_prompts
             self.batches.append([(one.state.request_id, one.query_length) for one in batch[0]])
         return batch
