@@ -102,6 +102,7 @@ class StreamSession:
             client = item.request.conversation_id or self._peer
             refusal = self._router.door.refusal(priority=priority_of(item.request), client=client)
             if refusal is not None:
+                self._spans.refused_item("InferStream", item.traceparent, refusal)
                 self._refuse(number, refusal)
                 return
             traceparent, span = self._spans.begin("InferStream", bounded_traceparent(item.traceparent))
@@ -109,6 +110,8 @@ class StreamSession:
             request = to_request(item.request, deadline=deadline, traceparent=traceparent, client=client)
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
+            if span is None:
+                self._spans.refused_item("InferStream", item.traceparent, error)
             self._fail(number, span, error)
             return
         self._open[number] = None

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from services.router.admission.fair_share import Bundle
 from services.router.oip_parameters import KNOWN, Parameters, read_parameters
 from services.router.request import Answer, Request
-from services.router.request_span import RequestSpans
+from services.router.request_span import RequestSpans, traceparent_in
 from services.router.requests.validation import (
     MAX_MODEL_BYTES,
     bounded_traceparent,
@@ -28,7 +28,7 @@ from services.router.requests.validation import (
     deadline_after,
 )
 from services.router.router import Router
-from services.router.servicer import peer_of, refuse, traceparent_in
+from services.router.servicer import peer_of, refuse
 from services.router.tensors import INPUT, LABEL, OUTPUTS, SCORE, read_texts, write_outputs
 from sluice import __version__
 from sluice.errors import InvalidRequest, SluiceError, UnknownModel
@@ -113,10 +113,12 @@ class OpenInferenceServicer:
             client = peer_of(context) if len(texts) == 1 else Bundle(f"{context.peer()} {next(self._bundles)}")
             refusal = self._router.door.refusal(priority=parameters.priority, client=client, texts=len(texts))
             if refusal is not None:
+                self._spans.refused("ModelInfer", context, refusal)
                 await refuse(context, refusal)
             wanted = check_outputs((output.name for output in message.outputs), OUTPUTS)
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
+            self._spans.refused("ModelInfer", context, error)
             await abort(context, error)
         try:
             requests = self._to_requests(message, parameters, texts, client, context)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import grpc
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from services.router.admission.rejection import Refusal
 from services.router.generation.written import Written, finish_name
 from services.router.request import Answer, Request
 from sluice.errors import Reason, SluiceError
-from sluice.telemetry import Tracing, traceparent_of
+from sluice.telemetry import TRACEPARENT_KEY, Tracing, traceparent_of
 
 # The statuses that OpenTelemetry counts as a server's own errors; being busy or told nonsense is not one.
 _SERVER_ERRORS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
@@ -47,6 +50,22 @@ class RequestSpans:
             if span is not None:
                 self.cancelled(span)
             raise
+
+    def refused(self, method: str, context: grpc.aio.ServicerContext[Any, Any], why: Refusal | SluiceError) -> None:
+        """The call of `context` ended before its request was read to the end, and so before `begin`."""
+        if self._tracing.enabled:
+            self.refused_item(method, traceparent_in(context), why)
+
+    def refused_item(self, method: str, traceparent: str, why: Refusal | SluiceError) -> None:
+        """As `refused`, for a request whose traceparent is known.
+
+        Only a caller's own sampled trace gets a span: under overload most requests end here, and those without a
+        caller's decision must stay as cheap as they are.
+        """
+        if self._tracing.is_sampled(traceparent):
+            _, span = self.begin(method, traceparent)
+            if span is not None:
+                self.fail(span, why)
 
     def answer(self, span: Span, request: Request, answer: Answer) -> None:
         """The request was answered."""
@@ -99,7 +118,7 @@ class RequestSpans:
         else:
             self.answer(span, request, outcome)
 
-    def fail(self, span: Span, error: SluiceError) -> None:
+    def fail(self, span: Span, error: SluiceError | Refusal) -> None:
         """The request failed."""
         span.set_attribute("rpc.response.status_code", error.code.name)
         span.set_attribute("error.type", str(error.reason))
@@ -112,6 +131,14 @@ class RequestSpans:
         span.set_attribute("rpc.response.status_code", "CANCELLED")
         span.set_attribute("error.type", str(Reason.CANCELLED))
         span.end()
+
+
+def traceparent_in(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The caller's traceparent, or an empty string."""
+    for key, value in context.invocation_metadata() or ():
+        if key == TRACEPARENT_KEY:
+            return value if isinstance(value, str) else ""
+    return ""
 
 
 def _nothing(outcome: Answer | Written) -> None:

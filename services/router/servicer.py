@@ -16,14 +16,13 @@ from services.router.admission.rejection import Refusal
 from services.router.generation.generate_call import generate
 from services.router.generation.translation import to_request as to_text
 from services.router.infer_stream import StreamSession
-from services.router.request_span import RequestSpans
+from services.router.request_span import RequestSpans, traceparent_in
 from services.router.requests.validation import check_conversation, deadline_after
 from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request
 from sluice.errors import ShuttingDown, SluiceError
 from sluice.runtime.message_handlers import parse
 from sluice.status import abort
-from sluice.telemetry import TRACEPARENT_KEY
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 SERVICE = "sluice.v1.InferenceService"
@@ -55,12 +54,14 @@ class InferenceServicer:
             client = message.conversation_id or peer_of(context)
             refusal = self._router.door.refusal(priority=priority_of(message), client=client)
             if refusal is not None:
+                self._spans.refused("Infer", context, refusal)
                 await refuse(context, refusal)
             request = to_request(
                 message, deadline=self._deadline(context), traceparent=traceparent_in(context), client=client
             )
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
+            self._spans.refused("Infer", context, error)
             await abort(context, error)
         try:
             request.traceparent, span = self._spans.begin("Infer", request.traceparent)
@@ -96,12 +97,14 @@ class InferenceServicer:
             client = peer_of(context)
             refusal = self._router.door.refusal(priority=priority_of(message), client=client)
             if refusal is not None:
+                self._spans.refused("Generate", context, refusal)
                 await refuse(context, refusal)
             request, sampling = to_text(
                 message, deadline=self._deadline(context), traceparent=traceparent_in(context), client=client
             )
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
+            self._spans.refused("Generate", context, error)
             await abort(context, error)
         try:
             await generate(self._router.texts, self._spans, request, sampling, context.write)
@@ -128,11 +131,3 @@ async def refuse(context: Context, refusal: Refusal) -> NoReturn:
 def peer_of(context: Context) -> Peer:
     """The caller, as far as its connection tells."""
     return Peer(context.peer())
-
-
-def traceparent_in(context: Context) -> str:
-    """The caller's traceparent, or an empty string."""
-    for key, value in context.invocation_metadata() or ():
-        if key == TRACEPARENT_KEY:
-            return value if isinstance(value, str) else ""
-    return ""
