@@ -28,9 +28,13 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-def peer_channel(address: str) -> grpc.aio.Channel:
-    """A channel to the program at `address`, "HOST:PORT". The caller closes it."""
-    return grpc.aio.insecure_channel(address, options=OPTIONS)
+def peer_channel(address: str, *, authority: str = "") -> grpc.aio.Channel:
+    """A channel to the program at `address`, "HOST:PORT". The caller closes it.
+
+    `authority` is the name by which the peer is known, if `address` is only one that the name was resolved to.
+    """
+    options = (*OPTIONS, *((("grpc.default_authority", authority),) if authority else ()))
+    return grpc.aio.insecure_channel(address, options=options)
 
 
 def proxy_options(target: str) -> tuple[tuple[str, int], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum
 
 from sluice.degradation.degradation import Degradation
 from sluice.degradation.signals import UNKNOWN, Signals
@@ -53,7 +54,8 @@ class Report:
 class Registration:
     """Who a member is. `obeyed` is what it has in force when it joins, under the newest version that it applied.
 
-    `is_directed` says whether a governor directed it within the lease of that directive.
+    `is_directed` says whether a governor directed it within the lease of that directive. `boot` names the start of its
+    process, and `mesh` the mesh that it belongs to; empty if it does not say.
     """
 
     id: str
@@ -61,6 +63,8 @@ class Registration:
     address: str
     obeyed: Directive | None = None
     is_directed: bool = False
+    boot: str = ""
+    mesh: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,28 @@ class Member:
     unacknowledged_s: float | None = None
     disobeys: bool = False
     doubted: int = 0
+    boot: str = ""
+
+
+class DepartureReason(IntEnum):
+    """Why a member is no longer in the fleet."""
+
+    LEFT = 1
+    """By its own word: it half-closed its stream, or said that it drains."""
+    REMOVED = 2
+    """The governor ended its stream, because it broke the contract or another process took its id."""
+    LOST = 3
+    """Its stream broke or fell silent. It may well live."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """A member that was in the fleet and is no longer."""
+
+    id: str
+    address: str
+    boot: str = ""
+    reason: DepartureReason = DepartureReason.LOST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +123,14 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """Everybody with an open stream, ordered by id, the directive in force and the signals it was decided by."""
+    """Everybody with an open stream, ordered by id, the directive in force and the signals it was decided by.
+
+    `departed` are those who went lately and have not come back.
+    """
 
     epoch: int
     revision: int
     members: tuple[Member, ...]
     directive: Directive
     signals: Signals = UNKNOWN
+    departed: tuple[Departure, ...] = ()

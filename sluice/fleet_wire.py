@@ -16,15 +16,41 @@ from sluice.directive_wire import (
     signals_to_proto,
     timestamp,
 )
-from sluice.fleet import Fleet, Member, Registration, Report
+from sluice.fleet import Departure, DepartureReason, Fleet, Member, Registration, Report
 from sluice.status import seconds_of
 from sluice.tier import MemberKind
-from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2
+from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2, model_pb2
+from sluice.variant import Variant, variants_from_proto
 from sluice.variant import to_proto as variant_to_proto
-from sluice.variant import variants_from_proto
 
 
-def report_to_proto(report: Report) -> health_pb2.HealthReport:
+class VariantCache:
+    """The wire forms of cards by the tuple that holds them: most reports repeat the cards of the one before.
+
+    As many are kept as were asked for since the last `sweep`.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[tuple[Variant, ...], list[model_pb2.Variant]]] = {}
+        self._used: set[int] = set()
+
+    def to_proto(self, variants: tuple[Variant, ...]) -> list[model_pb2.Variant]:
+        """The wire forms of `variants`."""
+        key = id(variants)
+        kept = self._kept.get(key)
+        # The tuple is kept beside them, so that no other can have its id meanwhile.
+        if kept is None or kept[0] is not variants:
+            kept = self._kept[key] = (variants, list(map(variant_to_proto, variants)))
+        self._used.add(key)
+        return kept[1]
+
+    def sweep(self) -> None:
+        """Forget what was not asked for since the last time."""
+        self._kept = {key: kept for key, kept in self._kept.items() if key in self._used}
+        self._used.clear()
+
+
+def report_to_proto(report: Report, cards: VariantCache | None = None) -> health_pb2.HealthReport:
     """A report's wire form."""
     return health_pb2.HealthReport(
         measured_at=timestamp(report.measured_at),
@@ -34,7 +60,7 @@ def report_to_proto(report: Report) -> health_pb2.HealthReport:
         cold_queued=report.cold_queued,
         inflight=report.inflight,
         deadline_miss_ratio=report.deadline_miss_ratio,
-        variants=map(variant_to_proto, report.variants),
+        variants=map(variant_to_proto, report.variants) if cards is None else cards.to_proto(report.variants),
         draining=report.draining,
         requests_per_second=report.requests_per_second,
         queue_delay=optional_duration(report.queue_delay_s),
@@ -85,6 +111,8 @@ def registration_to_proto(registration: Registration) -> governor_service_pb2.Re
         kind=registration.kind.value,  # type: ignore[arg-type]
         address=registration.address,
         directed=registration.is_directed,
+        boot=registration.boot,
+        mesh=registration.mesh,
     )
     if registration.obeyed is not None:
         message.obeyed.CopyFrom(directive_to_proto(registration.obeyed))
@@ -99,18 +127,24 @@ def registration_from_proto(message: governor_service_pb2.Registration) -> Regis
         address=message.address,
         obeyed=directive_from_proto(message.obeyed) if message.HasField("obeyed") else None,
         is_directed=message.directed,
+        boot=message.boot,
+        mesh=message.mesh,
     )
 
 
-def fleet_to_proto(fleet: Fleet) -> health_pb2.Fleet:
-    """The fleet's wire form."""
-    return health_pb2.Fleet(
+def fleet_to_proto(fleet: Fleet, cards: VariantCache | None = None) -> health_pb2.Fleet:
+    """The fleet's wire form, whole. `cards` keeps those of its members for the next time."""
+    message = health_pb2.Fleet(
         epoch=fleet.epoch,
         revision=fleet.revision,
-        members=map(_member_to_proto, fleet.members),
+        members=(_member_to_proto(member, cards) for member in fleet.members),
         directive=directive_to_proto(fleet.directive),
         signals=signals_to_proto(fleet.signals),
+        departed=map(_departure_to_proto, fleet.departed),
     )
+    if cards is not None:
+        cards.sweep()
+    return message
 
 
 def fleet_from_proto(message: health_pb2.Fleet) -> Fleet:
@@ -121,20 +155,22 @@ def fleet_from_proto(message: health_pb2.Fleet) -> Fleet:
         members=tuple(map(_member_from_proto, message.members)),
         directive=directive_from_proto(message.directive),
         signals=signals_from_proto(message.signals),
+        departed=tuple(map(departure_from_proto, message.departed)),
     )
 
 
-def _member_to_proto(member: Member) -> health_pb2.Member:
+def _member_to_proto(member: Member, cards: VariantCache | None) -> health_pb2.Member:
     return health_pb2.Member(
         id=member.id,
         kind=member.kind.value,  # type: ignore[arg-type]
         address=member.address,
-        report=None if member.report is None else report_to_proto(member.report),
+        report=None if member.report is None else report_to_proto(member.report, cards),
         last_heard_at=None if member.last_heard_at is None else timestamp(member.last_heard_at),
         applied=_version_to_proto(member.applied),
         unacknowledged=optional_duration(member.unacknowledged_s),
         disobeys=member.disobeys,
         doubted=member.doubted,
+        boot=member.boot,
     )
 
 
@@ -149,7 +185,24 @@ def _member_from_proto(message: health_pb2.Member) -> Member:
         unacknowledged_s=seconds_of(message.unacknowledged) if message.HasField("unacknowledged") else None,
         disobeys=message.disobeys,
         doubted=message.doubted,
+        boot=message.boot,
     )
+
+
+def _departure_to_proto(departure: Departure) -> health_pb2.Departure:
+    return health_pb2.Departure(
+        id=departure.id,
+        address=departure.address,
+        boot=departure.boot,
+        reason=departure.reason.value,  # type: ignore[arg-type]
+    )
+
+
+def departure_from_proto(message: health_pb2.Departure) -> Departure:
+    """The departure that `message` carries. A reason that this release does not know is the one that harms nobody."""
+    known = message.reason in {one.value for one in DepartureReason}
+    reason = DepartureReason(message.reason) if known else DepartureReason.LOST
+    return Departure(id=message.id, address=message.address, boot=message.boot, reason=reason)
 
 
 def _report_if_readable(message: health_pb2.Member) -> Report | None:

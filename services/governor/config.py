@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from sluice.config import Address, Section
+from sluice.control.identity import DEFAULT_MESH, MeshName
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 
 
@@ -13,6 +14,8 @@ class GovernorConfig(Section):
 
     listen: Address = "127.0.0.1:50050"
     """Where members and operators call."""
+    mesh: MeshName = DEFAULT_MESH
+    """The mesh that it directs. Members of other meshes are refused."""
     automatic: bool = True
     """Whether levels come and go by the laws. Off: only an operator changes them."""
     thresholds: Thresholds = DEFAULT_THRESHOLDS

@@ -21,13 +21,13 @@ from services.governor.history import History
 from services.governor.inheritance import Inheritance
 from services.governor.journal import Journal
 from services.governor.leadership import Leadership, Superseded, Told
-from services.governor.membership_table import MembershipTable
+from services.governor.membership_table import MembershipTable, Seat
 from sluice.control.epochs import epoch_above, latest_epoch
 from sluice.degradation.degradation import Degradation
 from sluice.degradation.fusion import fuse
 from sluice.degradation.signals import UNKNOWN
 from sluice.directive import Directive
-from sluice.fleet import Fleet, Registration, Report, Transition
+from sluice.fleet import DepartureReason, Fleet, Registration, Report, Transition
 from sluice.runtime.limited_log import LimitedLog
 
 TICK_S = 0.1
@@ -83,6 +83,7 @@ class Governor:
             members=self.table.members(),
             directive=directive,
             signals=self.signals,
+            departed=self.table.departed(now=self._clock()),
         )
 
     @property
@@ -100,15 +101,18 @@ class Governor:
         if self.stands_by:
             raise Superseded(f"a governor of epoch {self._leadership.rival} directs the fleet; dial again to reach it")
 
-    def join(self, registration: Registration) -> int:
-        """Seat a member and learn what it obeys. Raises Superseded, IdTaken and FleetFull."""
+    def join(self, registration: Registration, *, succeeds: frozenset[int] = frozenset()) -> int:
+        """Seat a member and learn what it obeys; places with a ticket in `succeeds` are known to be abandoned.
+
+        Raises Superseded, IdTaken and FleetFull.
+        """
         now = self._clock()
         obeyed = registration.obeyed
         told = Told.NOTHING if obeyed is None else self._hear_of(registration, obeyed, now)
         self.check_rank()
         if told is Told.RIVAL and obeyed is not None:
             raise Superseded(f"a governor of epoch {obeyed.epoch} directs this member; dial again to reach it")
-        ticket = self.table.join(registration, now=now)
+        ticket = self.table.join(registration, now=now, succeeds=succeeds)
         if obeyed is not None:
             is_foreign = obeyed.epoch != self.controller.current.epoch
             if told is Told.SILENT_RIVAL:
@@ -120,6 +124,14 @@ class Governor:
         logger.info("joined", extra={"member": registration.id, "address": registration.address})
         self._publish()
         return ticket
+
+    def rivals(self, registration: Registration) -> list[Seat]:
+        """The places of other processes that a member would take by its id or address."""
+        return self.table.rivals(registration, now=self._clock())
+
+    def wake(self) -> None:
+        """Let all streams look at what they have to send."""
+        self._publish()
 
     def report(self, member_id: str, report: Report) -> None:
         """A member told how it does; others are told only if it matters to them."""
@@ -153,10 +165,10 @@ class Governor:
         """Whether a member has not acknowledged the directive in force."""
         return self.table.applied(member_id) != self.controller.current.version
 
-    def leave(self, member_id: str, ticket: int) -> None:
+    def leave(self, member_id: str, ticket: int, reason: DepartureReason = DepartureReason.LOST) -> None:
         """A member's stream ended."""
-        if self.table.leave(member_id, ticket):
-            logger.info("left", extra={"member": member_id})
+        if self.table.leave(member_id, ticket, reason=reason):
+            logger.info("left", extra={"member": member_id, "why": reason.name.lower()})
             self._publish()
 
     def override(self, directive: Directive, *, duration_s: float) -> Directive:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from services.governor.departures import Departures
 from services.governor.obedience import Obedience
 from sluice.degradation.fusion import Heard
 from sluice.degradation.witness import Witness
 from sluice.directive import Directive
-from sluice.fleet import Member, Registration, Report
+from sluice.fleet import Departure, DepartureReason, Member, Registration, Report
 
 SILENT_INTERVALS = 3
 # A program whose loop is late by as much as this is still there.
@@ -18,7 +19,7 @@ SHORTEST_FRESH_S = 1.0
 
 
 class IdTaken(Exception):
-    """A live member at another address has this id."""
+    """Another process that lives has this id or address."""
 
 
 class FleetFull(Exception):
@@ -46,6 +47,11 @@ class MembershipTable:
         self._max_members = max_members
         self._seats: dict[str, Seat] = {}
         self._tickets = 0
+        self._departures = Departures()
+
+    def departed(self, *, now: float) -> tuple[Departure, ...]:
+        """Who has gone lately and has not come back."""
+        return self._departures.newest(now=now)
 
     def members(self) -> tuple[Member, ...]:
         """Everybody, ordered by id."""
@@ -55,21 +61,47 @@ class MembershipTable:
         """Everybody's kind and newest reading, None where there is none that is fresh."""
         return [(seat.member.kind, seat.witness.reading(now)) for seat in self._seats.values()]
 
-    def join(self, registration: Registration, *, now: float) -> int:
-        """Seat a member; returns its ticket. The same id at the same address replaces the older stream.
+    def rivals(self, registration: Registration, *, now: float) -> list[Seat]:
+        """The places of other processes under the id or address of `registration` that are not silent.
 
-        Raises IdTaken when a member that is heard of has the id and another address, and FleetFull.
+        Processes are told apart by their boot ids. One that says none is known by its id and address alone, as in
+        releases that had no boot ids: the same address is the same process.
         """
         held = self._seats.get(registration.id)
-        if held is not None and held.member.address != registration.address and not self._is_silent(held, now):
-            raise IdTaken(f"'{registration.id}' is the id of a member at {held.member.address}")
-        if held is None and len(self._seats) >= self._max_members:
+        found = [held] if held is not None and _is_another(held.member, registration) else []
+        if registration.boot:
+            found += [
+                seat
+                for seat in self._seats.values()
+                if seat is not held
+                and seat.member.address == registration.address
+                and seat.member.boot not in ("", registration.boot)
+            ]
+        return [seat for seat in found if not self._is_silent(seat, now)]
+
+    def join(self, registration: Registration, *, now: float, succeeds: frozenset[int] = frozenset()) -> int:
+        """Seat a member; returns its ticket. It replaces older streams of its process, and silent members.
+
+        Places whose tickets are in `succeeds` are those of processes that are gone: it takes them. Raises IdTaken when
+        another process that lives has the id or the address, and FleetFull.
+        """
+        rivals = self.rivals(registration, now=now)
+        for seat in rivals:
+            if seat.ticket not in succeeds:
+                raise IdTaken(duplicate(registration, seat.member))
+        held = self._seats.get(registration.id)
+        for seat in rivals:
+            del self._seats[seat.member.id]
+        if held is not None and held.member.address != registration.address:
+            self._departures.note(held.member, DepartureReason.REMOVED, now=now)
+        if registration.id not in self._seats and len(self._seats) >= self._max_members:
             raise FleetFull(f"this governor has its {self._max_members} members")
         self._tickets += 1
         member = Member(
             id=registration.id,
             kind=registration.kind,
             address=registration.address,
+            boot=registration.boot,
             last_heard_at=datetime.now(UTC),
             applied=registration.obeyed.version if registration.obeyed is not None else None,
         )
@@ -77,6 +109,11 @@ class MembershipTable:
         self._seats[registration.id] = Seat(member, self._tickets, now, witness)
         self.revision += 1
         return self._tickets
+
+    def heard_at(self, member_id: str, ticket: int) -> float:
+        """When the stream with `ticket` was last heard of; minus infinity if it is not the member's any more."""
+        seat = self._seats.get(member_id)
+        return seat.heard_at if seat is not None and seat.ticket == ticket else float("-inf")
 
     def holds(self, member_id: str, ticket: int) -> bool:
         """Whether the stream with `ticket` still is the member's."""
@@ -92,8 +129,13 @@ class MembershipTable:
         """A member told how it does, under `directive`; returns what is wrong with that, for a log."""
         seat = self._seats[member_id]
         before = seat.member.report
+        if before is None:
+            self._departures.forget(seat.member)
         if before is None or (before.variants, before.draining) != (report.variants, report.draining):
             self.revision += 1
+        else:
+            # The same object stands for the same cards, so that their wire form need not be made again.
+            report = replace(report, variants=before.variants)
         had_doubts = set(seat.witness.doubts)
         seat.witness.hear(report, now)
         wrong = [f"{name} is not believed" for name in seat.witness.doubts if name not in had_doubts]
@@ -129,11 +171,12 @@ class MembershipTable:
                 seat.member = replace(seat.member, unacknowledged_s=owed_s)
         return late
 
-    def leave(self, member_id: str, ticket: int) -> bool:
+    def leave(self, member_id: str, ticket: int, *, reason: DepartureReason = DepartureReason.LOST) -> bool:
         """A stream ended; returns whether the member left with it (it did not if it has a newer one)."""
         if not self.holds(member_id, ticket):
             return False
-        del self._seats[member_id]
+        seat = self._seats.pop(member_id)
+        self._departures.note(seat.member, reason, now=seat.heard_at)
         self.revision += 1
         return True
 
@@ -141,9 +184,23 @@ class MembershipTable:
         """Drop those who were silent for too long; returns their ids. Silence is not health."""
         silent = [name for name, seat in self._seats.items() if self._is_silent(seat, now)]
         for name in silent:
-            del self._seats[name]
+            self._departures.note(self._seats.pop(name).member, DepartureReason.LOST, now=now)
             self.revision += 1
         return silent
 
     def _is_silent(self, seat: Seat, now: float) -> bool:
         return now - seat.heard_at > self._silence_s
+
+
+def duplicate(registration: Registration, other: Member) -> str:
+    """What a member is told whose id or address another process has."""
+    return (
+        f"duplicate id/address: '{registration.id}' at {registration.address} cannot join while another process is a"
+        f" member as '{other.id}' at {other.address}; give each its own `id` and `advertise`, or stop one"
+    )
+
+
+def _is_another(member: Member, registration: Registration) -> bool:
+    if member.boot and registration.boot:
+        return member.boot != registration.boot
+    return member.address != registration.address

@@ -6,6 +6,7 @@ WatchFleet's responses are bytes, made once for all who watch.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,11 +17,13 @@ from services.governor.intake import Intake
 from services.governor.leadership import Superseded
 from services.governor.membership_table import FleetFull, IdTaken
 from services.governor.override_request import to_override
-from services.governor.watchers import SMALLEST_INTERVAL_S, Watchers
-from sluice.directive_wire import directive_to_proto, transition_to_proto
+from services.governor.snapshots import SMALLEST_INTERVAL_S, Snapshots
+from services.governor.watchers import Watchers
+from sluice.control.identity import mesh_named
+from sluice.directive_wire import directive_to_proto
 from sluice.errors import InvalidRequest, ShuttingDown, SluiceError
-from sluice.fleet import Registration
-from sluice.fleet_wire import fleet_to_proto, registration_from_proto, report_from_proto
+from sluice.fleet import DepartureReason, Registration
+from sluice.fleet_wire import registration_from_proto, report_from_proto
 from sluice.runtime.message_handlers import MessageHandlers
 from sluice.status import abort, duration, seconds_of
 from sluice.tier import MemberKind
@@ -35,6 +38,15 @@ MOST_HISTORY = 5_000
 # How soon a directive is sent again to a member that has not acknowledged it.
 RESEND_S = 0.2
 LAST_EPOCH = 2**64 - 1
+# How long a member is given to show that it lives when another process wants its id or address.
+CHALLENGE_S = 0.5
+CHALLENGE_POLL_S = 0.02
+# A stream that broke is read to its end a moment before its handler is cancelled; one that was half-closed is not.
+SETTLE_S = 0.05
+# A fleet is sent to a router no sooner than so many times the time that the one before it took.
+FLEET_REST = 4.0
+# The most bytes of each of the strings in a registration.
+LONGEST = {"id": 256, "address": 512, "boot": 64, "mesh": 128}
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -43,9 +55,9 @@ class GovernorServicer:
 
     def __init__(self, governor: Governor) -> None:
         self._governor = governor
-        self._watchers = Watchers(
-            governor.fleet, most=governor.config.max_watchers, clock=asyncio.get_running_loop().time
-        )
+        self._snapshots = Snapshots(governor.fleet, clock=asyncio.get_running_loop().time)
+        self._watchers = Watchers(self._snapshots, most=governor.config.max_watchers)
+        self._challenged: set[int] = set()
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What the server is given. WatchFleet's responses are bytes already."""
@@ -62,12 +74,14 @@ class GovernorServicer:
         registration, ticket = await self._seat(request_iterator, context)
         reader = asyncio.create_task(self._read(request_iterator, registration.id, ticket))
         writer = asyncio.create_task(self._write(context, registration, ticket))
+        reason = DepartureReason.LOST
         try:
             await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            reason = await _why_it_goes(reader)
         finally:
             lost_its_place = not self._governor.table.holds(registration.id, ticket)
             # Leaving wakes the writer, which ends between two messages: a call cannot be ended in the middle of one.
-            self._governor.leave(registration.id, ticket)
+            self._governor.leave(registration.id, ticket, reason)
             reader.cancel()
             await asyncio.wait({writer}, timeout=LAST_WRITE_S)
             writer.cancel()
@@ -95,9 +109,8 @@ class GovernorServicer:
                 transitions = governor.history.last(min(request.history, MOST_HISTORY))
                 while not governor.closing:
                     seen = governor.changes
-                    # Messages of one type that are put one behind the other are one message with the fields of both.
-                    response = governor_pb2.WatchFleetResponse(transitions=map(transition_to_proto, transitions))
-                    yield self._watchers.message(seen) + response.SerializeToString()
+                    for message in self._watchers.messages(seen, transitions):
+                        yield message
                     await asyncio.sleep(SMALLEST_INTERVAL_S)
                     await governor.change(since=seen, timeout_s=max(0.0, interval_s - SMALLEST_INTERVAL_S))
                     transitions = governor.history.since(recorded) if request.history else []
@@ -128,7 +141,11 @@ class GovernorServicer:
     ) -> tuple[Registration, int]:
         try:
             registration = await _registration(requests)
-            return registration, self._governor.join(registration)
+            own, theirs = self._governor.config.mesh, mesh_named(registration.mesh)
+            if theirs != own:
+                why = f"this governor directs mesh '{own}', and '{registration.id}' belongs to mesh '{theirs}'"
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
+            return registration, await self._join(registration)
         except SluiceError as error:
             await abort(context, error)
         except IdTaken as error:
@@ -139,6 +156,35 @@ class GovernorServicer:
             code, why = grpc.StatusCode.UNAVAILABLE, str(error)
         await context.abort(code, why)
         raise AssertionError("abort returned")
+
+    async def _join(self, registration: Registration) -> int:
+        """Seat a member, in the place of other processes under its id or address if those do not answer any more."""
+        gone: set[int] = set()
+        # A process may have the id and another one the address.
+        for _ in range(2):
+            rivals = self._governor.rivals(registration)
+            # Who says no boot id cannot be told from its successor, and keeps its place until it is silent.
+            asked = [one for one in rivals if one.ticket not in gone and one.member.boot and registration.boot]
+            if not asked or await self._any_answers([(seat.member.id, seat.ticket) for seat in asked]):
+                break
+            gone.update(seat.ticket for seat in asked)
+        return self._governor.join(registration, succeeds=frozenset(gone))
+
+    async def _any_answers(self, places: list[tuple[str, int]]) -> bool:
+        """Send the members at `places` the directive, which they acknowledge; whether one is heard of in time."""
+        loop, table = asyncio.get_running_loop(), self._governor.table
+        before = {ticket: table.heard_at(name, ticket) for name, ticket in places}
+        self._challenged.update(before)
+        self._governor.wake()
+        give_up_at = loop.time() + CHALLENGE_S
+        try:
+            while loop.time() < give_up_at and any(table.holds(*place) for place in places):
+                await asyncio.sleep(CHALLENGE_POLL_S)
+                if any(table.heard_at(name, ticket) > before[ticket] for name, ticket in places):
+                    return True
+        finally:
+            self._challenged.difference_update(before)
+        return False
 
     async def _read(self, requests: AsyncIterator[governor_pb2.JoinRequest], member_id: str, ticket: int) -> None:
         governor = self._governor
@@ -170,30 +216,65 @@ class GovernorServicer:
 
     async def _write(self, context: Context, registration: Registration, ticket: int) -> None:
         governor = self._governor
-        sent_fleet = 0
         sent_version = (0, 0)
         loop = asyncio.get_running_loop()
         due_at = 0.0
         report_interval = duration(governor.config.report_interval_ms / 1000)
         renew_s = governor.config.renew_interval_ms / 1000
+        fleets = _FleetSender(self._snapshots, governor) if registration.kind is MemberKind.ROUTER else None
         while governor.table.holds(registration.id, ticket) and not governor.closing and not governor.stands_by:
             seen = governor.changes
             directive = governor.controller.current
-            if directive.version != sent_version or loop.time() >= due_at:
+            if directive.version != sent_version or loop.time() >= due_at or ticket in self._challenged:
+                self._challenged.discard(ticket)
                 sent_version = directive.version
                 message = governor_pb2.JoinResponse(
-                    directive=directive_to_proto(directive), report_interval=report_interval
+                    directive=directive_to_proto(directive), report_interval=report_interval, mesh=governor.config.mesh
                 )
                 await context.write(message)
                 due_at = loop.time() + renew_s
-            if registration.kind is MemberKind.ROUTER and governor.table.revision != sent_fleet:
-                sent_fleet = governor.table.revision
-                await context.write(governor_pb2.JoinResponse(fleet=fleet_to_proto(governor.fleet())))
-            wait_s = max(0.0, due_at - loop.time())
+            wait_s = await fleets.send(context) if fleets is not None else math.inf
+            wait_s = min(wait_s, max(0.0, due_at - loop.time()))
             if governor.owes(registration.id):
                 wait_s = min(wait_s, RESEND_S)
-                due_at = loop.time() + wait_s
+                due_at = min(due_at, loop.time() + RESEND_S)
             await governor.change(since=seen, timeout_s=wait_s)
+
+
+class _FleetSender:
+    """Sends one router the fleet when it has changed, and leaves the governor time for others after a large one."""
+
+    def __init__(self, snapshots: Snapshots, governor: Governor) -> None:
+        self._snapshots = snapshots
+        self._governor = governor
+        self._sent = 0
+        self._not_before = 0.0
+
+    async def send(self, context: Context) -> float:
+        """Send the fleet if it is due; returns for how many seconds one that has changed has to wait."""
+        loop, revision = asyncio.get_running_loop(), self._governor.table.revision
+        if revision == self._sent:
+            return math.inf
+        begun_at = loop.time()
+        if begun_at < self._not_before:
+            return self._not_before - begun_at
+        self._sent = revision
+        for message in self._snapshots.for_routers(self._governor.changes):
+            await context.write(message)
+        now = loop.time()
+        self._not_before = now + FLEET_REST * (now - begun_at)
+        return math.inf
+
+
+async def _why_it_goes(reader: asyncio.Task[None]) -> DepartureReason:
+    """Why a member's stream ends, of which `reader` reads what it says. Is cancelled with the stream if that broke."""
+    if not reader.done():
+        # The governor closes, stands by, or cannot write: the member has done nothing.
+        return DepartureReason.LOST
+    if reader.exception() is not None:
+        return DepartureReason.REMOVED if isinstance(reader.exception(), SluiceError) else DepartureReason.LOST
+    await asyncio.sleep(SETTLE_S)
+    return DepartureReason.LEFT
 
 
 async def _registration(requests: AsyncIterator[governor_pb2.JoinRequest]) -> Registration:
@@ -209,4 +290,7 @@ async def _registration(requests: AsyncIterator[governor_pb2.JoinRequest]) -> Re
     for field in ("id", "address"):
         if not getattr(registration, field):
             raise InvalidRequest(f"a member needs an {field}", field=f"registration.{field}")
+    for field, most in LONGEST.items():
+        if len(getattr(registration, field).encode()) > most:
+            raise InvalidRequest(f"{field} may take {most} bytes", field=f"registration.{field}")
     return registration

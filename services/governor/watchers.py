@@ -1,33 +1,29 @@
-"""Those who watch the fleet: no more than a bound, and one message for all of them.
-
-A message is made at most every `SMALLEST_INTERVAL_S` however many ask for it.
-"""
+"""Those who watch the fleet: no more than a bound, and the messages that all of them are sent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from services.governor.snapshots import Snapshots
+from sluice.control.snapshot import watch_responses
+from sluice.directive_wire import transition_to_proto
 from sluice.errors import Saturated
-from sluice.fleet import Fleet
-from sluice.fleet_wire import fleet_to_proto
-from sluice.v1 import governor_service_pb2 as governor_pb2
+from sluice.fleet import Transition
+from sluice.v1 import health_pb2
 
-SMALLEST_INTERVAL_S = 0.05
 RETRY_AFTER_S = 5.0
 
 
 class Watchers:
-    """Counts the watchers and makes what they are sent. `fleet` is the fleet now."""
+    """Counts the watchers and encodes what they are sent, once for all where nothing but the fleet is told."""
 
-    def __init__(self, fleet: Callable[[], Fleet], *, most: int, clock: Callable[[], float]) -> None:
-        self._fleet = fleet
+    def __init__(self, snapshots: Snapshots, *, most: int) -> None:
+        self._snapshots = snapshots
         self._most = most
-        self._clock = clock
         self._watching = 0
-        self._made_at = float("-inf")
-        self._made_for = -1
-        self._message = b""
+        self._encoded_from: list[health_pb2.Fleet] | None = None
+        self._encoded: list[bytes] = []
 
     @contextmanager
     def one_more(self) -> Iterator[None]:
@@ -40,11 +36,13 @@ class Watchers:
         finally:
             self._watching -= 1
 
-    def message(self, changes: int) -> bytes:
-        """A WatchFleetResponse with the fleet as it is since `changes`, encoded."""
-        now = self._clock()
-        if changes != self._made_for or not 0.0 <= now - self._made_at < SMALLEST_INTERVAL_S:
-            response = governor_pb2.WatchFleetResponse(fleet=fleet_to_proto(self._fleet()))
-            self._message = response.SerializeToString()
-            self._made_at, self._made_for = now, changes
-        return self._message
+    def messages(self, changes: int, transitions: Sequence[Transition]) -> list[bytes]:
+        """Encoded WatchFleetResponses: the fleet as it is since `changes`, and `transitions`."""
+        parts = self._snapshots.parts(changes)
+        if transitions:
+            told = [transition_to_proto(one) for one in transitions]
+            return [one.SerializeToString() for one in watch_responses(parts, told)]
+        if parts is not self._encoded_from:
+            self._encoded = [one.SerializeToString() for one in watch_responses(parts, ())]
+            self._encoded_from = parts
+        return self._encoded

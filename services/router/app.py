@@ -15,9 +15,10 @@ from services.router.pools import Pool
 from services.router.request_span import RequestSpans
 from services.router.router import Router
 from services.router.servicer import SERVICE, InferenceServicer
+from sluice.control.identity import identify
 from sluice.degradation.autonomy import Autonomy
 from sluice.directive import DirectiveState
-from sluice.fleet import Fleet, Registration, Report
+from sluice.fleet import Report
 from sluice.membership import Membership
 from sluice.server import Server, drain, until_signalled
 from sluice.telemetry import Tracing
@@ -43,7 +44,8 @@ async def run(config: RouterConfig, tracing: Tracing) -> None:
     if config.autonomous:
         tasks.append(asyncio.create_task(autonomy.run()))
     if config.governor:
-        tasks.append(asyncio.create_task(_membership(config, router, directives, autonomy).run()))
+        membership = await _membership(config, router, directives, autonomy)
+        tasks.append(asyncio.create_task(membership.run()))
     # What exists now lives as long as the program; the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -74,21 +76,23 @@ async def _follow_readiness(router: Router, server: Server) -> None:
             logger.info("ready" if ready else "not ready", extra={"models": sorted(router.models())})
 
 
-def _membership(config: RouterConfig, router: Router, directives: DirectiveState, autonomy: Autonomy) -> Membership:
-    address = config.advertise or config.listen
-    registration = Registration(id=config.id or f"router@{address}", kind=MemberKind.ROUTER, address=address)
-
-    def on_fleet(fleet: Fleet) -> None:
-        workers = [member for member in fleet.members if member.kind is not MemberKind.ROUTER]
-        accelerators = [member.address for member in workers if member.kind is MemberKind.GPU_WORKER]
-        router.pool.set_fleet([member.address for member in workers], accelerators=accelerators)
-
+async def _membership(
+    config: RouterConfig, router: Router, directives: DirectiveState, autonomy: Autonomy
+) -> Membership:
+    identity = await identify(
+        MemberKind.ROUTER,
+        listen=config.listen,
+        advertise=config.advertise,
+        governor=config.governor,
+        id_=config.id,
+        mesh=config.mesh,
+    )
     return Membership(
         config.governor,
-        registration,
+        identity.registration,
         report=autonomy.report,
         directives=directives,
-        on_fleet=on_fleet,
+        on_roster=router.pool.set_roster,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from sluice.config import Address, OptionalAddress, Section
+from sluice.control.identity import DEFAULT_MESH, MeshName
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 
 
@@ -16,17 +17,20 @@ class RouterConfig(Section):
     listen: Address = "127.0.0.1:50051"
     """Where clients call."""
     advertise: OptionalAddress = ""
-    """The address that the fleet is told. Empty: `listen`."""
+    """The address that the fleet is told. Empty: `listen`, or this machine's own address if that is a wildcard."""
     id: str = Field(default="", max_length=128)
-    """The router's name in the fleet. Empty: made of its kind and address."""
+    """The router's name in the fleet. Empty: made of its kind, its address and its start, so that no two are alike."""
+    mesh: MeshName = DEFAULT_MESH
+    """The mesh that it belongs to. Workers and governors of other meshes are refused."""
     governor: OptionalAddress = ""
-    """The governor. Empty: none; workers are then the static ones only."""
+    """The governor; of a name with several addresses, the one that directs. Empty: none; workers are then the static
+    ones only."""
     autonomous: bool = True
     """Whether it changes levels by the laws while no governor is heard, from what it sees itself."""
     thresholds: Thresholds = DEFAULT_THRESHOLDS
     """Where levels come and go then: the same as the governor's."""
     workers: tuple[Address, ...] = ()
-    """Workers to use whatever the governor knows."""
+    """Workers to use whatever the governor knows. Every address of a name is used, and followed within 5 s."""
     worker_redial_max_s: float = Field(default=30, gt=0, le=600)
     """How long a worker that breaks the contract of Execute again and again waits, at most, to be dialled once more."""
     max_batch_size: int = Field(default=128, ge=1, le=4096)

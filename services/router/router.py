@@ -31,7 +31,7 @@ from services.router.retry_budget import RetryBudget
 from services.router.second_try import SecondTries
 from services.router.settlement import Settlement
 from services.router.worker_link import WorkerLink
-from services.router.worker_pool import WorkerPool
+from services.router.workers.pool import WorkerPool
 from sluice.directive import DirectiveState
 from sluice.errors import Cancelled, ShuttingDown, SluiceError
 from sluice.telemetry import Tracing
@@ -53,7 +53,7 @@ class Router:
     ) -> None:
         self.config = config
         self.ledger = Ledger(clock=clock)
-        self.pool = WorkerPool(self, clock=clock, max_redial_s=config.worker_redial_max_s)
+        self.pool = WorkerPool(self, clock=clock, max_redial_s=config.worker_redial_max_s, mesh=config.mesh)
         self.changed = asyncio.Event()
         priced = config.assignment == "priced"
         self.dispatcher = Dispatcher(
@@ -226,6 +226,7 @@ class Router:
     def link_changed(self, link: WorkerLink) -> None:
         """A worker came, went or holds other variants: see who is served now, and re-place what has lost its place."""
         del link
+        self.pool.link_changed()
         held = [one.held for one in self.pool.links() if one.is_serving]
         self.placement.update(held)
         self._has_tried_all = self._has_tried_all or self.pool.all_tried

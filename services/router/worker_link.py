@@ -37,6 +37,7 @@ from services.router.workers.message_validation import (
 )
 from services.router.workers.redial import Redial
 from sluice.channel import peer_channel
+from sluice.control.identity import DEFAULT_MESH, MESH_METADATA, MESH_VARIABLE, mesh_named
 from sluice.status import seconds_of
 from sluice.tier import Task
 from sluice.v1 import worker_service_pb2 as worker_pb2
@@ -46,6 +47,9 @@ EXECUTE = "/sluice.v1.WorkerService/Execute"
 DEFAULT_MAX_REDIAL_S = 30.0
 
 Outbox = asyncio.Queue[worker_pb2.ExecuteRequest | None]
+
+# The most characters of a mesh's name and of a boot id.
+MOST_NAME = 128
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +64,16 @@ class WorkerLink:
         *,
         clock: Callable[[], float],
         max_redial_s: float = DEFAULT_MAX_REDIAL_S,
+        mesh: str = DEFAULT_MESH,
     ) -> None:
         self.address = address
         self.worker = address
         self.up = False
         self.tried = False
         self.draining = False
+        self.boot = ""
+        # Set by the pool while the worker is to get nothing new, or gets it over another link.
+        self.resting = False
         self.variants: dict[str, Variant] = {}
         self.described: dict[str, Variant] = {}
         self.credits = 0
@@ -79,6 +87,8 @@ class WorkerLink:
         self.conduct = Conduct()
         self.heard_at = clock()
         self._answered_at = float("-inf")
+        self._mesh = mesh
+        self._is_foreign = False
         self._owner = owner
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -90,7 +100,7 @@ class WorkerLink:
     @property
     def may_take(self) -> bool:
         """Whether a batch may be sent now."""
-        if self.credits <= 0 or self.draining or any(batch.alone for batch in self.open.values()):
+        if self.credits <= 0 or self.draining or self.resting or any(batch.alone for batch in self.open.values()):
             return False
         conduct = self.conduct
         return not conduct.is_out(self._clock()) and not (conduct.probing and self.open)
@@ -98,7 +108,7 @@ class WorkerLink:
     @property
     def is_serving(self) -> bool:
         """Whether it is connected and takes work."""
-        return self.up and not self.draining
+        return self.up and not self.draining and not self.resting
 
     def takes_texts(self, now: float) -> bool:
         """Whether a text may be sent, for which it has given a credit."""
@@ -159,13 +169,15 @@ class WorkerLink:
         """Returns whether it was up, why it ended, and whether for what the worker said."""
         outbox: Outbox = asyncio.Queue()
         self._outbox = outbox
-        call = execute(_until_none(outbox))
+        call = execute(_until_none(outbox), metadata=((MESH_METADATA, self._mesh),))
         why, refused = "the worker ended the stream", False
         try:
             async for data in call:
                 self._accept(read_response(data))
         except grpc.aio.AioRpcError as error:
             why = f"{error.code().name}: {error.details()}"
+            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                self._found_foreign(why)
         except ProtocolError as error:
             why, refused = str(error), True
         except Exception as error:
@@ -223,6 +235,8 @@ class WorkerLink:
         if not response.HasField("result") and not response.pieces:
             self._budget.spend(self.heard_at)
         variants = read_welcome(response.welcome) if response.HasField("welcome") else None
+        if variants is not None:
+            self._check_mesh(response.welcome)
         if variants is None and not self.up:
             raise ProtocolError("welcome", "the first message brings none")
         check_credit(response.credit, batches=self.credits, generations=self.texts.credits)
@@ -233,6 +247,21 @@ class WorkerLink:
                 self.texts.open[number].received_bytes = size
         return variants
 
+    def _found_foreign(self, why: str) -> None:
+        if not self._is_foreign:
+            extra = {"address": self.address, "why": why, "what_to_do": f"see {MESH_VARIABLE} and `router.workers`"}
+            logger.error("A worker belongs to another mesh and is not used.", extra=extra)
+        self._is_foreign = True
+
+    def _check_mesh(self, welcome: worker_pb2.Welcome) -> None:
+        theirs = mesh_named(welcome.mesh)
+        if theirs != self._mesh:
+            why = f"the worker belongs to mesh '{theirs[:MOST_NAME]}', and this router to mesh '{self._mesh}'"
+            self._found_foreign(why)
+            raise ProtocolError("welcome.mesh", why)
+        if len(welcome.boot) > MOST_NAME:
+            raise ProtocolError("welcome.boot", f"it may have {MOST_NAME} characters")
+
     def _welcome(self, welcome: worker_pb2.Welcome, variants: Iterable[Variant]) -> None:
         if not self.up:
             logger.info("worker up", extra={"worker": welcome.worker, "address": self.address})
@@ -241,7 +270,8 @@ class WorkerLink:
             if welcome.worker != self.worker:
                 self.times = WorkerTimes()
         self.up = self.tried = True
-        self.worker = welcome.worker
+        self._is_foreign = False
+        self.worker, self.boot = welcome.worker, welcome.boot
         self.draining = welcome.draining
         ready = [variant for variant in variants if variant.state is VariantState.READY]
         self.variants = {one.id: one for one in ready if one.task is not Task.TEXT_GENERATION}

@@ -19,6 +19,7 @@ from rich.text import Text
 from sluice.channel import proxy_options
 from sluice.cli import arguments
 from sluice.cli.addresses import configured
+from sluice.control.snapshot import snapshots
 from sluice.degradation.degradation import FULL_SERVICE
 from sluice.degradation.signals import Signals
 from sluice.directive_wire import transition_from_proto
@@ -71,8 +72,8 @@ async def changes(governor: str, *, last: int) -> AsyncGenerator[list[Transition
     async with grpc.aio.insecure_channel(governor, options=proxy_options(governor)) as channel:
         stub = governor_grpc.GovernorServiceStub(channel)
         request = governor_pb2.WatchFleetRequest(interval=duration(1.0), history=min(last, MOST_CHANGES))
-        async for response in stub.WatchFleet(request):
-            yield [transition_from_proto(one) for one in response.transitions]
+        async for _, transitions in snapshots(stub.WatchFleet(request)):
+            yield [transition_from_proto(one) for one in transitions]
 
 
 def as_json(transition: Transition) -> str:

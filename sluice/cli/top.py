@@ -17,6 +17,7 @@ from rich.text import Text
 from sluice.channel import proxy_options
 from sluice.cli.addresses import configured
 from sluice.cli.top_trends import Trends
+from sluice.control.snapshot import snapshots
 from sluice.fleet import Fleet, Member, Report
 from sluice.fleet_wire import fleet_from_proto
 from sluice.status import duration
@@ -80,8 +81,8 @@ async def watch(governor: str) -> AsyncGenerator[Fleet, None]:
     """The fleet, whenever it changes and at least twice a second."""
     async with grpc.aio.insecure_channel(governor, options=proxy_options(governor)) as channel:
         stub = governor_grpc.GovernorServiceStub(channel)
-        async for response in stub.WatchFleet(governor_pb2.WatchFleetRequest(interval=duration(0.5))):
-            yield fleet_from_proto(response.fleet)
+        async for fleet, _ in snapshots(stub.WatchFleet(governor_pb2.WatchFleetRequest(interval=duration(0.5)))):
+            yield fleet_from_proto(fleet)
 
 
 def picture(fleet: Fleet, trends: Trends) -> Group:

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from sluice.channel import peer_channel
+from sluice.control.snapshot import snapshots
 from sluice.fleet import Fleet
 from sluice.fleet_wire import fleet_from_proto
 from sluice.status import duration
@@ -44,8 +45,8 @@ class FleetLog:
             while True:
                 why = "it ended the stream"
                 try:
-                    async for response in stub.WatchFleet(request):
-                        self._entries.append(row(fleet_from_proto(response.fleet), self._now_s()))
+                    async for fleet, _ in snapshots(stub.WatchFleet(request)):
+                        self._entries.append(row(fleet_from_proto(fleet), self._now_s()))
                 except grpc.aio.AioRpcError as error:
                     why = error.code().name
                 except ValueError as error:

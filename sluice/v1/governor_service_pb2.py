@@ -27,7 +27,7 @@ from sluice.v1 import degradation_pb2 as sluice_dot_v1_dot_degradation__pb2
 from sluice.v1 import health_pb2 as sluice_dot_v1_dot_health__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n sluice/v1/governor_service.proto\x12\tsluice.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bsluice/v1/degradation.proto\x1a\x16sluice/v1/health.proto\"\x99\x01\n\x0bJoinRequest\x12/\n\x0cregistration\x18\x01 \x01(\x0b\x32\x17.sluice.v1.RegistrationH\x00\x12)\n\x06report\x18\x02 \x01(\x0b\x32\x17.sluice.v1.HealthReportH\x00\x12&\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x17.sluice.v1.DirectiveAckH\x00\x42\x06\n\x04kind\"\x88\x01\n\x0cRegistration\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.sluice.v1.MemberKind\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12$\n\x06obeyed\x18\x04 \x01(\x0b\x32\x14.sluice.v1.Directive\x12\x10\n\x08\x64irected\x18\x05 \x01(\x08\"\x98\x01\n\x0cJoinResponse\x12)\n\tdirective\x18\x01 \x01(\x0b\x32\x14.sluice.v1.DirectiveH\x00\x12!\n\x05\x66leet\x18\x02 \x01(\x0b\x32\x10.sluice.v1.FleetH\x00\x12\x32\n\x0freport_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x06\n\x04kind\"Q\n\x11WatchFleetRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07history\x18\x02 \x01(\r\"a\n\x12WatchFleetResponse\x12\x1f\n\x05\x66leet\x18\x01 \x01(\x0b\x32\x10.sluice.v1.Fleet\x12*\n\x0btransitions\x18\x02 \x03(\x0b\x32\x15.sluice.v1.Transition\"\x81\x01\n\x15SetDegradationRequest\x12+\n\x0b\x64\x65gradation\x18\x01 \x01(\x0b\x32\x16.sluice.v1.Degradation\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x03 \x01(\t\"A\n\x16SetDegradationResponse\x12\'\n\tdirective\x18\x01 \x01(\x0b\x32\x14.sluice.v1.Directive2\xf2\x01\n\x0fGovernorService\x12;\n\x04Join\x12\x16.sluice.v1.JoinRequest\x1a\x17.sluice.v1.JoinResponse(\x01\x30\x01\x12K\n\nWatchFleet\x12\x1c.sluice.v1.WatchFleetRequest\x1a\x1d.sluice.v1.WatchFleetResponse0\x01\x12U\n\x0eSetDegradation\x12 .sluice.v1.SetDegradationRequest\x1a!.sluice.v1.SetDegradationResponseBU\n\x0cio.sluice.v1P\x01Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\xaa\x02\tSluice.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n sluice/v1/governor_service.proto\x12\tsluice.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bsluice/v1/degradation.proto\x1a\x16sluice/v1/health.proto\"\x99\x01\n\x0bJoinRequest\x12/\n\x0cregistration\x18\x01 \x01(\x0b\x32\x17.sluice.v1.RegistrationH\x00\x12)\n\x06report\x18\x02 \x01(\x0b\x32\x17.sluice.v1.HealthReportH\x00\x12&\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x17.sluice.v1.DirectiveAckH\x00\x42\x06\n\x04kind\"\xa4\x01\n\x0cRegistration\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.sluice.v1.MemberKind\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12$\n\x06obeyed\x18\x04 \x01(\x0b\x32\x14.sluice.v1.Directive\x12\x10\n\x08\x64irected\x18\x05 \x01(\x08\x12\x0c\n\x04\x62oot\x18\x06 \x01(\t\x12\x0c\n\x04mesh\x18\x07 \x01(\t\"\xa6\x01\n\x0cJoinResponse\x12)\n\tdirective\x18\x01 \x01(\x0b\x32\x14.sluice.v1.DirectiveH\x00\x12!\n\x05\x66leet\x18\x02 \x01(\x0b\x32\x10.sluice.v1.FleetH\x00\x12\x32\n\x0freport_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04mesh\x18\x04 \x01(\tB\x06\n\x04kind\"Q\n\x11WatchFleetRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07history\x18\x02 \x01(\r\"a\n\x12WatchFleetResponse\x12\x1f\n\x05\x66leet\x18\x01 \x01(\x0b\x32\x10.sluice.v1.Fleet\x12*\n\x0btransitions\x18\x02 \x03(\x0b\x32\x15.sluice.v1.Transition\"\x81\x01\n\x15SetDegradationRequest\x12+\n\x0b\x64\x65gradation\x18\x01 \x01(\x0b\x32\x16.sluice.v1.Degradation\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x03 \x01(\t\"A\n\x16SetDegradationResponse\x12\'\n\tdirective\x18\x01 \x01(\x0b\x32\x14.sluice.v1.Directive2\xf2\x01\n\x0fGovernorService\x12;\n\x04Join\x12\x16.sluice.v1.JoinRequest\x1a\x17.sluice.v1.JoinResponse(\x01\x30\x01\x12K\n\nWatchFleet\x12\x1c.sluice.v1.WatchFleetRequest\x1a\x1d.sluice.v1.WatchFleetResponse0\x01\x12U\n\x0eSetDegradation\x12 .sluice.v1.SetDegradationRequest\x1a!.sluice.v1.SetDegradationResponseBU\n\x0cio.sluice.v1P\x01Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\xaa\x02\tSluice.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINREQUEST']._serialized_start=133
   _globals['_JOINREQUEST']._serialized_end=286
   _globals['_REGISTRATION']._serialized_start=289
-  _globals['_REGISTRATION']._serialized_end=425
-  _globals['_JOINRESPONSE']._serialized_start=428
-  _globals['_JOINRESPONSE']._serialized_end=580
-  _globals['_WATCHFLEETREQUEST']._serialized_start=582
-  _globals['_WATCHFLEETREQUEST']._serialized_end=663
-  _globals['_WATCHFLEETRESPONSE']._serialized_start=665
-  _globals['_WATCHFLEETRESPONSE']._serialized_end=762
-  _globals['_SETDEGRADATIONREQUEST']._serialized_start=765
-  _globals['_SETDEGRADATIONREQUEST']._serialized_end=894
-  _globals['_SETDEGRADATIONRESPONSE']._serialized_start=896
-  _globals['_SETDEGRADATIONRESPONSE']._serialized_end=961
-  _globals['_GOVERNORSERVICE']._serialized_start=964
-  _globals['_GOVERNORSERVICE']._serialized_end=1206
+  _globals['_REGISTRATION']._serialized_end=453
+  _globals['_JOINRESPONSE']._serialized_start=456
+  _globals['_JOINRESPONSE']._serialized_end=622
+  _globals['_WATCHFLEETREQUEST']._serialized_start=624
+  _globals['_WATCHFLEETREQUEST']._serialized_end=705
+  _globals['_WATCHFLEETRESPONSE']._serialized_start=707
+  _globals['_WATCHFLEETRESPONSE']._serialized_end=804
+  _globals['_SETDEGRADATIONREQUEST']._serialized_start=807
+  _globals['_SETDEGRADATIONREQUEST']._serialized_end=936
+  _globals['_SETDEGRADATIONRESPONSE']._serialized_start=938
+  _globals['_SETDEGRADATIONRESPONSE']._serialized_end=1003
+  _globals['_GOVERNORSERVICE']._serialized_start=1006
+  _globals['_GOVERNORSERVICE']._serialized_end=1248
 # @@protoc_insertion_point(module_scope)

@@ -22,28 +22,34 @@ class JoinRequest(_message.Message):
     def __init__(self, registration: _Optional[_Union[Registration, _Mapping]] = ..., report: _Optional[_Union[_health_pb2.HealthReport, _Mapping]] = ..., ack: _Optional[_Union[_degradation_pb2.DirectiveAck, _Mapping]] = ...) -> None: ...
 
 class Registration(_message.Message):
-    __slots__ = ("id", "kind", "address", "obeyed", "directed")
+    __slots__ = ("id", "kind", "address", "obeyed", "directed", "boot", "mesh")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     OBEYED_FIELD_NUMBER: _ClassVar[int]
     DIRECTED_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FIELD_NUMBER: _ClassVar[int]
+    MESH_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: _health_pb2.MemberKind
     address: str
     obeyed: _degradation_pb2.Directive
     directed: bool
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[_health_pb2.MemberKind, str]] = ..., address: _Optional[str] = ..., obeyed: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., directed: bool = ...) -> None: ...
+    boot: str
+    mesh: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[_health_pb2.MemberKind, str]] = ..., address: _Optional[str] = ..., obeyed: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., directed: bool = ..., boot: _Optional[str] = ..., mesh: _Optional[str] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
-    __slots__ = ("directive", "fleet", "report_interval")
+    __slots__ = ("directive", "fleet", "report_interval", "mesh")
     DIRECTIVE_FIELD_NUMBER: _ClassVar[int]
     FLEET_FIELD_NUMBER: _ClassVar[int]
     REPORT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    MESH_FIELD_NUMBER: _ClassVar[int]
     directive: _degradation_pb2.Directive
     fleet: _health_pb2.Fleet
     report_interval: _duration_pb2.Duration
-    def __init__(self, directive: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., fleet: _Optional[_Union[_health_pb2.Fleet, _Mapping]] = ..., report_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    mesh: str
+    def __init__(self, directive: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., fleet: _Optional[_Union[_health_pb2.Fleet, _Mapping]] = ..., report_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., mesh: _Optional[str] = ...) -> None: ...
 
 class WatchFleetRequest(_message.Message):
     __slots__ = ("interval", "history")

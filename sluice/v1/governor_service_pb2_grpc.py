@@ -68,12 +68,23 @@ class GovernorServiceServicer(object):
         the fleet, at once and at every rise of its revision, because they learn of workers by it. Both are whole states: a
         member that was slow gets the newest only.
 
-        A member that half-closes leaves the fleet, and the stream ends with OK. A member whose stream breaks dials again
-        and registers anew, and obeys its last directive meanwhile. Returns INVALID_ARGUMENT if the first message is no
-        valid registration, or a later one is another registration or cannot be understood; ALREADY_EXISTS if a live member
-        has the same id and another address (one with the same address replaces the older stream); ABORTED on a stream that
-        was replaced or silent for too long; RESOURCE_EXHAUSTED if the fleet is full; and UNAVAILABLE when the governor
-        shuts down, or while another governor with a greater epoch directs members: dial again, and reach that one.
+        A member that half-closes leaves the fleet by its own word, and the stream ends with OK. A member whose stream breaks
+        dials again and registers anew, and obeys its last directive meanwhile.
+
+        Of two processes (see Registration.boot) that live at once under one id or one address, the later is refused with
+        ALREADY_EXISTS and a message that begins with "duplicate id/address". A governor that holds a stream of another
+        process under the same id or address sends that one its directive, and refuses the newcomer if it answers within
+        0.5 s; if it does not, or its stream has ended, the newcomer takes its place and the older stream ends with ABORTED.
+        A member that is refused may try again, every few seconds, and is let in when the other one has gone.
+
+        Returns INVALID_ARGUMENT if the first message is no valid registration, or a later one is another registration or
+        cannot be understood; FAILED_PRECONDITION if the member belongs to another mesh; ALREADY_EXISTS as above, and if a
+        member that says no boot id has a live member's id and another address (one with the same address replaces the
+        older stream); ABORTED on a stream that was replaced or silent for too long; RESOURCE_EXHAUSTED if the fleet is
+        full; and UNAVAILABLE when the governor shuts down, or while another governor with a greater epoch directs members:
+        dial again, and reach that one.
+
+        A Fleet that would make a message longer than 3 MiB comes in several messages, one behind the other: see Fleet.parts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,8 +94,8 @@ class GovernorServiceServicer(object):
         """WatchFleet sends the fleet at once, then at every change of its members, of what they hold or obey, or of the
         directive, and at least every interval, with the newest reports, until the caller cancels. Changes in quick
         succession are sent as one. With `history`, the changes of levels come along: past ones with the first message,
-        and each new one with the next. Returns RESOURCE_EXHAUSTED if too many watch already, and UNAVAILABLE when the
-        governor shuts down.
+        and each new one with the next. A snapshot that would make a message longer than 3 MiB comes in several messages: see
+        Fleet.parts. Returns RESOURCE_EXHAUSTED if too many watch already, and UNAVAILABLE when the governor shuts down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -19,10 +19,21 @@ class MemberKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MEMBER_KIND_ROUTER: _ClassVar[MemberKind]
     MEMBER_KIND_GPU_WORKER: _ClassVar[MemberKind]
     MEMBER_KIND_CPU_WORKER: _ClassVar[MemberKind]
+
+class DepartureReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DEPARTURE_REASON_UNSPECIFIED: _ClassVar[DepartureReason]
+    DEPARTURE_REASON_LEFT: _ClassVar[DepartureReason]
+    DEPARTURE_REASON_REMOVED: _ClassVar[DepartureReason]
+    DEPARTURE_REASON_LOST: _ClassVar[DepartureReason]
 MEMBER_KIND_UNSPECIFIED: MemberKind
 MEMBER_KIND_ROUTER: MemberKind
 MEMBER_KIND_GPU_WORKER: MemberKind
 MEMBER_KIND_CPU_WORKER: MemberKind
+DEPARTURE_REASON_UNSPECIFIED: DepartureReason
+DEPARTURE_REASON_LEFT: DepartureReason
+DEPARTURE_REASON_REMOVED: DepartureReason
+DEPARTURE_REASON_LOST: DepartureReason
 
 class HealthReport(_message.Message):
     __slots__ = ("measured_at", "utilization", "memory", "queue_delay", "hot_queued", "cold_queued", "inflight", "deadline_miss_ratio", "variants", "draining", "requests_per_second", "standing_queue_delay", "median_timeout", "refused_ratio", "offloaded_utilization", "full_reload_ratio", "in_force", "applied", "decides_alone", "lowering_ratio", "swap_trouble")
@@ -71,7 +82,7 @@ class HealthReport(_message.Message):
     def __init__(self, measured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., utilization: _Optional[float] = ..., memory: _Optional[float] = ..., queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hot_queued: _Optional[int] = ..., cold_queued: _Optional[int] = ..., inflight: _Optional[int] = ..., deadline_miss_ratio: _Optional[float] = ..., variants: _Optional[_Iterable[_Union[_model_pb2.Variant, _Mapping]]] = ..., draining: bool = ..., requests_per_second: _Optional[float] = ..., standing_queue_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., median_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., refused_ratio: _Optional[float] = ..., offloaded_utilization: _Optional[float] = ..., full_reload_ratio: _Optional[float] = ..., in_force: _Optional[_Union[_degradation_pb2.Degradation, _Mapping]] = ..., applied: _Optional[_Union[_degradation_pb2.DirectiveAck, _Mapping]] = ..., decides_alone: bool = ..., lowering_ratio: _Optional[float] = ..., swap_trouble: _Optional[str] = ...) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("id", "kind", "address", "report", "last_heard_at", "applied", "unacknowledged", "disobeys", "doubted")
+    __slots__ = ("id", "kind", "address", "report", "last_heard_at", "applied", "unacknowledged", "disobeys", "doubted", "boot")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +92,7 @@ class Member(_message.Message):
     UNACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     DISOBEYS_FIELD_NUMBER: _ClassVar[int]
     DOUBTED_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: MemberKind
     address: str
@@ -90,18 +102,37 @@ class Member(_message.Message):
     unacknowledged: _duration_pb2.Duration
     disobeys: bool
     doubted: int
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[MemberKind, str]] = ..., address: _Optional[str] = ..., report: _Optional[_Union[HealthReport, _Mapping]] = ..., last_heard_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., applied: _Optional[_Union[_degradation_pb2.DirectiveAck, _Mapping]] = ..., unacknowledged: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disobeys: bool = ..., doubted: _Optional[int] = ...) -> None: ...
+    boot: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[MemberKind, str]] = ..., address: _Optional[str] = ..., report: _Optional[_Union[HealthReport, _Mapping]] = ..., last_heard_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., applied: _Optional[_Union[_degradation_pb2.DirectiveAck, _Mapping]] = ..., unacknowledged: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disobeys: bool = ..., doubted: _Optional[int] = ..., boot: _Optional[str] = ...) -> None: ...
+
+class Departure(_message.Message):
+    __slots__ = ("id", "address", "boot", "reason")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    address: str
+    boot: str
+    reason: DepartureReason
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., boot: _Optional[str] = ..., reason: _Optional[_Union[DepartureReason, str]] = ...) -> None: ...
 
 class Fleet(_message.Message):
-    __slots__ = ("epoch", "revision", "members", "directive", "signals")
+    __slots__ = ("epoch", "revision", "members", "directive", "signals", "departed", "parts", "part")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     DIRECTIVE_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    DEPARTED_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     revision: int
     members: _containers.RepeatedCompositeFieldContainer[Member]
     directive: _degradation_pb2.Directive
     signals: _degradation_pb2.Signals
-    def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., directive: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., signals: _Optional[_Union[_degradation_pb2.Signals, _Mapping]] = ...) -> None: ...
+    departed: _containers.RepeatedCompositeFieldContainer[Departure]
+    parts: int
+    part: int
+    def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., directive: _Optional[_Union[_degradation_pb2.Directive, _Mapping]] = ..., signals: _Optional[_Union[_degradation_pb2.Signals, _Mapping]] = ..., departed: _Optional[_Iterable[_Union[Departure, _Mapping]]] = ..., parts: _Optional[int] = ..., part: _Optional[int] = ...) -> None: ...

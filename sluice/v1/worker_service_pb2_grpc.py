@@ -81,6 +81,10 @@ class WorkerServiceServicer(object):
         then ends the stream: with OK if the router half-closes, otherwise by closing the connection, which loses nothing.
         Returns UNAVAILABLE at once if the worker drains or holds no variant that is READY.
 
+        A router names its mesh in the metadata key `sluice-mesh` of the call; without it, it belongs to the mesh named
+        "default". A worker of another mesh returns FAILED_PRECONDITION at once, and a router ends a stream whose Welcome
+        names another mesh and sends nothing on it.
+
         Variants that generate text take Generations instead of Batches, each against a credit of its own kind. A Generation
         is answered by any number of GenerationPieces, the last of which says why it is the last; pieces of one text keep
         their order, and those of all texts come as the device writes them, many in one message; what one text has written

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sluice.config import ConfigError
+from sluice.control.identity import identify
 from sluice.degradation.autonomy import Autonomy
 from sluice.directive import DirectiveState
 from sluice.errors import SluiceError
-from sluice.fleet import Registration
 from sluice.membership import Membership
 from sluice.precision import held_name
 from sluice.program import CannotGoOn
@@ -62,8 +62,15 @@ async def serve(
     be bound or a configured model cannot be loaded, and CannotGoOn, after draining, when the device was lost.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    address = config.advertise or config.listen
-    worker = config.id or f"{kind.name.lower()}@{address}"
+    identity = await identify(
+        kind,
+        listen=config.listen,
+        advertise=config.advertise,
+        governor=config.governor,
+        id_=config.id,
+        mesh=config.mesh,
+    )
+    worker = identity.id
     server = Server(listen=config.listen, services=(SERVICE,))
     with (
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="preparer") as preparer,
@@ -84,6 +91,8 @@ async def serve(
         device = Device(device_thread, catalog, preparer=preparer, loss=loss)
         servicer = WorkerServicer(
             worker=worker,
+            boot=identity.boot,
+            mesh=identity.mesh,
             catalog=catalog,
             device=device,
             spans=WorkerSpans(tracing, worker=worker),
@@ -129,7 +138,7 @@ async def serve(
         if config.governor:
             membership = Membership(
                 config.governor,
-                Registration(id=worker, kind=kind, address=address),
+                identity.registration,
                 report=autonomy.report,
                 directives=directives,
             )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sluice.config import Address, OptionalAddress, Section
+from sluice.control.identity import DEFAULT_MESH, MeshName
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.tier import Tier
 from sluice.variant import check_model
@@ -83,11 +84,13 @@ class WorkerConfig(Section):
     listen: Address = "127.0.0.1:50062"
     """Where routers call."""
     advertise: OptionalAddress = ""
-    """The address that the fleet is told. Empty: `listen`."""
+    """The address that the fleet is told. Empty: `listen`, or this machine's own address if that is a wildcard."""
     id: str = Field(default="", max_length=128)
-    """The worker's name in the fleet. Empty: made of its kind and address."""
+    """The worker's name in the fleet. Empty: made of its kind, its address and its start, so that no two are alike."""
+    mesh: MeshName = DEFAULT_MESH
+    """The mesh that it belongs to. Routers and governors of other meshes are refused."""
     governor: OptionalAddress = ""
-    """The governor. Empty: none."""
+    """The governor; of a name with several addresses, the one that directs. Empty: none."""
     autonomous: bool = True
     """Whether it changes levels by the laws while no governor is heard, from what it sees itself."""
     thresholds: Thresholds = DEFAULT_THRESHOLDS

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
+from sluice.control.identity import DEFAULT_MESH, MESH_METADATA, mesh_named
 from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
+from sluice.runtime.limited_log import LimitedLog
 from sluice.runtime.message_handlers import MessageHandlers
 from sluice.status import abort
 from sluice.tier import Tier
@@ -31,11 +34,14 @@ SERVICE = "sluice.v1.WorkerService"
 LAST_WRITE_S = 1.0
 Context = grpc.aio.ServicerContext[Any, Any]
 
+limited = LimitedLog(logging.getLogger(__name__))
+
 
 class WorkerServicer(worker_grpc.WorkerServiceServicer):
     """One worker's face.
 
     `credits_` batches of at most `max_items` are granted to each router, and `lookahead` texts that wait for memory.
+    Routers of other meshes than `mesh` are refused; `boot` names the start of this process.
     """
 
     def __init__(
@@ -48,8 +54,12 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         credits_: int,
         max_items: int,
         lookahead: int = 64,
+        boot: str = "",
+        mesh: str = DEFAULT_MESH,
     ) -> None:
         self._worker = worker
+        self._boot = boot
+        self._mesh = mesh
         self._catalog = catalog
         self._device = device
         self._spans = spans
@@ -72,6 +82,11 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
 
     async def Execute(self, request_iterator: AsyncIterator[worker_pb2.ExecuteRequest], context: Context) -> None:
         """Serve one router until it half-closes or goes away."""
+        theirs = mesh_named(next((str(value) for key, value in _metadata(context) if key == MESH_METADATA), ""))
+        if theirs != self._mesh:
+            why = f"this worker belongs to mesh '{self._mesh}', and the router to mesh '{theirs}'"
+            limited.warning("A router of another mesh was refused.", peer=context.peer(), mesh=theirs, own=self._mesh)
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
         if not self._catalog.ready or self.draining:
             await abort(context, NoEndpoint("this worker serves nothing just now"))
         stream = self._open_stream()
@@ -198,7 +213,9 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         return worker_pb2.Credit(batches=batches, max_items=self._max_items, generations=generations)
 
     def _card(self) -> worker_pb2.ExecuteResponse:
-        welcome = to_welcome(self._worker, self._catalog.variants(), draining=self.draining)
+        welcome = to_welcome(
+            self._worker, self._catalog.variants(), draining=self.draining, boot=self._boot, mesh=self._mesh
+        )
         return worker_pb2.ExecuteResponse(welcome=welcome)
 
 
@@ -208,6 +225,10 @@ def _model(name: str) -> str:
     except ValueError as error:
         raise InvalidRequest(str(error), field="model") from None
     return name
+
+
+def _metadata(context: Context) -> tuple[tuple[str, str | bytes], ...]:
+    return tuple(context.invocation_metadata() or ())
 
 
 def _tier(number: int) -> Tier:

@@ -57,6 +57,8 @@ def to_response(number: int, done: Done) -> worker_pb2.ExecuteResponse:
     return response
 
 
-def to_welcome(worker: str, variants: Iterable[Variant], *, draining: bool) -> worker_pb2.Welcome:
+def to_welcome(
+    worker: str, variants: Iterable[Variant], *, draining: bool, boot: str = "", mesh: str = ""
+) -> worker_pb2.Welcome:
     """A worker's card."""
-    return worker_pb2.Welcome(worker=worker, variants=map(to_proto, variants), draining=draining)
+    return worker_pb2.Welcome(worker=worker, variants=map(to_proto, variants), draining=draining, boot=boot, mesh=mesh)

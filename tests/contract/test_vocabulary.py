@@ -19,6 +19,7 @@ from services.router.requests import validation as bounds
 from sluice import errors
 from sluice.directive import DEFAULT_LEASE_S
 from sluice.errors import Reason, SluiceError
+from sluice.fleet import DepartureReason
 from sluice.status import from_item_status, to_item_status
 from sluice.tier import Level, MemberKind, QueryClass, Task, Tier
 from sluice.v1 import degradation_pb2, health_pb2, inference_service_pb2, model_pb2, tier_pb2
@@ -70,6 +71,7 @@ def failures() -> list[SluiceError]:
         (Level, degradation_pb2.DegradationLevel.DESCRIPTOR, False),
         (MemberKind, health_pb2.MemberKind.DESCRIPTOR, False),
         (VariantState, model_pb2.VariantState.DESCRIPTOR, False),
+        (DepartureReason, health_pb2.DepartureReason.DESCRIPTOR, False),
         (Finish, inference_service_pb2.FinishReason.DESCRIPTOR, False),
     ],
     ids=lambda one: one.__name__ if isinstance(one, type) else "",

@@ -92,7 +92,8 @@ def test_wrong_usage_is_told_with_status_2(arguments: list[str], complaint: str)
 def test_a_text_is_answered_for_people(mesh: Running, env: dict[str, str]) -> None:
     ended = run("infer", "where is my parcel?", env=env)
     assert (ended.returncode, ended.stderr) == (0, "")
-    line = r"identity 1\.000  echo/light-fp32 on cpu_worker@127\.0\.0\.1:\d+; queue .* ms, batch .* ms, compute .* ms\n"
+    worker = r"cpu_worker@127\.0\.0\.1:\d+/[0-9a-f]{8}"
+    line = rf"identity 1\.000  echo/light-fp32 on {worker}; queue .* ms, batch .* ms, compute .* ms\n"
     assert re.fullmatch(line, ended.stdout)
 
 

@@ -38,7 +38,7 @@ def test_the_text_goes_to_standard_output_and_its_cost_to_standard_error(mesh: R
     assert (ended.returncode, ended.stdout) == (0, "where is my parcel?\n")
     line = (
         r"4 tokens after 4 of the prompt in \d+\.\d\d s, [\d.]+ tokens/s, the first after \d+\.\d\d s; ended by stop; "
-        r"full tier, chat/full-fp32 on gpu_worker@127\.0\.0\.1:\d+\n"
+        r"full tier, chat/full-fp32 on gpu_worker@127\.0\.0\.1:\d+/[0-9a-f]{8}\n"
     )
     assert re.fullmatch(line, ended.stderr)
 

@@ -10,9 +10,10 @@ from typing import Any
 from services.router.config import RouterConfig
 from services.router.router import Router
 from sluice.config import TelemetryConfig
+from sluice.control.roster import Roster, RosterEntry
 from sluice.directive import DirectiveState
 from sluice.telemetry import Tracing
-from sluice.tier import Task, Tier
+from sluice.tier import MemberKind, Task, Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
 from sluice.variant import Variant, to_proto, variant_id
@@ -83,6 +84,11 @@ async def hold(worker: FakeWorker, batch: worker_pb2.Batch, context: Any) -> Non
 def serving(worker: worker_grpc.WorkerServiceServicer) -> AbstractAsyncContextManager[str]:
     """The worker's address."""
     return loopback(worker_grpc.add_WorkerServiceServicer_to_server, worker)
+
+
+def roster_of(*addresses: str, kind: MemberKind = MemberKind.CPU_WORKER) -> Roster:
+    """A fleet that has workers at `addresses`."""
+    return Roster(members=tuple(RosterEntry(id=one, kind=kind, address=one) for one in addresses))
 
 
 @asynccontextmanager

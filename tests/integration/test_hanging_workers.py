@@ -13,9 +13,10 @@ from services.router.pools import Pool
 from services.router.request import Answer, Request
 from services.router.router import Router
 from services.router.worker_link import WorkerLink
+from sluice.control.roster import Roster, RosterEntry
 from sluice.directive import Directive, DirectiveState
 from sluice.errors import Expired, NoEndpoint, Saturated
-from sluice.tier import Level, QueryClass, Tier
+from sluice.tier import Level, MemberKind, QueryClass, Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from tests.integration.fake_worker import FakeWorker, answer_well, answered, router_to, serving
 from tests.unit.polling import until
@@ -193,6 +194,6 @@ async def test_the_fleet_may_know_better_what_a_worker_is_than_what_it_holds_now
     light = FakeWorker(answer_well)
     async with serving(light) as address, router_to(address) as router:
         assert link_to(router, address).pool is Pool.CPU
-        router.pool.set_fleet([address], accelerators=[address])
+        router.pool.set_roster(Roster(members=(RosterEntry(id="w", kind=MemberKind.GPU_WORKER, address=address),)))
         assert link_to(router, address).pool is Pool.ACCELERATOR
         assert (await ask(router)).variant.tier is Tier.LIGHT

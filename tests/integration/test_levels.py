@@ -17,8 +17,8 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from services.governor import watchers
-from services.governor.watchers import SMALLEST_INTERVAL_S
+from services.governor import snapshots
+from services.governor.snapshots import SMALLEST_INTERVAL_S
 from sluice.cli.mesh import LocalMesh, free_port
 from sluice.degradation.autonomy import Autonomy
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS
@@ -254,12 +254,12 @@ async def test_a_member_that_floods_its_governor_is_slowed_down_and_nobody_else_
 async def test_only_so_many_watch_and_what_they_are_sent_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = 0
 
-    def counting(fleet: Any) -> Any:
+    def counting(*arguments: Any) -> Any:
         nonlocal made
         made += 1
-        return fleet_to_proto(fleet)
+        return fleet_to_proto(*arguments)
 
-    monkeypatch.setattr(watchers, "fleet_to_proto", counting)
+    monkeypatch.setattr(snapshots, "fleet_to_proto", counting)
     async with governing(max_watchers=20) as (governor, address), stub_of(address) as stub:
         calls = [stub.WatchFleet(governor_pb2.WatchFleetRequest(interval=Duration(seconds=600))) for _ in range(20)]
         for call in calls:

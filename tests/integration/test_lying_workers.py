@@ -19,7 +19,7 @@ from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.variant import Variant
 from tests.integration.fake_scribe import FakeScribe
 from tests.integration.fake_scribe import card as scribe_card
-from tests.integration.fake_worker import FakeWorker, answer_well, answered, card, router_to, serving
+from tests.integration.fake_worker import FakeWorker, answer_well, answered, card, roster_of, router_to, serving
 from tests.integration.live_router import Face, face_of
 from tests.integration.lying_worker import LyingWorker, Said, welcome
 from tests.unit.polling import until
@@ -39,7 +39,7 @@ async def mesh(*liars: LyingWorker) -> AsyncIterator[Face]:
         router = await stack.enter_async_context(router_to(good))
         face = await stack.enter_async_context(face_of(router))
         lies = [await stack.enter_async_context(liar.serving()) for liar in liars]
-        router.pool.set_fleet(lies)
+        router.pool.set_roster(roster_of(*lies))
         await until(lambda: router.pool.all_tried)
         yield face
 
@@ -244,7 +244,7 @@ async def test_bad_pieces_cut_their_worker_off_by_name_and_other_generations_go_
     with caplog.at_level(logging.INFO):
         async with serving(scribe) as address, mesh(liar) as face:
             links = [link.address for link in face.router.pool.links() if link.worker == "liar"]
-            face.router.pool.set_fleet([*links, address])
+            face.router.pool.set_roster(roster_of(*links, address))
             await until(lambda: {"lies", "chat"} <= set(face.router.models()))
             good = face.stub.Generate(inference_pb2.GenerateRequest(model="chat", prompt="good"), timeout=10)
             number = await scribe.text("good")

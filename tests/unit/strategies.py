@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sluice.degradation.signals import Signals
 from sluice.directive import Directive
-from sluice.fleet import Fleet, Member, Registration, Report, Transition
+from sluice.fleet import Departure, DepartureReason, Fleet, Member, Registration, Report, Transition
 from sluice.precision import Precision
 from sluice.tier import Level, MemberKind, Task, Tier
 from sluice.variant import (
@@ -132,6 +132,8 @@ registrations = st.builds(
     address=texts,
     obeyed=st.none() | directives,
     is_directed=st.booleans(),
+    boot=texts,
+    mesh=texts,
 )
 members = st.builds(
     Member,
@@ -144,7 +146,9 @@ members = st.builds(
     unacknowledged_s=st.none() | seconds,
     disobeys=st.booleans(),
     doubted=uint64,
+    boot=texts,
 )
+departures = st.builds(Departure, id=texts, address=texts, boot=texts, reason=st.sampled_from(DepartureReason))
 fleets = st.builds(
     Fleet,
     epoch=uint64,
@@ -152,4 +156,5 @@ fleets = st.builds(
     members=st.lists(members, max_size=2).map(tuple),
     directive=directives,
     signals=signals,
+    departed=st.lists(departures, max_size=2).map(tuple),
 )

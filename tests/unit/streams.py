@@ -47,6 +47,10 @@ class SlowPeer(Generic[Request]):
         self._writing = asyncio.ensure_future(self._deliver(response))
         await asyncio.shield(self._writing)
 
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """What the server reads before the first message."""
+        return ()
+
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing: Any = ()) -> NoReturn:
         """What the server calls to end the stream."""
         self._must_be_idle()

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from services.governor.departures import KEPT_S, MOST
 from services.governor.membership_table import IdTaken, MembershipTable
 from sluice.directive import Directive
-from sluice.fleet import Registration, Report
+from sluice.fleet import DepartureReason, Registration, Report
 from sluice.tier import MemberKind, Task, Tier
 from sluice.variant import Variant, VariantState
 
@@ -18,8 +19,10 @@ SAID = Directive(epoch=4, revision=2)
 REPORT = Report(measured_at=datetime(2026, 1, 1, tzinfo=UTC), variants=(VARIANT,))
 
 
-def card(name: str = "w", address: str = "127.0.0.1:1", obeyed: Directive | None = None) -> Registration:
-    return Registration(id=name, kind=MemberKind.CPU_WORKER, address=address, obeyed=obeyed)
+def card(
+    name: str = "w", address: str = "127.0.0.1:1", obeyed: Directive | None = None, boot: str = ""
+) -> Registration:
+    return Registration(id=name, kind=MemberKind.CPU_WORKER, address=address, obeyed=obeyed, boot=boot)
 
 
 @pytest.fixture
@@ -122,3 +125,86 @@ def test_the_revision_rises_with_every_coming_and_going(table: MembershipTable) 
     table.drop_silent(now=10)
     seen.append(table.revision)
     assert seen == sorted(set(seen))
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [("w", "127.0.0.1:1"), ("w", "127.0.0.1:2"), ("x", "127.0.0.1:1")],
+    ids=["both", "id", "address"],
+)
+def test_of_two_processes_under_one_id_or_address_the_later_is_refused(
+    table: MembershipTable, name: str, address: str
+) -> None:
+    first = table.join(card(boot="a"), now=0)
+    with pytest.raises(IdTaken, match="duplicate id/address"):
+        table.join(card(name, address, boot="b"), now=1)
+    assert table.holds("w", first)
+
+
+@pytest.mark.parametrize(("name", "address"), [("w", "127.0.0.1:1"), ("w", "127.0.0.1:2"), ("x", "127.0.0.1:1")])
+def test_a_successor_takes_the_place_of_a_process_that_is_known_to_be_gone(
+    table: MembershipTable, name: str, address: str
+) -> None:
+    first = table.join(card(boot="a"), now=0)
+    second = table.join(card(name, address, boot="b"), now=1, succeeds=frozenset({first}))
+    assert not table.holds("w", first)
+    assert [(one.id, one.address, one.boot) for one in table.members()] == [(name, address, "b")]
+    assert not table.leave("w", first)
+    assert table.holds(name, second)
+
+
+def test_a_process_that_dials_again_replaces_its_own_older_stream(table: MembershipTable) -> None:
+    first = table.join(card(boot="a"), now=0)
+    again = table.join(card(boot="a"), now=0.1)
+    assert (table.holds("w", first), table.holds("w", again)) == (False, True)
+    # It has another address now, which happens to a laptop.
+    moved = table.join(card(address="127.0.0.1:2", boot="a"), now=0.2)
+    assert table.holds("w", moved)
+
+
+def departed(table: MembershipTable, now: float = 1) -> dict[str, DepartureReason]:
+    return {one.address: one.reason for one in table.departed(now=now)}
+
+
+def test_why_a_member_went_is_told_until_it_reports_again(table: MembershipTable) -> None:
+    for number, reason in enumerate(DepartureReason):
+        ticket = table.join(card(f"w{number}", f"10.0.0.1:{number}"), now=0)
+        table.leave(f"w{number}", ticket, reason=reason)
+    assert departed(table) == {f"10.0.0.1:{number}": reason for number, reason in enumerate(DepartureReason)}
+    table.join(card("w1", "10.0.0.1:1"), now=2)
+    # It may be refused for its first report as it was before.
+    assert "10.0.0.1:1" in departed(table)
+    table.report("w1", REPORT, SAID, now=2)
+    assert departed(table).keys() == {"10.0.0.1:0", "10.0.0.1:2"}
+
+
+def test_who_said_that_it_drains_has_left_by_its_own_word_however_its_stream_ends(table: MembershipTable) -> None:
+    for name in ("breaks", "silent"):
+        ticket = table.join(card(name, f"{name}:1"), now=0)
+        table.report(name, replace(REPORT, draining=True), SAID, now=0.1)
+        if name == "breaks":
+            table.leave(name, ticket)
+    table.drop_silent(now=10)
+    assert departed(table) == {"breaks:1": DepartureReason.LEFT, "silent:1": DepartureReason.LEFT}
+
+
+def test_who_falls_silent_is_only_lost(table: MembershipTable) -> None:
+    table.join(card(), now=0)
+    table.drop_silent(now=10)
+    assert departed(table) == {"127.0.0.1:1": DepartureReason.LOST}
+
+
+def test_the_address_that_an_id_had_before_is_no_longer_in_use(table: MembershipTable) -> None:
+    table.join(card(), now=0)
+    table.join(card(address="127.0.0.1:2"), now=10)
+    assert departed(table, now=10) == {"127.0.0.1:1": DepartureReason.REMOVED}
+
+
+def test_departures_are_bounded_in_number_and_age(table: MembershipTable) -> None:
+    for number in range(MOST + 5):
+        ticket = table.join(card(f"w{number}", f"10.0.0.1:{number}"), now=number)
+        table.leave(f"w{number}", ticket)
+    told = table.departed(now=MOST)
+    assert len(told) <= MOST
+    assert {one.id for one in told} == {f"w{number}" for number in range(MOST + 5) if number >= MOST - KEPT_S}
+    assert table.departed(now=10 * MOST) == ()
