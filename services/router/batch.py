@@ -37,12 +37,15 @@ class BatchLimits:
     worth_tokens: float = 0.0
 
 
-def form(queue: VariantQueue, limits: BatchLimits, *, number: int, ages: bool, now: float) -> OpenBatch | None:
+def form(
+    queue: VariantQueue, limits: BatchLimits, *, number: int, ages: bool, now: float, is_free: bool = True
+) -> OpenBatch | None:
     """Take tickets out of `queue` within `limits`, or one suspect alone. None when only the departed were left.
 
-    `ages` says whether cold work that waits has its share of the places (see `VariantQueue.pop`).
+    `ages` says whether cold work that waits has its share of the places (see `VariantQueue.pop`). Suspects are for a
+    worker that `is_free` of other work.
     """
-    suspect = queue.pop_suspect()
+    suspect = queue.pop_suspect() if is_free else None
     tickets = [suspect] if suspect else _take(queue, limits, ages=ages)
     if not tickets:
         return None

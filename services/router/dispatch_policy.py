@@ -30,21 +30,29 @@ class Choice:
 
 
 def choose(
-    queues: Iterable[VariantQueue], *, idle: bool, max_items: int, batch_timeout_s: float, ages: bool, now: float
+    queues: Iterable[VariantQueue],
+    *,
+    idle: bool,
+    max_items: int,
+    batch_timeout_s: float,
+    ages: bool,
+    now: float,
+    writes: bool = False,
 ) -> Choice:
     """Pick for a worker that has a credit left: hot before cold, then the earliest deadline.
 
-    `idle` says that the worker has no batch; `max_items` is the most it takes in one. When cold work `ages`, a queue
-    of it that was passed over fifteen times for others' hot work has its turn.
+    `idle` says that the worker has no batch, `writes` that it has texts, beside which no suspect is tried; `max_items`
+    is the most it takes in one. When cold work `ages`, a queue of it that was passed over fifteen times for others' hot
+    work has its turn.
     """
     best: VariantQueue | None = None
     best_head: tuple[bool, float] = (True, float("inf"))
     look_again_at = float("inf")
     for queue in queues:
-        if queue.suspects and not idle:
+        if queue.suspects and not idle and not writes:
             # A suspect travels alone, on a worker that has nothing else: let this one run dry.
             return Choice(None)
-        head = queue.head()
+        head = queue.head(suspects=not writes)
         if head is None:
             continue
         ready_at = may_dispatch_at(queue, idle=idle, max_items=max_items, batch_timeout_s=batch_timeout_s)

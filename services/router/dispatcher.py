@@ -17,6 +17,7 @@ from services.router.batch import BatchLimits, OpenBatch
 from services.router.batch_span import start_batch_span
 from services.router.crowd import Crowd
 from services.router.dispatch_policy import choose, count_passes, is_worth_gathering, long_enough_s
+from services.router.lifecycle.lone_try import HOLD_S
 from services.router.pools import Pool
 from services.router.request import Ticket
 from services.router.variant_queue import VariantQueue
@@ -99,6 +100,11 @@ class Dispatcher:
         queues = self.queues.values()
         return sum(queue.hot.items for queue in queues), sum(queue.cold.items for queue in queues)
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether anything waits, suspects included."""
+        return any(len(queue) for queue in self.queues.values())
+
     def waiting_cost_s(self) -> float:
         """What admission counted for all that waits, in seconds of a device."""
         return sum(queue.cost_s for queue in self.queues.values())
@@ -128,6 +134,7 @@ class Dispatcher:
         home = Pool.ACCELERATOR if is_hot else Pool.CPU
         takers.sort(key=lambda link: (len(link.open), link.pool is not home))
         look_again_at = min((self._serve(link) for link in takers), default=float("inf"))
+        look_again_at = min(look_again_at, self._hold_for_suspects())
         if look_again_at < float("inf"):
             delay_s = max(0.0, look_again_at - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._dispatch_all)
@@ -146,15 +153,31 @@ class Dispatcher:
                 batch_timeout_s=self._batch_timeout_s,
                 ages=ages,
                 now=now,
+                writes=bool(link.texts.open),
             )
             if choice.queue is None:
                 return choice.look_again_at
             count_passes(queues, choice.queue)
             limits = self._limits(link, choice.queue, limit, now)
-            batch = batches.form(choice.queue, limits, number=link.next_number(), ages=ages, now=now)
+            number, is_free = link.next_number(), link.is_free
+            batch = batches.form(choice.queue, limits, number=number, ages=ages, now=now, is_free=is_free)
             if batch is not None:
                 self._send(link, batch)
         return float("inf")
+
+    def _hold_for_suspects(self) -> float:
+        """Where only texts keep suspects from a worker, let the one with the fewest run dry; returns when to look."""
+        look_again_at = float("inf")
+        now = self._clock()
+        for queue in self.queues.values():
+            if not queue.suspects:
+                continue
+            able = [link for link in self.links() if link.is_serving and queue.variant_id in link.variants]
+            if able and all(link.texts.open for link in able):
+                idlest = min(able, key=lambda link: len(link.texts.open))
+                idlest.reservation.hold(now)
+                look_again_at = now + HOLD_S
+        return look_again_at
 
     def _limits(self, link: WorkerLink, queue: VariantQueue, max_items: int, now: float) -> BatchLimits:
         if link.conduct.probing:

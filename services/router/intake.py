@@ -10,6 +10,7 @@ from services.router.assignment import Assignment
 from services.router.dispatcher import Dispatcher
 from services.router.endings import Endings
 from services.router.ledger import Ledger
+from services.router.lifecycle.quarantine import Quarantine
 from services.router.placement import Placement
 from services.router.request import OnDone, Request, Ticket
 from services.router.requests.validation import validate
@@ -29,6 +30,7 @@ class Intake:
         endings: Endings,
         ledger: Ledger,
         directives: DirectiveState,
+        quarantine: Quarantine,
         max_text_bytes: int,
         clock: Callable[[], float],
     ) -> None:
@@ -38,6 +40,7 @@ class Intake:
         self._endings = endings
         self._ledger = ledger
         self._directives = directives
+        self._quarantine = quarantine
         self._max_text_bytes = max_text_bytes
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -51,6 +54,7 @@ class Intake:
         now = self._clock()
         validate(request, max_text_bytes=self._max_text_bytes, now=now)
         self._placement.identify(request)
+        self._quarantine.check(request, None, now)
         ticket = Ticket(self.number(), request, on_done, hot=hot, now=now)
         ticket.cost_s = self._placement.least_cost_s(request, ticket.tokens, now)
         self._admission.signals.came_with(request.deadline - now)

@@ -24,6 +24,7 @@ from services.router.generation.text_ticket import TextTicket
 from services.router.generation.texts import Texts
 from services.router.intake import Intake
 from services.router.ledger import Ledger
+from services.router.lifecycle.quarantine import Quarantine
 from services.router.placement import Placement
 from services.router.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
 from services.router.rescue import Rescue
@@ -98,6 +99,7 @@ class Router:
             endpoint_grace_s=config.endpoint_grace_s,
             clock=clock,
         )
+        quarantine = Quarantine()
         self._intake = Intake(
             placement=self.placement,
             admission=self.admission,
@@ -105,11 +107,17 @@ class Router:
             endings=self._endings,
             ledger=self.ledger,
             directives=directives,
+            quarantine=quarantine,
             max_text_bytes=config.max_text_bytes,
             clock=clock,
         )
         self._budget = RetryBudget(burst=2 * config.max_batch_size if priced else math.inf)
-        second_tries = SecondTries(budget=self._budget, finish=self._endings.finish, reassign=self._intake.reassign)
+        second_tries = SecondTries(
+            budget=self._budget,
+            finish=self._endings.finish,
+            reassign=self._intake.reassign,
+            confirm=lambda ticket: quarantine.confirm(ticket.request, None, clock()),
+        )
         self.texts: Texts = Texts(
             placement=self.placement,
             admission=self.admission,
@@ -118,6 +126,7 @@ class Router:
             ledger=self.ledger,
             budget=self._budget,
             directives=directives,
+            quarantine=quarantine,
             number=self._intake.number,
             max_text_bytes=config.max_text_bytes,
             door=self.door,
@@ -127,6 +136,7 @@ class Router:
             finish=self._endings.finish,
             retry=second_tries.after_failure,
             refused=second_tries.after_refusal,
+            died=second_tries.after_death,
             ledger=self.ledger,
             clock=clock,
         )
@@ -237,6 +247,8 @@ class Router:
     def link_has_credit(self, link: WorkerLink) -> None:
         """A worker can take a batch."""
         self.dispatcher.credit_came(link)
+        if link.is_free:
+            self.texts.may_be_free(link)
 
     def link_answered(
         self, link: WorkerLink, batch: OpenBatch, result: worker_pb2.BatchResult, compute_s: float

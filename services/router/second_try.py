@@ -13,7 +13,10 @@ RETRY_AFTER_S = 0.5
 
 
 class SecondTries:
-    """Gives a ticket to `reassign`, or to `finish` with the reason why not."""
+    """Gives a ticket to `reassign`, or to `finish` with the reason why not.
+
+    `confirm` is told of tickets that ended a worker which they had for themselves.
+    """
 
     def __init__(
         self,
@@ -21,10 +24,12 @@ class SecondTries:
         budget: RetryBudget,
         finish: Callable[[Ticket, Outcome], None],
         reassign: Callable[[Ticket], None],
+        confirm: Callable[[Ticket], None],
     ) -> None:
         self._budget = budget
         self._finish = finish
         self._reassign = reassign
+        self.confirm = confirm
 
     def after_failure(self, ticket: Ticket, why: str, may_be_the_cause: bool) -> None:
         """A worker failed with the ticket in its hands. What may be the cause of that travels alone from now on."""
@@ -39,6 +44,12 @@ class SecondTries:
         else:
             ticket.suspect = may_be_the_cause
             self._reassign(ticket)
+
+    def after_death(self, ticket: Ticket, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
+        """A worker has died with the ticket in its hands, and nothing else if it `was_alone`."""
+        if was_alone and ticket.state is not TicketState.DONE:
+            self.confirm(ticket)
+        self.after_failure(ticket, why, may_be_the_cause)
 
     def after_refusal(self, ticket: Ticket, why: str) -> None:
         """A worker gave the ticket back untouched. That multiplies no work, and costs none of what can be afforded."""

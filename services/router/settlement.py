@@ -7,6 +7,7 @@ of the item's own making is its outcome.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from services.router.batch import OpenBatch
 from services.router.ledger import Ledger
@@ -18,21 +19,39 @@ from sluice.variant import Variant
 
 Finish = Callable[[Ticket, Outcome, str], None]
 Retry = Callable[[Ticket, str, bool], None]
+
+
+class Died(Protocol):
+    """As SecondTries has it."""
+
+    def __call__(self, ticket: Ticket, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
+        """A worker has died with the ticket in its hands."""
+
+
 Refused = Callable[[Ticket, str], None]
 
 
 class Settlement:
-    """Gives every open ticket of a batch to `finish`, with its outcome and tier, to `retry` or to `refused`.
+    """Gives every open ticket of a batch to `finish`, with its outcome and tier, to `retry`, `died` or `refused`.
 
-    `retry` is told the cause, and whether the ticket may itself be the cause; `refused` why the worker did not begin.
+    `retry` is told the cause, and whether the ticket may itself be the cause; `refused` why the worker did not begin;
+    `died` is for what was on a worker that has gone.
     """
 
     def __init__(
-        self, *, finish: Finish, retry: Retry, refused: Refused, ledger: Ledger, clock: Callable[[], float]
+        self,
+        *,
+        finish: Finish,
+        retry: Retry,
+        refused: Refused,
+        died: Died,
+        ledger: Ledger,
+        clock: Callable[[], float],
     ) -> None:
         self._finish = finish
         self._retry = retry
         self._refused = refused
+        self._died = died
         self._ledger = ledger
         self._clock = clock
 
@@ -61,7 +80,7 @@ class Settlement:
             _end_span(batch)
             for number, ticket in batch.tickets.items():
                 if ticket.id == number:
-                    self._retry(ticket, f"{worker}: {why}", place == 0)
+                    self._died(ticket, f"{worker}: {why}", may_be_the_cause=place == 0, was_alone=batch.alone)
 
     def _failed(self, ticket: Ticket, item: worker_pb2.ItemResult, tier: str) -> None:
         if not item.HasField("status"):

@@ -110,14 +110,17 @@ class VariantQueue:
         self.discard(ticket)
         return ticket
 
-    def head(self) -> tuple[bool, float] | None:
-        """Sorts before the head of another queue that should be served later; None when nothing waits."""
+    def head(self, *, suspects: bool = True) -> tuple[bool, float] | None:
+        """Sorts before the head of another queue that should be served later; None when nothing waits.
+
+        `suspects` says whether they count, who come after everybody else.
+        """
         for cold, heap in ((False, self._hot), (True, self._cold)):
             while heap and not self._waits_here(heap[0][2]):
                 heappop(heap)
             if heap:
                 return cold, heap[0][0]
-        if self.suspects:
+        if suspects and self.suspects:
             return not self.suspects[0].hot, self.suspects[0].request.deadline
         return None
 

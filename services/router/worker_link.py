@@ -21,6 +21,7 @@ from services.router.ejection import Conduct
 from services.router.generation import wire
 from services.router.generation.text_account import TextAccount
 from services.router.generation.text_ticket import TextTicket
+from services.router.lifecycle.lone_try import Reservation
 from services.router.link_owner import LinkOwner
 from services.router.pools import Pool, pool_of
 from services.router.worker_times import WorkerTimes
@@ -85,6 +86,7 @@ class WorkerLink:
         self.pool = Pool.CPU
         self.times = WorkerTimes()
         self.conduct = Conduct()
+        self.reservation = Reservation()
         self.heard_at = clock()
         self._answered_at = float("-inf")
         self._mesh = mesh
@@ -100,10 +102,22 @@ class WorkerLink:
     @property
     def may_take(self) -> bool:
         """Whether a batch may be sent now."""
-        if self.credits <= 0 or self.draining or self.resting or any(batch.alone for batch in self.open.values()):
+        if self.credits <= 0 or self.draining or self.resting or self.is_set_apart:
             return False
         conduct = self.conduct
         return not conduct.is_out(self._clock()) and not (conduct.probing and self.open)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing of this router's is open there."""
+        return not self.open and not self.texts.open
+
+    @property
+    def is_set_apart(self) -> bool:
+        """Whether a suspect is tried there alone, or waits for it to come free."""
+        if self.texts.lone is not None or any(batch.alone for batch in self.open.values()):
+            return True
+        return self.reservation.is_held(self._clock()) and not self.is_free
 
     @property
     def is_serving(self) -> bool:
@@ -112,7 +126,8 @@ class WorkerLink:
 
     def takes_texts(self, now: float) -> bool:
         """Whether a text may be sent, for which it has given a credit."""
-        return self.texts.credits > 0 and self.is_serving and not self.conduct.is_out(now)
+        ready = self.texts.credits > 0 and self.is_serving and not self.conduct.is_out(now)
+        return ready and not self.is_set_apart
 
     @property
     def held(self) -> Iterable[Variant]:
@@ -200,6 +215,7 @@ class WorkerLink:
         self.credits, self.variants, self.described, self._shapes = 0, {}, {}, {}
         self.max_items, self.max_tokens, self.draining = 0, 0, False
         self.conduct.reconnected()
+        self.reservation.forget()
         first, self.tried = not self.tried, True
         if was_up or first:
             self._owner.link_changed(self)

@@ -47,7 +47,11 @@ class InferenceServiceStub(object):
     NOT_FOUND           unknown-model: no worker has offered the model since the router started.
     INVALID_ARGUMENT    invalid-argument: nobody can serve the request as it stands; google.rpc.BadRequest names the
     field at fault.
-    INTERNAL            worker-failed: two attempts at this request failed in a worker; there is no third.
+    INTERNAL            worker-failed: two attempts at this request failed in a worker, the second one alone there; or
+    one did, and within half of the time that was left no worker was free to try it alone. There
+    is no third. A request that has ended two workers, the second one alone, is refused for ten
+    minutes without another attempt, and so is any with the same model, input and sampling;
+    google.rpc.RetryInfo then says when it may be tried again, and without it nothing is known.
     CANCELLED           cancelled: the caller cancelled. What no worker has begun by then is not computed.
     A caller whose own clock or connection ends the call first sees DEADLINE_EXCEEDED, CANCELLED or UNAVAILABLE from its
     own gRPC library, without details.
@@ -98,7 +102,11 @@ class InferenceServiceServicer(object):
     NOT_FOUND           unknown-model: no worker has offered the model since the router started.
     INVALID_ARGUMENT    invalid-argument: nobody can serve the request as it stands; google.rpc.BadRequest names the
     field at fault.
-    INTERNAL            worker-failed: two attempts at this request failed in a worker; there is no third.
+    INTERNAL            worker-failed: two attempts at this request failed in a worker, the second one alone there; or
+    one did, and within half of the time that was left no worker was free to try it alone. There
+    is no third. A request that has ended two workers, the second one alone, is refused for ten
+    minutes without another attempt, and so is any with the same model, input and sampling;
+    google.rpc.RetryInfo then says when it may be tried again, and without it nothing is known.
     CANCELLED           cancelled: the caller cancelled. What no worker has begun by then is not computed.
     A caller whose own clock or connection ends the call first sees DEADLINE_EXCEEDED, CANCELLED or UNAVAILABLE from its
     own gRPC library, without details.
@@ -137,10 +145,12 @@ class InferenceServiceServicer(object):
         finish reason. A call without a deadline gets the router's default timeout; it bounds the whole text, the wait for
         its turn included. A caller that cancels ends the writing, and frees its memory at once.
 
-        A text waits until a worker has memory for it. One whose worker goes away before its first token is written by
-        another worker, once; after that it ends with UNAVAILABLE, worker-lost. A caller that reads slowly finds all that
+        A text waits until a worker has memory for it. One whose worker goes away or fails before its first token is tried
+        once more, on a worker that does nothing else meanwhile; after the first token it ends with UNAVAILABLE,
+        worker-lost. A caller that reads slowly finds all that
         was written meanwhile in its next message, and holds up nobody else. Returns INVALID_ARGUMENT for a model that does
-        not generate, and for a prompt that leaves no room for a single token; else as Infer, which refuses a model that
+        not generate, for a prompt that leaves no room for a single token, and for one with a token that the model does not
+        embed; else as Infer, which refuses a model that
         only generates.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -195,7 +205,11 @@ class InferenceService(object):
     NOT_FOUND           unknown-model: no worker has offered the model since the router started.
     INVALID_ARGUMENT    invalid-argument: nobody can serve the request as it stands; google.rpc.BadRequest names the
     field at fault.
-    INTERNAL            worker-failed: two attempts at this request failed in a worker; there is no third.
+    INTERNAL            worker-failed: two attempts at this request failed in a worker, the second one alone there; or
+    one did, and within half of the time that was left no worker was free to try it alone. There
+    is no third. A request that has ended two workers, the second one alone, is refused for ten
+    minutes without another attempt, and so is any with the same model, input and sampling;
+    google.rpc.RetryInfo then says when it may be tried again, and without it nothing is known.
     CANCELLED           cancelled: the caller cancelled. What no worker has begun by then is not computed.
     A caller whose own clock or connection ends the call first sees DEADLINE_EXCEEDED, CANCELLED or UNAVAILABLE from its
     own gRPC library, without details.

@@ -106,7 +106,8 @@ class WorkerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """LoadModel reads a checkpoint, warms it up, and serves it when that has succeeded, which takes seconds to minutes;
+        """LoadModel reads a checkpoint, warms it up, has it write a short text if it generates, and serves it when that has
+        succeeded, which takes seconds to minutes;
         what served before goes on serving meanwhile, and nothing changes when it fails. Returns the ready variant. Returns
         INVALID_ARGUMENT naming the file or field at fault, NOT_FOUND if there is no such directory under the worker's
         model root, ALREADY_EXISTS if the variant is held, and RESOURCE_EXHAUSTED if it does not fit into memory.

@@ -11,12 +11,16 @@ from sluice.variant import Variant
 
 
 class TextAccount:
-    """`variants` are those it writes with now; `open` are texts sent, by id. Clocks are arguments, in seconds."""
+    """`variants` are those it writes with now; `open` are texts sent, by id. Clocks are arguments, in seconds.
+
+    While `lone` is set nothing else may be sent: it is a suspect that is tried.
+    """
 
     def __init__(self) -> None:
         self.credits = 0
         self.variants: dict[str, Variant] = {}
         self.open: dict[int, TextTicket] = {}
+        self.lone: TextTicket | None = None
         self._begun = 0
         self._at = 0.0
         self._share_s = 0.0
@@ -33,6 +37,8 @@ class TextAccount:
         self.open[ticket.id] = ticket
         ticket.begun_at = None
         ticket.received_bytes = 0
+        if ticket.suspect:
+            self.lone = ticket
 
     def begin(self, ticket: TextTicket, now: float) -> None:
         """The text has got its memory."""
@@ -45,8 +51,14 @@ class TextAccount:
         """Its last piece has come; returns the seconds of the device that it took."""
         self._advance(now)
         del self.open[ticket.id]
+        self.clear(ticket)
         self._begun -= 1
         return self._share_s - ticket.begun_share_s
+
+    def clear(self, ticket: TextTicket) -> None:
+        """If it is the lone one, others may join it."""
+        if self.lone is ticket:
+            self.lone = None
 
     def served_s(self, now: float) -> float:
         """Seconds in which anything was written since this was asked last."""
@@ -58,6 +70,7 @@ class TextAccount:
         """The worker is gone: everything that was open there."""
         lost = list(self.open.values())
         self.open.clear()
+        self.lone = None
         self.variants = {}
         self.credits = self._begun = 0
         return lost

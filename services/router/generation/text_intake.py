@@ -14,6 +14,7 @@ from services.router.generation.text_dispatcher import TextDispatcher
 from services.router.generation.text_placement import TextPlacement
 from services.router.generation.text_ticket import TextTicket
 from services.router.ledger import Ledger
+from services.router.lifecycle.quarantine import Quarantine
 from services.router.request import Request
 from services.router.requests.validation import validate, validate_sampling
 from sluice.directive import DirectiveState
@@ -34,6 +35,7 @@ class TextIntake:
         ledger: Ledger,
         costs: TextCosts,
         directives: DirectiveState,
+        quarantine: Quarantine,
         number: Callable[[], int],
         max_text_bytes: int,
         clock: Callable[[], float],
@@ -46,6 +48,7 @@ class TextIntake:
         self._ledger = ledger
         self._costs = costs
         self._directives = directives
+        self._quarantine = quarantine
         self._number = number
         self._max_text_bytes = max_text_bytes
         self._clock = clock
@@ -56,6 +59,7 @@ class TextIntake:
         validate(request, max_text_bytes=self._max_text_bytes, now=now, text_field="prompt")
         validate_sampling(sampling)
         self._placement.identify(request)
+        self._quarantine.check(request, sampling, now)
         ticket = TextTicket(self._number(), request, sampling, hot=hot, now=now)
         ticket.cost_s = self._costs.expected_s(request.model, sampling.max_new_tokens)
         self._admission.signals.came_with(request.deadline - now)

@@ -1,7 +1,8 @@
 """Settlement of texts: what each piece that a worker sends, and its death, means for the text that it belongs to.
 
-Before its first token a text is like any item: a failure of the worker's own making earns it another try. After that
-its caller holds a part of it that no other worker would continue, so it ends, and says after how many tokens.
+Before its first token a text is like any item: a failure of the worker's own making earns it another try, alone, as it
+may be the cause. After that its caller holds a part of it that no other worker would continue, so it ends, and says
+after how many tokens.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from services.router.generation.text_costs import TextCosts
 from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
 from services.router.ledger import Ledger
+from services.router.lifecycle.lone_try import CLEARED_TOKENS
 from services.router.request import TicketState
 from services.router.second_try import SecondTries
 from services.router.worker_link import WorkerLink
@@ -62,10 +64,14 @@ class TextSettlement:
         for ticket in tickets:
             if ticket.state is TicketState.DONE:
                 continue
+            was_alone = ticket.suspect and ticket.written < CLEARED_TOKENS
             if ticket.written:
+                if was_alone:
+                    self._second_tries.confirm(ticket)
                 self._endings.finish(ticket, _lost(ticket, why))
             else:
-                self._second_tries.after_failure(ticket, f"{ticket.worker}: {why}", may_be_the_cause=False)
+                why_lost = f"{ticket.worker}: {why}"
+                self._second_tries.after_death(ticket, why_lost, may_be_the_cause=True, was_alone=was_alone)
 
     def _hear(self, link: WorkerLink, ticket: TextTicket, piece: worker_pb2.GenerationPiece, now: float) -> None:
         if ticket.begun_at is None:
@@ -83,6 +89,8 @@ class TextSettlement:
                 ticket.first_token_at = now
             ticket.written = piece.tokens
             ticket.outlet.put(piece.text, piece.tokens)
+            if ticket.suspect and ticket.written >= CLEARED_TOKENS:
+                link.texts.clear(ticket)
         if piece.HasField("status"):
             self._failed(ticket, from_item_status(piece.status))
         elif is_last:
@@ -112,7 +120,7 @@ class TextSettlement:
     def _failed(self, ticket: TextTicket, error: SluiceError) -> None:
         is_gone = isinstance(error, NoEndpoint | ShuttingDown)
         if not ticket.written and isinstance(error, WorkerFailed):
-            self._second_tries.after_failure(ticket, error.message, may_be_the_cause=False)
+            self._second_tries.after_failure(ticket, error.message, may_be_the_cause=True)
         elif not ticket.written and is_gone:
             self._second_tries.after_refusal(ticket, error.message)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from services.router.generation.outlet import Outlet
 from services.router.generation.sampling import Sampling
 from services.router.request import Request, Ticket
@@ -12,13 +14,15 @@ class TextTicket(Ticket):
     """One open text. It may go to another worker while `written`, its tokens that have come, is 0.
 
     `begun_at` and `first_token_at` are instants, None before; `begun_share_s` is its account's at the former. `writer`
-    and `worker` are with whom it is, or was last; their account knows which.
+    and `worker` are with whom it is, or was last; their account knows which. `lone_timer` rings when it has waited long
+    enough for a worker that is free of other work.
     """
 
     __slots__ = (
         "begun_at",
         "begun_share_s",
         "first_token_at",
+        "lone_timer",
         "outlet",
         "prompt_tokens",
         "received_bytes",
@@ -41,6 +45,7 @@ class TextTicket(Ticket):
         self.first_token_at: float | None = None
         self.writer: Variant | None = None
         self.worker = ""
+        self.lone_timer: asyncio.TimerHandle | None = None
 
     def silence(self) -> None:
         """A text's reader waits for its end, whatever that is; so does the worker, which must be told."""

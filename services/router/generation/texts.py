@@ -6,6 +6,7 @@ sends. Whatever ends it, its deadline, its caller or its worker, whoever still w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from services.router.admission.controller import Admission
@@ -21,13 +22,15 @@ from services.router.generation.text_settlement import TextSettlement
 from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
 from services.router.ledger import Ledger
+from services.router.lifecycle.lone_try import WAIT_SHARE
+from services.router.lifecycle.quarantine import Quarantine
 from services.router.placement import Placement
-from services.router.request import Request, Ticket
+from services.router.request import Request, Ticket, TicketState
 from services.router.retry_budget import RetryBudget
 from services.router.second_try import SecondTries
 from services.router.worker_link import WorkerLink
 from sluice.directive import DirectiveState
-from sluice.errors import Cancelled, ShuttingDown, SluiceError
+from sluice.errors import Cancelled, ShuttingDown, SluiceError, WorkerFailed
 from sluice.v1 import worker_service_pb2 as worker_pb2
 
 
@@ -44,6 +47,7 @@ class Texts:
         ledger: Ledger,
         budget: RetryBudget,
         directives: DirectiveState,
+        quarantine: Quarantine,
         number: Callable[[], int],
         max_text_bytes: int,
         door: Door,
@@ -53,6 +57,8 @@ class Texts:
         self._links = dispatcher.links
         self._endings = endings
         self._ledger = ledger
+        self._batches = dispatcher
+        self._clock = clock
         self._door = door
         queues, costs = dispatcher.queues, TextCosts()
         self._dispatcher = TextDispatcher(
@@ -60,6 +66,7 @@ class Texts:
             links=dispatcher.links,
             ages=dispatcher.ages,
             on_sent=lambda: budget.sent(1),
+            on_kept=self._look_everywhere,
             clock=clock,
         )
         self._intake = TextIntake(
@@ -71,6 +78,7 @@ class Texts:
             ledger=ledger,
             costs=costs,
             directives=directives,
+            quarantine=quarantine,
             number=number,
             max_text_bytes=max_text_bytes,
             clock=clock,
@@ -78,7 +86,12 @@ class Texts:
         self._settlement = TextSettlement(
             admission=admission,
             endings=endings,
-            second_tries=SecondTries(budget=budget, finish=endings.finish, reassign=self.reassign),
+            second_tries=SecondTries(
+                budget=budget,
+                finish=endings.finish,
+                reassign=self._try_again,
+                confirm=lambda ticket: _confirm(quarantine, ticket, clock()),
+            ),
             ledger=ledger,
             costs=costs,
             waiting=lambda name: len(queues.get(name, ())),
@@ -112,7 +125,15 @@ class Texts:
 
     def wrote(self, link: WorkerLink, pieces: Iterable[worker_pb2.GenerationPiece]) -> None:
         """A worker has written."""
+        was_apart = link.texts.lone is not None
         self._settlement.hear(link, pieces)
+        if was_apart or link.is_free:
+            self.may_be_free(link)
+
+    def may_be_free(self, link: WorkerLink) -> None:
+        """A worker has done something, and may be free of other work now, or no longer set apart."""
+        if link.texts.variants and not link.is_set_apart and self._batches.has_waiting:
+            self._look_everywhere()
 
     def credit_came(self) -> None:
         """A worker can take a text."""
@@ -122,9 +143,32 @@ class Texts:
         """A worker took texts and will write no more of them."""
         self._settlement.void(tickets, why)
 
+    def _look_everywhere(self) -> None:
+        self._dispatcher.look()
+        self._batches.look(at_once=True)
+
+    def _try_again(self, ticket: Ticket) -> None:
+        if isinstance(ticket, TextTicket) and ticket.suspect and ticket.lone_timer is None:
+            wait_s = WAIT_SHARE * max(0.0, ticket.request.deadline - self._clock())
+            loop = asyncio.get_running_loop()
+            ticket.lone_timer = loop.call_later(wait_s, self._nobody_is_free, ticket, wait_s)
+        self.reassign(ticket)
+
+    def _nobody_is_free(self, ticket: TextTicket, waited_s: float) -> None:
+        # Without a variant it waits for any worker at all.
+        if ticket.state is TicketState.WAITING and ticket.variant_id:
+            problem = f"a worker failed on this request, and none was free within {waited_s:.1f} s to try it alone"
+            self._endings.finish(ticket, WorkerFailed(problem))
+
     def _ended(self, ticket: TextTicket, outcome: Written | SluiceError) -> None:
         self.open -= 1
+        if ticket.lone_timer is not None:
+            ticket.lone_timer.cancel()
         for link in self._links():
             if ticket.id in link.texts.open:
                 link.cancel([ticket.id])
         ticket.outlet.end(outcome)
+
+
+def _confirm(quarantine: Quarantine, ticket: Ticket, now: float) -> None:
+    quarantine.confirm(ticket.request, ticket.sampling if isinstance(ticket, TextTicket) else None, now)

@@ -23,11 +23,13 @@ class Desk:
     def __init__(self, burst: float = 10) -> None:
         self.finished: list[tuple[Ticket, Outcome]] = []
         self.again: list[Ticket] = []
+        self.confirmed: list[Ticket] = []
         self.budget = RetryBudget(burst=burst)
         self.tries = SecondTries(
             budget=self.budget,
             finish=lambda one, outcome: self.finished.append((one, outcome)),
             reassign=self.again.append,
+            confirm=self.confirmed.append,
         )
 
 
@@ -97,3 +99,16 @@ def test_tries_never_exceed_the_burst_and_a_share_of_what_was_sent(sends: list[i
 def test_a_budget_without_bounds_is_never_spent() -> None:
     budget = RetryBudget(burst=float("inf"))
     assert all(budget.take() for _ in range(10_000))
+
+
+def test_only_a_death_that_it_had_for_itself_confirms_a_request_and_only_while_somebody_waits() -> None:
+    desk = Desk()
+    desk.tries.after_death(ticket(1), "it died", may_be_the_cause=True, was_alone=False)
+    desk.tries.after_failure(ticket(2, attempts=2), "it says so", True)
+    assert desk.confirmed == []
+    killer, done = ticket(3, attempts=2), ticket(4, attempts=2)
+    done.state = TicketState.DONE
+    for one in (killer, done):
+        desk.tries.after_death(one, "it died", may_be_the_cause=True, was_alone=True)
+    assert desk.confirmed == [killer]
+    assert isinstance(desk.finished[-1][1], WorkerFailed)

@@ -33,6 +33,7 @@ class Desk:
         self.finished: dict[int, tuple[Outcome, str]] = {}
         self.retried: dict[int, str] = {}
         self.suspects: set[int] = set()
+        self.were_alone: set[int] = set()
         self.tickets = {number: self._ticket(number) for number in (1, 2, 3)}
         self.batch = OpenBatch(id=7, variant_id=VARIANT.id, tickets=self.tickets, sent_at=10.0)
         self.ledger = Ledger(clock=lambda: 12.0)
@@ -41,6 +42,7 @@ class Desk:
             finish=self._finish,
             retry=self._retry,
             refused=self._refused,
+            died=self._died,
             ledger=self.ledger,
             clock=lambda: 12.0,
         )
@@ -54,6 +56,11 @@ class Desk:
     def _finish(self, ticket: Ticket, outcome: Outcome, tier: str = "") -> None:
         assert ticket.id not in self.finished
         self.finished[ticket.id] = outcome, tier
+
+    def _died(self, ticket: Ticket, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
+        if was_alone:
+            self.were_alone.add(ticket.id)
+        self._retry(ticket, why, may_be_the_cause)
 
     def _retry(self, ticket: Ticket, why: str, may_be_the_cause: bool) -> None:
         self.retried[ticket.id] = why
@@ -161,3 +168,13 @@ def test_what_was_taken_to_another_worker_meanwhile_has_nothing_to_do_with_this_
         else:
             desk.settlement.void([desk.batch], worker="w1", why="the stream broke")
             assert sorted(desk.retried) == [1, 3]
+
+
+def test_a_death_in_the_middle_of_a_lone_try_is_told_as_such() -> None:
+    desk = Desk()
+    desk.settlement.void([desk.batch], worker="w1", why="the stream broke")
+    assert desk.were_alone == set()
+    other = Desk()
+    other.batch.alone = True
+    other.settlement.void([other.batch], worker="w1", why="the stream broke")
+    assert other.were_alone == {1, 2, 3}
