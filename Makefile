@@ -3,6 +3,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+# Which torch is installed. PyPI's build for Linux on x86 brings CUDA along. For the CPU build, name the index of
+# PyTorch's CPU builds, which its install page gives, as with the images: make demo PIP_EXTRA_INDEX_URL=...
+# Or name a file: make demo TORCH=./torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl
+TORCH ?= torch==2.13.0
+ifdef PIP_EXTRA_INDEX_URL
+export PIP_EXTRA_INDEX_URL
+endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := .venv/.run
@@ -44,7 +51,8 @@ check: $(DEV) ## lint, format and types
 lint-protos: ## lint the contracts and compare them with the promised ones, where npm is there
 	@if command -v npm >/dev/null; then \
 	  [ node_modules/.package-lock.json -nt package-lock.json ] || \
-	    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null || exit 1; \
+	    { echo "downloading buf with npm, once"; \
+	    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null; } || exit 1; \
 	  $(BUF) lint && $(BUF) format --diff --exit-code && $(BUF) breaking --against protos/baseline.binpb; \
 	else echo "lint-protos: skipped, there is no npm"; fi
 
@@ -93,12 +101,13 @@ clean: ## forget environment and caches
 	@$(PYTHON) -m venv .venv
 
 $(RUN): pyproject.toml constraints.txt | .venv/bin/python
-	@echo "installing Sluice and CPU torch (once, a minute or two)"
-	@$(PIP) torch==2.13.0
+	@echo "downloading $(TORCH) and what it needs, once: about 200 MB for a CPU build; a CUDA build, which is what PyPI"
+	@echo "has for Linux on x86, is several GB (to choose, see TORCH in the Makefile); then a few hundred MB of other packages"
+	@$(PIP) '$(TORCH)'
 	@$(PIP) --editable '.[worker]'
 	@touch $@
 
 $(DEV): $(RUN)
-	@echo "installing what the tests need"
+	@echo "downloading what the tests need, once: a few hundred MB of Python packages"
 	@$(PIP) --editable '.[worker,dev]'
 	@touch $@

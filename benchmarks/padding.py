@@ -2,7 +2,7 @@
 
 For each model: what a forward pass costs beyond its tokens, in tokens, and the texts per second of batches of 32 whose
 lengths are log-normal between 8 and 256 tokens, whole and cut. On one thread: several that wait for each other measure
-the machine's other programs.
+the machine's other programs. Writes benchmarks/results/padding.json.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.length_mix import lengths
+from benchmarks.machine import machine
 from services.cpu_worker.load import load
 from sluice.engine.onnx_backend import OnnxBackend
 from sluice.engine.packing import pack
@@ -29,6 +30,7 @@ from sluice.worker.backend import Item, ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = {"full": Tier.FULL, "light": Tier.LIGHT, "quantized": Tier.QUANTIZED}
+RESULTS = ROOT / "benchmarks" / "results" / "padding.json"
 BATCH, BATCHES, RUNS = 32, 8, 5
 
 
@@ -73,7 +75,7 @@ def run_all(pipeline: Pipeline, backend: TorchBackend | OnnxBackend, items: list
 
 
 def main() -> None:
-    """Print a line for the padding, and one for each model."""
+    """Print a line for the padding, and one for each model; write them all to RESULTS."""
     dice = random.Random(1)
     batches = [lengths(dice, BATCH) for _ in range(200)]
     real = sum(map(sum, batches))
@@ -82,6 +84,7 @@ def main() -> None:
     cut = sum(len(part) * max(batch[place] for place in part) for batch, parts in cuts for part in parts)
     count = sum(len(parts) for _, parts in cuts) / len(cuts)
     print(f"padding: {1 - real / whole:.0%} whole, {1 - real / cut:.1%} cut into {count:.1f} sub-batches")
+    found: dict[str, Any] = {"padding": {"whole": round(1 - real / whole, 4), "cut": round(1 - real / cut, 4)}}
     for name, tier in MODELS.items():
         spec = ModelSpec(model=name, tier=tier, checkpoint=ROOT / "models" / f"support-intent-{name}", threads=1)
         backend = load(spec, cache="~/.cache/sluice")
@@ -92,10 +95,18 @@ def main() -> None:
         for overhead in (None, CPU_OVERHEAD_TOKENS):
             pipeline = Pipeline(backend.checkpoint, overhead=overhead)
             rates.append(len(items) / median_s(partial(run_all, pipeline, backend, items)))
+        more = overhead_tokens(backend.forward)
+        found[name] = {
+            "overhead_tokens": round(more, 1),
+            "whole_per_s": round(rates[0], 1),
+            "cut_per_s": round(rates[1], 1),
+            "times": round(rates[1] / rates[0], 2),
+        }
         print(
-            f"{name}: a pass costs {overhead_tokens(backend.forward):.0f} tokens more; "
+            f"{name}: a pass costs {more:.0f} tokens more; "
             f"{rates[0]:.0f} texts/s whole, {rates[1]:.0f} texts/s cut, {rates[1] / rates[0]:.2f} times as many"
         )
+    RESULTS.write_text(json.dumps({"machine": machine(), **found}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
