@@ -1,23 +1,22 @@
 """Between directives, signals and transitions and their messages, both ways.
 
-Unknown levels and precisions raise ValueError.
+What lies outside the contract's bounds, and unknown levels and precisions, raise ValueError naming the field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from sluice.control import bounds
 from sluice.degradation.degradation import Degradation
 from sluice.degradation.signals import Signals
 from sluice.directive import DEFAULT_LEASE_S, Directive
 from sluice.fleet import Transition
 from sluice.precision import Precision
 from sluice.status import duration, seconds_of
-from sluice.tier import Level
 from sluice.v1 import degradation_pb2
 
 _RATIOS = (
@@ -46,11 +45,11 @@ def degradation_to_proto(content: Degradation) -> degradation_pb2.Degradation:
 def degradation_from_proto(message: degradation_pb2.Degradation) -> Degradation:
     """What `message` puts in force."""
     return Degradation(
-        levels=_levels(message.levels),
-        offload_share=message.offload_share,
-        lighten_share=message.lighten_share,
-        admit_scale=message.admit_scale,
-        precision=Precision(message.precision),
+        levels=bounds.levels("levels", message.levels),
+        offload_share=bounds.ratio("offload_share", message.offload_share),
+        lighten_share=bounds.ratio("lighten_share", message.lighten_share),
+        admit_scale=bounds.ratio("admit_scale", message.admit_scale),
+        precision=bounds.enum("precision", Precision, message.precision),
     )
 
 
@@ -67,12 +66,17 @@ def directive_to_proto(directive: Directive) -> degradation_pb2.Directive:
 
 def directive_from_proto(message: degradation_pb2.Directive) -> Directive:
     """The directive that `message` carries."""
+    lease_s = seconds_of(message.lease) if message.HasField("lease") else DEFAULT_LEASE_S
+    try:
+        content = degradation_from_proto(message.degradation)
+    except ValueError as error:
+        raise bounds.inside("degradation", error) from None
     return Directive(
         epoch=message.epoch,
         revision=message.revision,
-        lease_s=seconds_of(message.lease) if message.HasField("lease") else DEFAULT_LEASE_S,
-        reason=message.reason,
-    ).saying(degradation_from_proto(message.degradation))
+        lease_s=bounds.number("lease", lease_s, 0.0, bounds.MAX_LEASE_S, unit=" s"),
+        reason=bounds.text("reason", message.reason, most=bounds.MAX_REASON_BYTES),
+    ).saying(content)
 
 
 def signals_to_proto(signals: Signals) -> degradation_pb2.Signals:
@@ -114,8 +118,8 @@ def transition_to_proto(transition: Transition) -> degradation_pb2.Transition:
 def transition_from_proto(message: degradation_pb2.Transition) -> Transition:
     """The transition that `message` carries."""
     return Transition(
-        at=message.at.ToDatetime(UTC),
-        before=_levels(message.before),
+        at=bounds.instant("at", message.at),
+        before=bounds.levels("before", message.before),
         directive=directive_from_proto(message.directive),
         signals=signals_from_proto(message.signals),
     )
@@ -131,7 +135,3 @@ def timestamp(instant: datetime) -> Timestamp:
     message = Timestamp()
     message.FromDatetime(instant)
     return message
-
-
-def _levels(numbers: Iterable[int]) -> tuple[Level, ...]:
-    return tuple(sorted({Level(number) for number in numbers}))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-
 from google.protobuf.duration_pb2 import Duration
 
+from sluice.control import bounds
+from sluice.degradation.degradation import Degradation
 from sluice.directive_wire import (
     degradation_from_proto,
     degradation_to_proto,
@@ -70,7 +70,7 @@ def report_to_proto(report: Report, cards: VariantCache | None = None) -> health
         offloaded_utilization=report.offloaded_utilization,
         full_reload_ratio=report.full_reload_ratio,
         lowering_ratio=report.lowering_ratio,
-        swap_trouble=report.swap_trouble,
+        swap_trouble=bounds.cut(report.swap_trouble, most=bounds.MAX_TROUBLE_BYTES),
         in_force=None if report.in_force is None else degradation_to_proto(report.in_force),
         applied=_version_to_proto(report.applied),
         decides_alone=report.decides_alone,
@@ -80,7 +80,7 @@ def report_to_proto(report: Report, cards: VariantCache | None = None) -> health
 def report_from_proto(message: health_pb2.HealthReport) -> Report:
     """The report that `message` carries."""
     return Report(
-        measured_at=message.measured_at.ToDatetime(UTC),
+        measured_at=bounds.instant("measured_at", message.measured_at),
         utilization=_optional(message, "utilization"),
         memory=_optional(message, "memory"),
         queue_delay_s=_optional_seconds(message, "queue_delay"),
@@ -97,8 +97,8 @@ def report_from_proto(message: health_pb2.HealthReport) -> Report:
         offloaded_utilization=_optional(message, "offloaded_utilization"),
         full_reload_ratio=_optional(message, "full_reload_ratio"),
         lowering_ratio=_optional(message, "lowering_ratio"),
-        swap_trouble=message.swap_trouble,
-        in_force=degradation_from_proto(message.in_force) if message.HasField("in_force") else None,
+        swap_trouble=bounds.text("swap_trouble", message.swap_trouble, most=bounds.MAX_TROUBLE_BYTES),
+        in_force=_in_force(message) if message.HasField("in_force") else None,
         applied=_version_from_proto(message),
         decides_alone=message.decides_alone,
     )
@@ -121,11 +121,15 @@ def registration_to_proto(registration: Registration) -> governor_service_pb2.Re
 
 def registration_from_proto(message: governor_service_pb2.Registration) -> Registration:
     """The registration that `message` carries."""
+    try:
+        obeyed = directive_from_proto(message.obeyed) if message.HasField("obeyed") else None
+    except ValueError as error:
+        raise bounds.inside("obeyed", error) from None
     return Registration(
-        id=message.id,
-        kind=MemberKind(message.kind),
-        address=message.address,
-        obeyed=directive_from_proto(message.obeyed) if message.HasField("obeyed") else None,
+        id=bounds.text("id", message.id, most=bounds.MAX_ID_BYTES),
+        kind=bounds.enum("kind", MemberKind, message.kind),
+        address=bounds.text("address", message.address, most=bounds.MAX_ADDRESS_BYTES),
+        obeyed=obeyed,
         is_directed=message.directed,
         boot=message.boot,
         mesh=message.mesh,
@@ -149,6 +153,7 @@ def fleet_to_proto(fleet: Fleet, cards: VariantCache | None = None) -> health_pb
 
 def fleet_from_proto(message: health_pb2.Fleet) -> Fleet:
     """The fleet that `message` carries."""
+    bounds.count("members", message.members, most=bounds.MAX_MEMBERS)
     return Fleet(
         epoch=message.epoch,
         revision=message.revision,
@@ -176,11 +181,13 @@ def _member_to_proto(member: Member, cards: VariantCache | None) -> health_pb2.M
 
 def _member_from_proto(message: health_pb2.Member) -> Member:
     return Member(
-        id=message.id,
-        kind=MemberKind(message.kind),
-        address=message.address,
+        id=bounds.text("id", message.id, most=bounds.MAX_ID_BYTES),
+        kind=bounds.enum("kind", MemberKind, message.kind),
+        address=bounds.text("address", message.address, most=bounds.MAX_ADDRESS_BYTES),
         report=_report_if_readable(message),
-        last_heard_at=message.last_heard_at.ToDatetime(UTC) if message.HasField("last_heard_at") else None,
+        last_heard_at=bounds.instant("last_heard_at", message.last_heard_at)
+        if message.HasField("last_heard_at")
+        else None,
         applied=_version_from_proto(message),
         unacknowledged_s=seconds_of(message.unacknowledged) if message.HasField("unacknowledged") else None,
         disobeys=message.disobeys,
@@ -211,6 +218,13 @@ def _report_if_readable(message: health_pb2.Member) -> Report | None:
         return report_from_proto(message.report) if message.HasField("report") else None
     except ValueError:
         return None
+
+
+def _in_force(message: health_pb2.HealthReport) -> Degradation:
+    try:
+        return degradation_from_proto(message.in_force)
+    except ValueError as error:
+        raise bounds.inside("in_force", error) from None
 
 
 def _optional(message: health_pb2.HealthReport, field: str) -> float | None:

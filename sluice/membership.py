@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 
 from sluice.channel import peer_channel
+from sluice.control.bounds import MAX_REPORT_INTERVAL_S, MIN_REPORT_INTERVAL_S
 from sluice.control.identity import MESH_VARIABLE, mesh_named
 from sluice.control.peer_addresses import PeerAddresses
 from sluice.control.roster import Roster, roster_from_proto
@@ -239,7 +240,8 @@ class Membership:
         if response.HasField("directive") and own != theirs:
             raise _WrongMesh(f"this member belongs to mesh '{own}', and the governor directs mesh '{theirs}'")
         if response.HasField("report_interval"):
-            self._follow(seconds_of(response.report_interval))
+            wanted_s = max(seconds_of(response.report_interval), MIN_REPORT_INTERVAL_S)
+            self._follow(min(wanted_s, MAX_REPORT_INTERVAL_S))
         if response.HasField("directive"):
             self._obey(directive_from_proto(response.directive))
         elif response.HasField("fleet") and self._on_roster is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sluice.control import bounds
 from sluice.directive import Directive
 from sluice.errors import InvalidRequest
 from sluice.precision import Precision
@@ -14,11 +15,12 @@ LONGEST_S = 86_400.0
 
 def to_override(request: governor_pb2.SetDegradationRequest) -> Directive | None:
     """What the operator wants to hold, or None to clear. Raises InvalidRequest naming the field."""
+    _check_reason(request.reason)
     if not request.HasField("degradation"):
         return None
     wanted = request.degradation
     try:
-        levels = tuple(sorted({Level(level) for level in wanted.levels}))
+        levels = bounds.levels("degradation.levels", wanted.levels)
     except ValueError as error:
         raise InvalidRequest(str(error), field="degradation.levels") from error
     try:
@@ -54,3 +56,10 @@ def to_override(request: governor_pb2.SetDegradationRequest) -> Directive | None
         reason=f"operator: {request.reason or 'no reason given'}",
         **shares,
     )
+
+
+def _check_reason(reason: str) -> None:
+    try:
+        bounds.text("reason", reason, most=bounds.MAX_OPERATOR_REASON_BYTES)
+    except ValueError as error:
+        raise InvalidRequest(str(error), field="reason") from error

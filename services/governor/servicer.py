@@ -19,6 +19,8 @@ from services.governor.membership_table import FleetFull, IdTaken
 from services.governor.override_request import to_override
 from services.governor.snapshots import SMALLEST_INTERVAL_S, Snapshots
 from services.governor.watchers import Watchers
+from sluice.control.bounds import MAX_WATCH_INTERVAL_S, field_of
+from sluice.control.epochs import LAST_EPOCH
 from sluice.control.identity import mesh_named
 from sluice.directive_wire import directive_to_proto
 from sluice.errors import InvalidRequest, ShuttingDown, SluiceError
@@ -37,7 +39,6 @@ LAST_WRITE_S = 1.0
 MOST_HISTORY = 5_000
 # How soon a directive is sent again to a member that has not acknowledged it.
 RESEND_S = 0.2
-LAST_EPOCH = 2**64 - 1
 # How long a member is given to show that it lives when another process wants its id or address.
 CHALLENGE_S = 0.5
 CHALLENGE_POLL_S = 0.02
@@ -103,6 +104,7 @@ class GovernorServicer:
         """The fleet, at once and whenever it changes; with `history`, the changes of levels too."""
         governor = self._governor
         interval_s = seconds_of(request.interval) if request.HasField("interval") else DEFAULT_WATCH_INTERVAL_S
+        interval_s = min(interval_s, MAX_WATCH_INTERVAL_S)
         try:
             with self._watchers.one_more():
                 recorded = governor.history.recorded
@@ -195,7 +197,7 @@ class GovernorServicer:
             try:
                 report = report_from_proto(message)
             except ValueError as error:
-                raise InvalidRequest(f"the report cannot be read: {error}", field="report") from error
+                raise _invalid(error, inside="report") from error
             governor.report(member_id, report)
 
         intake = Intake(read, interval_s=governor.config.report_interval_ms / 1000)
@@ -284,7 +286,7 @@ async def _registration(requests: AsyncIterator[governor_pb2.JoinRequest]) -> Re
     try:
         registration = registration_from_proto(first.registration)
     except ValueError as error:
-        raise InvalidRequest(f"the registration cannot be read: {error}", field="registration") from error
+        raise _invalid(error, inside="registration") from error
     if registration.obeyed is not None and registration.obeyed.epoch >= LAST_EPOCH:
         raise InvalidRequest("no epoch is greater than the one that is obeyed", field="registration.obeyed.epoch")
     for field in ("id", "address"):
@@ -294,3 +296,8 @@ async def _registration(requests: AsyncIterator[governor_pb2.JoinRequest]) -> Re
         if len(getattr(registration, field).encode()) > most:
             raise InvalidRequest(f"{field} may take {most} bytes", field=f"registration.{field}")
     return registration
+
+
+def _invalid(error: ValueError, *, inside: str) -> InvalidRequest:
+    name = field_of(error, otherwise="")
+    return InvalidRequest(f"{inside}: {error}", field=f"{inside}.{name}" if name else inside)

@@ -64,6 +64,16 @@ BREACHES = {
     "registered twice": [card(), card()],
     "an empty message": [card(), governor_pb2.JoinRequest()],
     "unknown variant state": [card(), report(variants=[{"id": "m/light-fp32", "tier": 2, "task": 1}])],
+    "a long id": [card(name="w" * 257)],
+    "a long address": [card(address="a" * 513)],
+    "a long reason": [card(obeyed=OBEYS(epoch=1, reason="x" * 1_025))],
+    "a share that is none": [card(obeyed=OBEYS(epoch=1, degradation={"offload_share": float("nan")}))],
+    "a lease for ever": [card(obeyed=OBEYS(epoch=1, lease={"seconds": 10**9}))],
+    "many levels": [card(obeyed=OBEYS(epoch=1, degradation={"levels": [1] * 17}))],
+    "tier 0": [card(), report(variants=[{"id": "m/unspecified-fp32", "model": "m", "task": 1, "precision": "fp32"}])],
+    "many variants": [card(), report(variants=[{}] * 257)],
+    "long trouble": [card(), report(swap_trouble="x" * 4_097)],
+    "a share in force that is none": [card(), report(in_force={"admit_scale": -1})],
     "no such instant": [card(), report(measured_at={"seconds": 2**60})],
 }
 
@@ -112,6 +122,16 @@ async def test_a_governor_that_stops_tells_its_members_and_watchers_to_try_again
         assert [one.id for one in (await watch.read()).fleet.members] == ["w"]
         governor.close()
         assert await end_of(call) is await end_of(watch) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_an_operators_reason_is_bounded_and_its_field_is_named() -> None:
+    async with governing() as (governor, address), stub_of(address) as stub:
+        for size, code in ((3_000_000, grpc.StatusCode.INVALID_ARGUMENT), (1_001, grpc.StatusCode.INVALID_ARGUMENT)):
+            with pytest.raises(grpc.aio.AioRpcError, match="reason: it has") as caught:
+                await stub.SetDegradation(governor_pb2.SetDegradationRequest(reason="x" * size))
+            assert caught.value.code() is code
+        assert governor.controller.current.version == (100, 1)
+        await stub.SetDegradation(governor_pb2.SetDegradationRequest(reason="x" * 1_000))
 
 
 @pytest.mark.parametrize("request_", [override(Level.OFFLOAD, seconds=0), override(Level.ADMIT, admit_scale=2)])

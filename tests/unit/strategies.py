@@ -77,7 +77,7 @@ directives = st.builds(
     lighten_share=ratios,
     admit_scale=ratios,
     precision=st.sampled_from(Precision),
-    lease_s=seconds,
+    lease_s=st.integers(0, 600 * 10**9).map(lambda nanos: nanos // 10**9 + nanos % 10**9 * 1e-9),
     reason=texts,
 )
 degradations = directives.map(lambda directive: directive.degradation)
