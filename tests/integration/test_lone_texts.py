@@ -143,6 +143,7 @@ async def test_after_a_death_each_is_tried_alone_and_who_ends_a_second_worker_is
     async with AsyncExitStack() as stack:
         made = await mesh(stack, 2)
         tickets = {name: made.ask(name) for name in ("a", "killer", "b", "c")}
+        await until(lambda: sum(len(scribe.texts) for scribe in made.scribes) == len(tickets))
         dies = await made.holder("killer")
         lives = made.other(dies)
         beside = [name for name in tickets if name != "killer" and has(dies, name)]

@@ -117,6 +117,8 @@ async def innocents(made: Fleet) -> AsyncIterator[Counter[str]]:
                 assert await made.infer(f"caller {number} {turn}") == "identity"
             except SluiceError as error:
                 found[f"{error.reason}"] += 1
+                # As a client does that is told to come back.
+                await asyncio.sleep(0.1)
             else:
                 found["ok"] += 1
 
@@ -147,8 +149,9 @@ async def test_two_workers_at_most_see_it_and_nobody_else_pays_for_the_second(tm
         served = found["ok"]
         await until(lambda: found["ok"] > served + 2 * CALLERS, 30)
         assert made.exits == 2
-        # Each caller has one text open, so that is what one death can cost; a text that has a token cannot go on.
-        assert found.keys() <= {"ok", "worker-lost"}
+        # Each caller has one text open, so that is what one death can cost; a text that has a token cannot go on. Where
+        # the second worker dies before the first one is back there is nobody to ask for that long.
+        assert found.keys() <= {"ok", "worker-lost", "rejected-no-endpoints"}
         assert found["worker-lost"] <= CALLERS
 
 
