@@ -10,6 +10,7 @@ from sluice.engine.cores import granted_cores
 from sluice.engine.fault import fault
 from sluice.engine.generation.attention import hindrance
 from sluice.engine.generation.generator import ContinuousGenerator
+from sluice.engine.generation.layer_arguments import hand_down
 from sluice.engine.generation.shape import shape_for
 from sluice.engine.precise import load_precise
 from sluice.engine.task import CONFIG
@@ -47,6 +48,6 @@ def open_generator(
         max_tokens=checkpoint.max_tokens,
         memory_bytes=share * free_bytes,
     )
-    return ContinuousGenerator(
-        spec, checkpoint, model, shape, precision=precision, compiles=room.compiles and not on_cpu
-    )
+    # What hands arguments past a layer is not known to a compiler.
+    compiles = not hand_down(model) and room.compiles and not on_cpu
+    return ContinuousGenerator(spec, checkpoint, model, shape, precision=precision, compiles=compiles)
