@@ -75,6 +75,9 @@ bench-refusals: $(DEV) ## how soon bad input is told so; writes benchmarks/resul
 bench-regression: $(DEV) ## this checkout against an earlier one: make bench-regression BASELINE=<revision>
 	@$(BIN)/python -m benchmarks.regression --baseline $(BASELINE)
 
+bench-restart: $(DEV) lint-protos ## what callers lose when routers restart; writes benchmarks/results/rolling_restart.json
+	@$(BIN)/python -m benchmarks.rolling_restart
+
 bench-cpu: $(DEV) ## the CPU tiers against their targets, ten minutes; writes benchmarks/results/cpu.json
 	@$(BIN)/python -m benchmarks.cpu
 

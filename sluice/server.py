@@ -1,16 +1,14 @@
 """A program's gRPC server: health, reflection, and an orderly life from start to SIGTERM.
 
 Liveness ("liveness") says that the process answers; readiness ("", "readiness" and each service's name) says that
-it takes new work. They part when the program drains: readiness goes first, work in flight ends, then the port closes.
+it takes new work. They part when the program drains, of which `sluice.runtime.shutdown` has the order.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -20,7 +18,11 @@ from grpc_reflection.v1alpha import reflection
 
 from sluice.config import ConfigError
 from sluice.port import bind_error
-from sluice.runtime import ended_calls
+from sluice.runtime import ended_calls, sockets
+from sluice.runtime.shutdown import drain, until_signalled
+from sluice.runtime.transport import Transport, server_arguments
+
+__all__ = ["LIVENESS", "READINESS", "Server", "drain", "until_signalled"]
 
 LIVENESS = "liveness"
 READINESS = "readiness"
@@ -30,28 +32,32 @@ logger = logging.getLogger(__name__)
 OPTIONS: tuple[tuple[str, int], ...] = (
     # Two programs on one port would share its calls without anybody noticing.
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.max_send_message_length", 64 * 1024 * 1024),
     # Calls wait in the router's queue, which knows their deadlines and priorities; the transport's own queue would
     # cancel them beyond a thousand without a reason.
     ("grpc.server.max_pending_requests", 1_000_000),
     ("grpc.server.max_pending_requests_hard_limit", 1_000_000),
-    # Our own members ping every 10 s; the default would end their connections as abuse.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
 )
 
 
 class Server:
     """One listening server. Register servicers on `grpc_server`, then `run` it."""
 
-    def __init__(self, *, listen: str, services: Sequence[str], options: Sequence[tuple[str, int]] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        listen: str,
+        services: Sequence[str],
+        options: Sequence[tuple[str, int]] = (),
+        transport: Transport | None = None,
+    ) -> None:
         unusable = bind_error(listen)
         if unusable is not None:
             raise ConfigError(f"listen: cannot bind {listen}: {unusable.strerror or unusable}") from unusable
         ended_calls.quieten()
-        self.grpc_server = grpc.aio.server(options=(*OPTIONS, *options))
-        self._health = health_aio.HealthServicer()
+        self.transport = transport or Transport()
+        self.grpc_server = grpc.aio.server(options=(*OPTIONS, *server_arguments(self.transport), *options))
+        self._health = _Health()
         self._names = ("", READINESS, *services)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
         names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -70,32 +76,41 @@ class Server:
         for name in self._names:
             await self._health.set(name, status)
 
+    def callers(self) -> int:
+        """How many connections there are."""
+        return len(sockets.connections(self.port))
+
+    def busy_callers(self, quiet_s: float) -> Sequence[sockets.Peer]:
+        """Who watches no health and has sent something in the last `quiet_s`."""
+        known = sockets.connections(self.port)
+        return [peer for peer, silent_s in known.items() if silent_s < quiet_s and peer not in self._health.watchers]
+
+    def close_listener(self) -> bool:
+        """Refuse new connections, and keep those that are open; whether the system lets us."""
+        return bool(sockets.close_listeners(self.port))
+
     async def stop(self, grace_s: float) -> None:
-        """Close the port; calls still open after `grace_s` are cut."""
+        """Close the port; calls still open after `grace_s` are cut. Whoever is connected finds the connection ended."""
+        self.close_listener()
+        sockets.hang_up(self.port)
         await self.grpc_server.stop(grace_s)
 
 
-async def until_signalled(*, or_until: Coroutine[Any, Any, None] | None = None) -> None:
-    """Return on the first SIGTERM or SIGINT, or when `or_until` has ended.
+class _Health(health_aio.HealthServicer):  # type: ignore[misc]
+    """Knows who watches, and so learns of a stop."""
 
-    SIGINT stays ignored in a program that was started so, as a shell starts what a script runs with `&`.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGINT, stop.set)
-    waiting = [asyncio.ensure_future(one) for one in (stop.wait(), or_until) if one is not None]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for one in waiting:
-        one.cancel()
+    def __init__(self) -> None:
+        super().__init__()
+        self.watchers: Counter[sockets.Peer] = Counter()
 
-
-async def drain(server: Server, finish: Callable[[], Awaitable[None]], *, grace_s: float) -> None:
-    """Stop in order: not ready, `finish` what is in flight (at most `grace_s`), close."""
-    logger.info("draining")
-    await server.set_ready(ready=False)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(finish(), grace_s)
-    await server.stop(1.0)
-    logger.info("stopped")
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
+        peer = sockets.peer_of(context.peer())
+        if peer is None or request.service == LIVENESS:
+            await super().Watch(request, context)
+            return
+        self.watchers[peer] += 1
+        try:
+            await super().Watch(request, context)
+        finally:
+            self.watchers[peer] -= 1
+            self.watchers += Counter()  # those of none are left out

@@ -16,6 +16,7 @@ from services.router.config import RouterConfig  # noqa: E402
 from sluice.config import TelemetryConfig  # noqa: E402
 from sluice.degradation.thresholds import Thresholds  # noqa: E402
 from sluice.manual import markdown_table  # noqa: E402
+from sluice.runtime.transport import Transport  # noqa: E402
 from sluice.worker.config import ModelEntry, WorkerConfig  # noqa: E402
 from sluice.worker.openai_server import OpenAIServer  # noqa: E402
 
@@ -29,6 +30,7 @@ SECTIONS = {
     "`openai` of such an entry": OpenAIServer,
     "governor": GovernorConfig,
     "`thresholds` of any of them": Thresholds,
+    "`transport` of any of them": Transport,
     "telemetry": TelemetryConfig,
 }
 

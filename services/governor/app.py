@@ -28,7 +28,7 @@ async def run(config: GovernorConfig, tracing: Tracing) -> None:
     or the journal cannot be used.
     """
     del tracing
-    server = Server(listen=config.listen, services=(SERVICE,))
+    server = Server(listen=config.listen, services=(SERVICE,), transport=config.transport)
     # A governor that starts later has the greater epoch, without anything kept on disk. With a journal that holds even
     # if the clock was set back.
     wall_s = time.time()
@@ -48,14 +48,14 @@ async def run(config: GovernorConfig, tracing: Tracing) -> None:
     ticking = asyncio.create_task(governor.run())
     showing = asyncio.create_task(show_readiness(governor, server))
     logger.info("ready", extra={"port": server.port, "epoch": governor.controller.current.epoch})
-    await until_signalled()
+    hurry = await until_signalled()
 
     async def finish() -> None:
         governor.close()
 
     # From here on the server says itself that it is not ready.
     await _end(showing)
-    await drain(server, finish, grace_s=config.drain_timeout_s)
+    await drain(server, finish, grace_s=config.drain_timeout_s, hurry=hurry)
     await _end(ticking)
     if journal is not None:
         await asyncio.to_thread(journal.close)

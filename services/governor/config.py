@@ -7,6 +7,7 @@ from pydantic import Field
 from sluice.config import Address, Section
 from sluice.control.identity import DEFAULT_MESH, MeshName
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
+from sluice.runtime.transport import Transport
 
 
 class GovernorConfig(Section):
@@ -20,6 +21,8 @@ class GovernorConfig(Section):
     """Whether levels come and go by the laws. Off: only an operator changes them."""
     thresholds: Thresholds = DEFAULT_THRESHOLDS
     """Where they come and go."""
+    transport: Transport = Transport()
+    """What is borne from members and operators, and how it is stopped without losing their calls."""
     journal: str = ""
     """The file in which transitions and the epoch are kept. Empty: in memory only."""
     max_transitions: int = Field(default=10_000, ge=1, le=1_000_000)

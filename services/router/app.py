@@ -26,19 +26,24 @@ from sluice.tier import MemberKind
 
 OIP_SERVICE = "inference.GRPCInferenceService"
 
+# How long the port stays closed at the start while workers are dialled.
+DIAL_S = 1.0
+DIAL_POLL_S = 0.01
+
 logger = logging.getLogger(__name__)
 
 
 async def run(config: RouterConfig, tracing: Tracing) -> None:
     """Serve until SIGTERM, then drain. Raises ConfigError if the address cannot be bound."""
-    server = Server(listen=config.listen, services=(SERVICE, OIP_SERVICE))
+    server = Server(listen=config.listen, services=(SERVICE, OIP_SERVICE), transport=config.transport)
     directives = DirectiveState()
     router = Router(config, tracing=tracing, directives=directives)
     servicer = InferenceServicer(router, RequestSpans(tracing))
     oip = OpenInferenceServicer(router, RequestSpans(tracing, service=OIP_SERVICE))
     server.grpc_server.add_generic_rpc_handlers((servicer.handler(), oip.handler()))
-    await server.start()
     router.pool.set_static(config.workers)
+    await _until_tried(router)
+    await server.start()
     tasks = [asyncio.create_task(_follow_readiness(router, server)), asyncio.create_task(router.run())]
     autonomy = Autonomy(MemberKind.ROUTER, directives, measure=lambda: report(router), thresholds=config.thresholds)
     if config.autonomous:
@@ -50,19 +55,34 @@ async def run(config: RouterConfig, tracing: Tracing) -> None:
     gc.collect()
     gc.freeze()
     logger.info("listening", extra={"port": server.port})
-    await until_signalled()
+    hurry = await until_signalled()
 
     async def finish() -> None:
         drained = asyncio.create_task(router.drain())
         servicer.close_streams()
         await drained
+        await servicer.all_streams_ended()
 
-    await drain(server, finish, grace_s=config.drain_timeout_s)
+    # From here on the server says itself that it is not ready.
+    router.leaving = True
+    tasks[0].cancel()
+    await drain(server, finish, grace_s=config.drain_timeout_s, steers=True, cut=router.cut, hurry=hurry)
     for task in tasks:
         task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.gather(*tasks, return_exceptions=True)
     await router.pool.close()
+
+
+async def _until_tried(router: Router) -> None:
+    """Return when the workers that are listed have been dialled, or soon.
+
+    Callers that check no health come as soon as the port is open, and would be refused for want of a worker.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DIAL_S):
+            while not router.pool.all_tried:  # noqa: ASYNC110  a loop of some milliseconds at the start
+                await asyncio.sleep(DIAL_POLL_S)
 
 
 async def _follow_readiness(router: Router, server: Server) -> None:
@@ -113,7 +133,7 @@ def report(router: Router) -> Report:
         inflight=router.open_requests - hot - cold,
         deadline_miss_ratio=window.expired / let_in if let_in else None,
         variants=(),
-        draining=router.draining,
+        draining=router.leaving,
         requests_per_second=float(window.ended),
         standing_queue_delay_s=signals.standing_queue_delay_s,
         median_timeout_s=signals.median_timeout_s,

@@ -9,6 +9,7 @@ from pydantic import Field
 from sluice.config import Address, OptionalAddress, Section
 from sluice.control.identity import DEFAULT_MESH, MeshName
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
+from sluice.runtime.transport import Transport
 
 
 class RouterConfig(Section):
@@ -29,6 +30,8 @@ class RouterConfig(Section):
     """Whether it changes levels by the laws while no governor is heard, from what it sees itself."""
     thresholds: Thresholds = DEFAULT_THRESHOLDS
     """Where levels come and go then: the same as the governor's."""
+    transport: Transport = Transport()
+    """What is borne from callers, and how it is stopped without losing their calls."""
     workers: tuple[Address, ...] = ()
     """Workers to use whatever the governor knows. Every address of a name is used, and followed within 5 s."""
     worker_redial_max_s: float = Field(default=30, gt=0, le=600)

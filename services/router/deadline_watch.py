@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from services.router.deadlines import Deadlines
 from services.router.request import Ticket
@@ -26,6 +26,10 @@ class DeadlineWatch:
     def discard(self, ticket: Ticket) -> None:
         """The ticket is done."""
         self._deadlines.discard(ticket)
+
+    def open_tickets(self) -> Sequence[Ticket]:
+        """All that are watched."""
+        return self._deadlines.tickets()
 
     def _arm(self) -> None:
         if self._timer is not None:

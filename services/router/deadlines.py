@@ -40,6 +40,10 @@ class Deadlines:
         if bucket is not None:
             bucket.discard(ticket)
 
+    def tickets(self) -> list[Ticket]:
+        """All that are watched, in no order."""
+        return [ticket for bucket in self._buckets.values() for ticket in bucket]
+
     def next_at(self) -> float | None:
         """When to call `expire` next, in seconds of the deadlines' clock; None when nothing is watched."""
         while self._order and not self._buckets[self._order[0]]:

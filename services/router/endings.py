@@ -66,6 +66,11 @@ class Endings:
         self._ledger.count(ticket.request.model, tier, name, ticket.pool)
         ticket.tell(outcome)
 
+    def end_all(self, error: Callable[[], SluiceError]) -> None:
+        """Everything that is open ends with an error of its own."""
+        for ticket in self._deadlines.open_tickets():
+            self.finish(ticket, error())
+
     def _expire(self, tickets: Iterable[Ticket]) -> None:
         for ticket in tickets:
             self.finish(ticket, Expired("the deadline passed before an answer came"))

@@ -58,7 +58,7 @@ class StreamSession:
                     self._outbox = inference_pb2.InferStreamResponse()
                     await write(data)
                     self._has_room.set()
-                if self._error is not None or (self._closing and not self._open):
+                if self._error is not None or (self._closing and not self._open and not self._outbox.outcomes):
                     break
             is_complete = reader.done() and not reader.cancelled()
             if is_complete:

@@ -42,7 +42,10 @@ from sluice.variant import Variant
 
 
 class Router:
-    """Admits, assigns, queues, dispatches and answers; once `draining`, nothing new. Use from one event loop only."""
+    """Admits, assigns, queues, dispatches and answers; once `draining`, nothing new. Use from one event loop only.
+
+    Before it drains it is `leaving`: not ready, and still takes everything.
+    """
 
     def __init__(
         self,
@@ -156,6 +159,7 @@ class Router:
             directives=directives,
             clock=clock,
         )
+        self.leaving = False
         self.draining = False
         self._has_tried_all = False
 
@@ -214,7 +218,7 @@ class Router:
 
         A worker that is dialled later changes nothing: clients that check health would leave at every new one.
         """
-        return not self.draining and bool(self.view.variants) and self._has_tried_all
+        return not self.leaving and bool(self.view.variants) and self._has_tried_all
 
     @property
     def open_requests(self) -> int:
@@ -223,9 +227,13 @@ class Router:
 
     async def drain(self) -> None:
         """Refuse what is new and wait until everything open has ended."""
-        self.draining = True
+        self.leaving = self.draining = True
         self.changed.set()
         await self._endings.all_done.wait()
+
+    def cut(self) -> None:
+        """End everything that is open: this router is shutting down."""
+        self._endings.end_all(lambda: ShuttingDown("this router is shutting down"))
 
     async def run(self) -> None:
         """Keep watch over workers, prices and the limit on admission, until cancelled."""

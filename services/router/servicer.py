@@ -5,6 +5,7 @@ Handlers take raw bytes, so that a message which cannot be read is refused with 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
@@ -36,6 +37,8 @@ class InferenceServicer:
         self._router = router
         self._spans = spans
         self._streams: set[StreamSession] = set()
+        self._no_stream = asyncio.Event()
+        self._no_stream.set()
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What the server is given. Bytes stay bytes until we read them."""
@@ -83,12 +86,15 @@ class InferenceServicer:
             await abort(context, ShuttingDown("this router is shutting down"))
         session = StreamSession(self._router, self._spans, peer=peer_of(context))
         self._streams.add(session)
+        self._no_stream.clear()
         try:
             await session.run(requests, context.write)
         except SluiceError as error:
             await abort(context, error)
         finally:
             self._streams.discard(session)
+            if not self._streams:
+                self._no_stream.set()
 
     async def generate(self, data: bytes, context: Context) -> None:
         """Write one text out."""
@@ -120,6 +126,10 @@ class InferenceServicer:
         """Let open streams finish what they have and end; used while draining."""
         for session in self._streams:
             session.close()
+
+    async def all_streams_ended(self) -> None:
+        """Return when no stream is open."""
+        await self._no_stream.wait()
 
 
 async def refuse(context: Context, refusal: Refusal) -> NoReturn:

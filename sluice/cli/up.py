@@ -66,7 +66,7 @@ async def run(options: argparse.Namespace) -> int:
     return 1 if lost else 0
 
 
-async def _start(mesh: LocalMesh, stop: asyncio.Task[None]) -> bool:
+async def _start(mesh: LocalMesh, stop: asyncio.Task[asyncio.Event]) -> bool:
     """Start all services; returns whether they are up before it was told to stop. Raises ServiceFailed."""
     starting = asyncio.create_task(mesh.__aenter__())
     await asyncio.wait({stop, starting}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,7 +78,7 @@ async def _start(mesh: LocalMesh, stop: asyncio.Task[None]) -> bool:
     return True
 
 
-async def _supervise(mesh: LocalMesh, stop: asyncio.Task[None], say: Callable[[str, str], None]) -> set[str]:
+async def _supervise(mesh: LocalMesh, stop: asyncio.Task[asyncio.Event], say: Callable[[str, str], None]) -> set[str]:
     """Keep the services running until told to stop; returns those without which the mesh could not serve."""
     supervisor = Supervisor(mesh, on_event=say)
     supervising = asyncio.create_task(supervisor.run())

@@ -71,7 +71,7 @@ async def serve(
         mesh=config.mesh,
     )
     worker = identity.id
-    server = Server(listen=config.listen, services=(SERVICE,))
+    server = Server(listen=config.listen, services=(SERVICE,), transport=config.transport)
     with (
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="preparer") as preparer,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="device") as device_thread,
@@ -148,9 +148,10 @@ async def serve(
         gc.freeze()
         await server.set_ready(ready=True)
         logger.info("ready", extra={"port": server.port, "variants": [one.id for one in catalog.variants()]})
-        await until_signalled(or_until=loss.wait())
+        hurry = await until_signalled(or_until=loss.wait())
         swapping.cancel()
-        await drain(server, servicer.drain, grace_s=config.drain_timeout_s)
+        servicer.stop_taking()
+        await drain(server, servicer.drain, grace_s=config.drain_timeout_s, hurry=hurry)
         for task in tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from sluice.config import Address, OptionalAddress, Section
 from sluice.control.identity import DEFAULT_MESH, MeshName
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
+from sluice.runtime.transport import Transport
 from sluice.tier import Tier
 from sluice.variant import check_model
 from sluice.worker.backend import Engine
@@ -95,6 +96,8 @@ class WorkerConfig(Section):
     """Whether it changes levels by the laws while no governor is heard, from what it sees itself."""
     thresholds: Thresholds = DEFAULT_THRESHOLDS
     """Where levels come and go then: the same as the governor's."""
+    transport: Transport = Transport(max_message_bytes=64 * 1024 * 1024)
+    """What is borne from routers, and how it is stopped without losing their calls."""
     models_root: str = "models"
     """The directory under which all checkpoints lie; nothing outside it is ever read."""
     models: tuple[ModelEntry, ...] = ()

@@ -17,6 +17,7 @@ from sluice.cli.mesh import free_port
 from sluice.cli.process import ServiceProcess
 from sluice.errors import Reason
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
+from sluice.runtime.transport import Transport
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 from tests.integration.fake_worker import FakeWorker, answer_well, hold, serving
@@ -221,10 +222,13 @@ async def test_a_router_that_is_stopped_answers_what_is_open_and_then_ends_its_s
             async with asyncio.timeout(10):
                 while (await health.read()).status != health_pb2.HealthCheckResponse.NOT_SERVING:
                     pass
+            # It goes on accepting for a while, and then refuses what is new.
             await call.write(asks(3))
-            assert await outcomes(call, 1) == {3: Reason.SHUTTING_DOWN}
+            await asyncio.sleep(2 * Transport().lame_duck_s)
+            await call.write(asks(4))
+            assert await outcomes(call, 1) == {4: Reason.SHUTTING_DOWN}
             worker.release.set()
-            assert await outcomes(call, 2) == {1: "text", 2: "text"}
+            assert await outcomes(call, 3) == {1: "text", 2: "text", 3: "text"}
             assert await end_of(call) is grpc.StatusCode.UNAVAILABLE
             assert await router.ended(10)
             assert router.exit_code == 0

@@ -1,0 +1,1 @@
+"""What callers lose when two routers are restarted one after the other."""
