@@ -27,6 +27,7 @@ class Reason(StrEnum):
     WORKER_LOST = "worker-lost"
     WORKER_FAILED = "worker-failed"
     CANCELLED = "cancelled"
+    ANSWER_TOO_LARGE = "answer-too-large"
 
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -116,3 +117,10 @@ class Cancelled(SluiceError):
 
     code = grpc.StatusCode.CANCELLED
     reason = Reason.CANCELLED
+
+
+class AnswerTooLarge(SluiceError):
+    """The answer alone is larger than any message that the caller takes; another try would be no smaller."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = Reason.ANSWER_TOO_LARGE

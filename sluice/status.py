@@ -17,6 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from sluice.errors import (
+    AnswerTooLarge,
     Cancelled,
     Expired,
     InvalidRequest,
@@ -53,7 +54,7 @@ _BY_REASON: dict[str, type[SluiceError]] = {
     kind.reason: kind
     for kind in (
         InvalidRequest, UnknownModel, Expired, Saturated, Outranked, NoEndpoint, ShuttingDown, WorkerFailed,
-        WorkerLost, Cancelled,
+        WorkerLost, Cancelled, AnswerTooLarge,
     )
 }  # fmt: skip
 

@@ -66,5 +66,8 @@ class RouterConfig(Section):
     """How long an admitted request waits for a worker to come back when the last one for it has gone."""
     max_stream_items: int = Field(default=4_096, ge=1)
     """The most open items of one stream; the router stops reading it until some are answered."""
+    max_stream_bytes: int = Field(default=67_108_864, ge=4_194_304)
+    """The most bytes of answers that wait for one stream's reader. From a quarter on the router stops reading the
+    stream; an answer beyond the whole ends as RESOURCE_EXHAUSTED."""
     drain_timeout_s: float = Field(default=10, ge=0, le=600)
     """How long open requests may take after SIGTERM."""

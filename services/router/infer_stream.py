@@ -14,6 +14,7 @@ from opentelemetry.trace import Span
 
 from services.router.admission.fair_share import Peer
 from services.router.admission.rejection import Refusal
+from services.router.outcome_queue import OutcomeQueue
 from services.router.request import Outcome, Request, Ticket
 from services.router.request_span import RequestSpans
 from services.router.requests.validation import bounded_traceparent, check_conversation, deadline_after
@@ -21,6 +22,7 @@ from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request
 from sluice.errors import Cancelled, InvalidRequest, ShuttingDown, SluiceError
 from sluice.runtime.message_handlers import parse
+from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES
 from sluice.status import seconds_of, to_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
@@ -28,14 +30,21 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 class StreamSession:
-    """The open texts of one stream, which `peer` sends, and the outcomes that wait to be written."""
+    """The open texts of one stream, which `peer` sends, and the outcomes that wait to be written.
 
-    def __init__(self, router: Router, spans: RequestSpans, *, peer: Peer) -> None:
+    No message has more than `max_message_bytes`; an answer that alone has more ends as AnswerTooLarge.
+    """
+
+    def __init__(
+        self, router: Router, spans: RequestSpans, *, peer: Peer, max_message_bytes: int = DEFAULT_LIMIT_BYTES
+    ) -> None:
         self._router = router
         self._spans = spans
         self._peer = peer
         self._open: dict[int, tuple[Ticket, Span | None] | None] = {}
-        self._outbox = inference_pb2.InferStreamResponse()
+        self._outbox = OutcomeQueue(
+            max_message_bytes=max_message_bytes, max_waiting_bytes=router.config.max_stream_bytes
+        )
         self._has_outcome = asyncio.Event()
         self._has_room = asyncio.Event()
         self._closing = False
@@ -49,16 +58,13 @@ class StreamSession:
         reader = asyncio.get_running_loop().create_task(self._read(requests))
         reader.add_done_callback(lambda _: self._has_outcome.set())
         try:
-            while not reader.done() or self._open or self._outbox.outcomes:
+            while not reader.done() or self._open or self._outbox:
                 await self._has_outcome.wait()
                 self._has_outcome.clear()
-                if self._outbox.outcomes:
-                    data = self._outbox.SerializeToString()
-                    # A message that is cleared keeps the memory of all that it ever held.
-                    self._outbox = inference_pb2.InferStreamResponse()
-                    await write(data)
+                while self._outbox:
+                    await write(self._outbox.next_message())
                     self._has_room.set()
-                if self._error is not None or (self._closing and not self._open and not self._outbox.outcomes):
+                if self._error is not None or (self._closing and not self._open and not self._outbox):
                     break
             is_complete = reader.done() and not reader.cancelled()
             if is_complete:
@@ -86,11 +92,16 @@ class StreamSession:
                 for item in message.items:
                     self._submit(item)
                 # What is refused is answered at once, so a client that does not read could fill the outbox.
-                while len(self._open) + len(self._outbox.outcomes) >= self._router.config.max_stream_items:
+                while self._is_full():
                     self._has_room.clear()
                     await self._has_room.wait()
         except SluiceError as error:
             self._error = error
+
+    def _is_full(self) -> bool:
+        """Whether so much is open, or waits to be read, that nothing more is taken."""
+        items = len(self._open) + len(self._outbox)
+        return items >= self._router.config.max_stream_items or self._outbox.is_filling(len(self._open))
 
     def _submit(self, item: inference_pb2.InferStreamItem) -> None:
         number = item.id
@@ -129,19 +140,24 @@ class StreamSession:
         if isinstance(outcome, SluiceError):
             self._fail(number, span, outcome)
             return
-        fill_response(self._outbox.outcomes.add(id=number).response, outcome, request.request_id)
+        message = inference_pb2.InferStreamOutcome(id=number)
+        fill_response(message.response, outcome, request.request_id)
+        refused = self._outbox.put(message)
+        if refused is not None:
+            self._fail(number, span, refused)
+            return
         if span is not None:
             self._spans.answer(span, request, outcome)
         self._ended(number)
 
     def _fail(self, number: int, span: Span | None, error: SluiceError) -> None:
-        self._outbox.outcomes.add(id=number, status=to_item_status(error))
+        self._outbox.put_status(inference_pb2.InferStreamOutcome(id=number, status=to_item_status(error)))
         if span is not None:
             self._spans.fail(span, error)
         self._ended(number)
 
     def _refuse(self, number: int, refusal: Refusal) -> None:
-        self._outbox.outcomes.add(id=number, status=refusal.item_status)
+        self._outbox.put_status(inference_pb2.InferStreamOutcome(id=number, status=refusal.item_status))
         self._has_outcome.set()
 
     def _ended(self, number: int) -> None:

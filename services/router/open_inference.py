@@ -34,6 +34,7 @@ from sluice import __version__
 from sluice.errors import InvalidRequest, SluiceError, UnknownModel
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 from sluice.runtime.message_handlers import MessageHandlers, parse
+from sluice.runtime.message_size import checked
 from sluice.status import abort
 from sluice.tier import Task
 
@@ -123,7 +124,7 @@ class OpenInferenceServicer:
         try:
             requests = self._to_requests(message, parameters, texts, client, context)
             answers = [await self._answer(requests[0])] if len(requests) == 1 else await self._answer_all(requests)
-            return _to_response(message, answers, wanted).SerializeToString()
+            return checked(_to_response(message, answers, wanted).SerializeToString(), context.invocation_metadata)
         except SluiceError as error:
             await abort(context, error)
 

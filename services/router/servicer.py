@@ -23,6 +23,7 @@ from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request
 from sluice.errors import ShuttingDown, SluiceError
 from sluice.runtime.message_handlers import parse
+from sluice.runtime.message_size import checked, limit_of
 from sluice.status import abort
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
@@ -78,13 +79,17 @@ class InferenceServicer:
             await abort(context, error)
         response = inference_pb2.InferResponse()
         fill_response(response, answer, request.request_id)
-        return response.SerializeToString()
+        try:
+            return checked(response.SerializeToString(), context.invocation_metadata)
+        except SluiceError as error:
+            await abort(context, error)
 
     async def infer_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Answer many texts over one call."""
         if self._router.draining:
             await abort(context, ShuttingDown("this router is shutting down"))
-        session = StreamSession(self._router, self._spans, peer=peer_of(context))
+        limit = limit_of(context.invocation_metadata())
+        session = StreamSession(self._router, self._spans, peer=peer_of(context), max_message_bytes=limit)
         self._streams.add(session)
         self._no_stream.clear()
         try:
@@ -113,7 +118,8 @@ class InferenceServicer:
             self._spans.refused("Generate", context, error)
             await abort(context, error)
         try:
-            await generate(self._router.texts, self._spans, request, sampling, context.write)
+            limit = limit_of(context.invocation_metadata())
+            await generate(self._router.texts, self._spans, request, sampling, context.write, max_message_bytes=limit)
         except SluiceError as error:
             await abort(context, error)
 

@@ -52,7 +52,13 @@ class InferenceServiceStub(object):
     is no third. A request that has ended two workers, the second one alone, is refused for ten
     minutes without another attempt, and so is any with the same model, input and sampling;
     google.rpc.RetryInfo then says when it may be tried again, and without it nothing is known.
+    FAILED_PRECONDITION answer-too-large: the answer alone is larger than any message that the caller takes. Another try
+    is no smaller; a lower top_k, or a caller that announces more, helps.
     CANCELLED           cancelled: the caller cancelled. What no worker has begun by then is not computed.
+    No message is larger than its reader takes: 4 MiB less 1 KiB, unless the call's metadata announces more by
+    x-sluice-max-message-bytes, in decimal, up to 67108864. A caller that announces more must have told its own gRPC
+    library. What is longer is cut: InferStream's outcomes and Generate's text come in several messages.
+
     A caller whose own clock or connection ends the call first sees DEADLINE_EXCEEDED, CANCELLED or UNAVAILABLE from its
     own gRPC library, without details.
     """
@@ -107,7 +113,13 @@ class InferenceServiceServicer(object):
     is no third. A request that has ended two workers, the second one alone, is refused for ten
     minutes without another attempt, and so is any with the same model, input and sampling;
     google.rpc.RetryInfo then says when it may be tried again, and without it nothing is known.
+    FAILED_PRECONDITION answer-too-large: the answer alone is larger than any message that the caller takes. Another try
+    is no smaller; a lower top_k, or a caller that announces more, helps.
     CANCELLED           cancelled: the caller cancelled. What no worker has begun by then is not computed.
+    No message is larger than its reader takes: 4 MiB less 1 KiB, unless the call's metadata announces more by
+    x-sluice-max-message-bytes, in decimal, up to 67108864. A caller that announces more must have told its own gRPC
+    library. What is longer is cut: InferStream's outcomes and Generate's text come in several messages.
+
     A caller whose own clock or connection ends the call first sees DEADLINE_EXCEEDED, CANCELLED or UNAVAILABLE from its
     own gRPC library, without details.
     """
@@ -132,7 +144,7 @@ class InferenceServiceServicer(object):
         shuts down, after what is open has been answered and what comes meanwhile has been refused with
         rejected-shutting-down. When a stream ends otherwise than with OK, or its client goes away, all its open texts are
         cancelled. The router stops reading a stream that has too many texts open, or ended and not yet read by its
-        client (by default 4,096), so a client that sends faster than it is answered waits in its own flow control and loses
+        client (by default 4,096), or answers of 16 MiB that are not read, so a client that sends faster than it is answered waits in its own flow control and loses
         nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -210,7 +222,13 @@ class InferenceService(object):
     is no third. A request that has ended two workers, the second one alone, is refused for ten
     minutes without another attempt, and so is any with the same model, input and sampling;
     google.rpc.RetryInfo then says when it may be tried again, and without it nothing is known.
+    FAILED_PRECONDITION answer-too-large: the answer alone is larger than any message that the caller takes. Another try
+    is no smaller; a lower top_k, or a caller that announces more, helps.
     CANCELLED           cancelled: the caller cancelled. What no worker has begun by then is not computed.
+    No message is larger than its reader takes: 4 MiB less 1 KiB, unless the call's metadata announces more by
+    x-sluice-max-message-bytes, in decimal, up to 67108864. A caller that announces more must have told its own gRPC
+    library. What is longer is cut: InferStream's outcomes and Generate's text come in several messages.
+
     A caller whose own clock or connection ends the call first sees DEADLINE_EXCEEDED, CANCELLED or UNAVAILABLE from its
     own gRPC library, without details.
     """

@@ -28,7 +28,8 @@ from sluice.worker.generator import Finish
 
 PROTOS = Path(__file__).resolve().parents[2] / "protos"
 SERVICE = (PROTOS / "sluice/v1/inference_service.proto").read_text(encoding="utf-8")
-# The design's status contract, §4. Not in it are CANCELLED, the caller's own doing, and a text that lost its worker.
+# The design's status contract, §4. Not in it are CANCELLED, the caller's own doing, a text that lost its worker, and an
+# answer that its caller cannot take.
 STATUS_CONTRACT = {
     "rejected-saturated": "RESOURCE_EXHAUSTED",
     "rejected-priority": "RESOURCE_EXHAUSTED",
@@ -40,6 +41,7 @@ STATUS_CONTRACT = {
     "worker-lost": "UNAVAILABLE",
     "worker-failed": "INTERNAL",
     "cancelled": "CANCELLED",
+    "answer-too-large": "FAILED_PRECONDITION",
 }
 
 

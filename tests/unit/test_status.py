@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sluice.client.failure import CallFailed, from_rpc_error
 from sluice.errors import (
+    AnswerTooLarge,
     Cancelled,
     Expired,
     InvalidRequest,
@@ -39,6 +40,7 @@ from sluice.v1 import inference_service_pb2 as inference_pb2
 
 MAKERS = {
     Reason.SATURATED: Saturated,
+    Reason.ANSWER_TOO_LARGE: AnswerTooLarge,
     Reason.PRIORITY: Outranked,
     Reason.EXPIRED: Expired,
     Reason.NO_ENDPOINTS: NoEndpoint,

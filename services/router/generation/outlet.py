@@ -7,10 +7,14 @@ it is kept twice, and nobody else waits.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.router.generation.written import Written
 from sluice.errors import SluiceError
+
+# In UTF-8.
+MAX_CHARACTER_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,14 @@ class Portion:
     text: str
     tokens: int
     outcome: Written | SluiceError | None = None
+
+    def in_parts(self, most_bytes: int) -> Iterator[Portion]:
+        """The same, in parts with at most so many bytes of text each; only the last one has the outcome."""
+        text, step = self.text, most_bytes // MAX_CHARACTER_BYTES
+        while len(text) > step and len(text.encode()) > most_bytes:
+            yield Portion(text[:step], self.tokens)
+            text = text[step:]
+        yield Portion(text, self.tokens, self.outcome)
 
 
 class Outlet:
