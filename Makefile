@@ -78,6 +78,9 @@ bench-regression: $(DEV) ## this checkout against an earlier one: make bench-reg
 bench-restart: $(DEV) lint-protos ## what callers lose when routers restart; writes benchmarks/results/rolling_restart.json
 	@$(BIN)/python -m benchmarks.rolling_restart
 
+bench-attacks: $(DEV) ## what misuse of HTTP/2 does to a good caller; writes benchmarks/results/attacks.json
+	@$(BIN)/python -m benchmarks.attacks
+
 bench-cpu: $(DEV) ## the CPU tiers against their targets, ten minutes; writes benchmarks/results/cpu.json
 	@$(BIN)/python -m benchmarks.cpu
 
