@@ -24,8 +24,9 @@ class Transport(Section):
     """How long calls may go on on a connection that is too old; what is open then is cut. 0: no limit."""
     max_connection_idle_s: float = Field(default=300, ge=0, le=86_400)
     """After how long a connection without calls is closed. 0: never."""
-    max_concurrent_streams: int = Field(default=4_096, ge=1, le=1_000_000)
-    """The most calls open on one connection; a client holds back further ones."""
+    max_concurrent_streams: int = Field(default=20_000, ge=1, le=1_000_000)
+    """The most calls open on one connection. A client holds back further ones, but for those that it sends before it
+    has heard of the bound, which are UNAVAILABLE: so not less than one client opens at once."""
     keepalive_s: float = Field(default=30, ge=0, le=86_400)
     """How long a connection may be silent until it is pinged. 0: never, and half-open ones stay."""
     keepalive_timeout_s: float = Field(default=10, ge=1, le=600)
