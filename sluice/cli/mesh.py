@@ -127,6 +127,7 @@ class LocalMesh:
         chosen = [f"127.0.0.1:{port}" for port in choose_ports(len(services))] if free_ports else []
         given = chosen or [listen_of(name, self.settings, environ) for name in services]
         addresses = dict(zip(services, given, strict=True))
+        written = copy.deepcopy(self.settings)
         self._has_governor = free_ports or "governor" in addresses
         for name in services:
             section = self.settings.setdefault(name, {})
@@ -136,7 +137,10 @@ class LocalMesh:
         if "router" in services:
             # Told of its workers beforehand, the router needs no governor to find them.
             section = self.settings["router"]
-            known = [] if free_ports else section.get("workers") or []
+            # What the file lists as its own workers has gone along where the environment moved them. The old address
+            # may be that of another mesh's worker.
+            moved = {listen_of(name, written, {}): addresses[name] for name in services if name.endswith("worker")}
+            known = [] if free_ports else [moved.get(one, one) for one in section.get("workers") or []]
             local = [addresses[name] for name in services if name.endswith("worker")]
             section["workers"] = list(dict.fromkeys([*known, *local]))
         return addresses
