@@ -127,7 +127,7 @@ def report(router: Router) -> Report:
         measured_at=datetime.now(UTC),
         utilization=None,
         memory=None,
-        queue_delay_s=window.waited_s / window.dispatched if window.dispatched else None,
+        queue_delay_s=signals.queue_delay_s,
         hot_queued=hot,
         cold_queued=cold,
         inflight=router.open_requests - hot - cold,

@@ -75,7 +75,7 @@ def _take(queue: VariantQueue, limits: BatchLimits, *, ages: bool) -> list[Ticke
         longest = max(longest, ticket.size)
         is_too_long = 0 < limits.max_tokens < longest * (len(tickets) + 1) or 0 < limits.worth_tokens < spent
         if tickets and is_too_long:
-            queue.push(ticket)
+            queue.put_back(ticket)
             break
         tickets.append(ticket)
     return tickets

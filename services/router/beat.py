@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from services.router.admission.controller import Admission
-from services.router.congestion import backlog_s, unavoidable_cost_s, usual_batch_s
+from services.router.admission.controller import AdmissionController
+from services.router.congestion import backlog_s, waiting_by_variant
 from services.router.dispatcher import Dispatcher
 from services.router.placement import Placement
 from services.router.rescue import Rescue
@@ -30,7 +30,7 @@ class Beat:
         rescue: Rescue | None,
         placement: Placement,
         dispatcher: Dispatcher,
-        admission: Admission,
+        admission: AdmissionController,
         directives: DirectiveState,
         clock: Callable[[], float],
     ) -> None:
@@ -64,13 +64,8 @@ class Beat:
         elapsed_s, self._ticked_at = now - self._ticked_at, now
         outlook, queues = self._placement.look(now), self._dispatcher.queues
         self._placement.prices.tick(elapsed_s, workers=outlook.workers, backlog_s=backlog_s(outlook, queues))
-        hot, cold = self._dispatcher.waiting()
         self._admission.tick(
             now,
             admit_scale=self._directives.admit_scale,
-            backlog_cost=self._dispatcher.waiting_cost_s()
-            if self._rescue is None
-            else unavoidable_cost_s(outlook, queues),
-            hot_share=hot / (hot + cold) if hot + cold else 0.0,
-            batch_s=usual_batch_s(outlook, queues),
+            waiting=waiting_by_variant(outlook, queues, is_moved=self._rescue is not None),
         )

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from services.router.requests.caller import parse_networks
 from sluice.config import Address, OptionalAddress, Section
 from sluice.control.identity import DEFAULT_MESH, MeshName
 from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.runtime.transport import Transport
+
+
+def _network(value: str) -> str:
+    (network,) = parse_networks([value])
+    return str(network)
+
+
+Network = Annotated[str, AfterValidator(_network)]
+"""Addresses in CIDR notation."""
 
 
 class RouterConfig(Section):
@@ -62,6 +72,11 @@ class RouterConfig(Section):
     """The most requests open at a time; more are refused."""
     max_open_bytes: int = Field(default=268_435_456, ge=1)
     """The most bytes of text open at a time; more are refused."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks, like 10.0.0.0/8, whose hosts are proxies: their callers are told apart by `forwarded_key`. All other
+    callers are told apart by address, IPv6 by /64; each gets a fair share of what its priority gets."""
+    forwarded_key: str = Field(default="x-forwarded-for", min_length=1, max_length=64, pattern="^[a-z0-9_.-]+$")
+    """The metadata key in which a trusted proxy names its callers: a name, or a list of addresses, the nearest last."""
     endpoint_grace_s: float = Field(default=1, ge=0, le=60)
     """How long an admitted request waits for a worker to come back when the last one for it has gone."""
     max_stream_items: int = Field(default=4_096, ge=1)

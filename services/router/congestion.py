@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import sqrt
 
+from services.router.admission.resource import Waiting
 from services.router.offer import Crew
 from services.router.outlook import Outlook
 from services.router.pools import Pool
@@ -34,39 +35,33 @@ def waiting_s(crew: Crew, queues: Queues) -> float:
     )
 
 
-def usual_batch_s(outlook: Outlook, queues: Queues) -> float:
-    """The longest batch of those variants for which anything waits."""
-    return max(
-        (
-            offer.batch_s
-            for crew in outlook.all_crews()
-            for offer in crew.offers
-            if offer.is_known and queues.get(offer.variant_id)
-        ),
-        default=0.0,
-    )
+def waiting_by_variant(outlook: Outlook, queues: Queues, *, is_moved: bool) -> dict[str, Waiting]:
+    """What waits for each variant, as admission counted it, and the time of the variant's batches.
 
-
-def unavoidable_cost_s(outlook: Outlook, queues: Queues) -> float:
-    """What admission counted for the work that waits, as far as it would wait wherever it was sent.
-
-    A queue before one crew while another crew that serves the same model is free is a matter for assignment, and little
-    reason to refuse anybody anything. So work counts as if its delay were the geometric mean of the delay where it
-    waits and that at the freest crew.
+    If what waits `is_moved` when its workers hang, it counts as far as it would wait wherever it was sent. A queue
+    before one crew while another crew that serves the same model is free is a matter for assignment, and little reason
+    to refuse anybody anything. So work counts as if its delay were the geometric mean of the delay where it waits and
+    that at the freest crew.
     """
     least: dict[str, float] = {}
     here: dict[str, tuple[str, float]] = {}
+    batch_s: dict[str, float] = {}
     for crew in outlook.all_crews():
         delay_s = crew.free_in_s + waiting_s(crew, queues)
         for offer in crew.offers:
             least[offer.model] = min(delay_s, least.get(offer.model, delay_s))
             _, before_s = here.get(offer.variant_id, ("", delay_s))
             here[offer.variant_id] = offer.model, min(delay_s, before_s)
-    cost_s = 0.0
+            if offer.is_known:
+                batch_s[offer.variant_id] = max(offer.batch_s, batch_s.get(offer.variant_id, 0.0))
+    found = {}
     for name, queue in queues.items():
+        if not len(queue):
+            continue
         share = 1.0
-        if name in here:
+        if is_moved and name in here:
             model, here_s = here[name]
             share = sqrt((least[model] + NEGLIGIBLE_S) / (here_s + NEGLIGIBLE_S))
-        cost_s += queue.cost_s * share
-    return cost_s
+        cost_s = queue.cost_s * share
+        found[name] = Waiting(cost_s, cost_s * queue.hot.items / len(queue), batch_s.get(name, 0.0))
+    return found

@@ -105,9 +105,10 @@ class Dispatcher:
         """Whether anything waits, suspects included."""
         return any(len(queue) for queue in self.queues.values())
 
-    def waiting_cost_s(self) -> float:
-        """What admission counted for all that waits, in seconds of a device."""
-        return sum(queue.cost_s for queue in self.queues.values())
+    def queued_cost_s(self, variant_id: str, caller: str, hot: bool) -> float:
+        """What admission counted for what a caller has waiting, in seconds of a device."""
+        queue = self.queues.get(variant_id)
+        return queue.cost_of(caller, hot=hot) if queue is not None else 0.0
 
     def look(self, *, at_once: bool) -> None:
         """Look for batches to form: at the end of this turn of the loop, or when company has had time to come."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from services.router.admission.controller import Admission
+from services.router.admission.controller import AdmissionController
 from services.router.deadline_watch import DeadlineWatch
 from services.router.dispatcher import Dispatcher
 from services.router.generation.written import Written
@@ -25,7 +25,7 @@ class Endings:
     def __init__(
         self,
         *,
-        admission: Admission,
+        admission: AdmissionController,
         dispatcher: Dispatcher,
         ledger: Ledger,
         endpoint_grace_s: float,
@@ -54,16 +54,18 @@ class Endings:
         ticket.state = TicketState.DONE
         self.waiting_room.leave(ticket)
         self._deadlines.discard(ticket)
-        self._admission.release(ticket.size)
+        request = ticket.request
+        self._admission.release(ticket.size, caller=request.caller.id, model=request.model)
         if not self._admission.requests:
             self.all_done.set()
         if isinstance(outcome, Answer):
-            self._admission.served(ticket.cost_s, outcome.queue_s, self._clock())
+            self._admission.served(outcome.variant.id, ticket.cost_s)
+            self._admission.waited(outcome.variant.id, outcome.queue_s)
         elif isinstance(outcome, WorkerFailed):
-            trace_id = trace_id_of(ticket.request.traceparent)
+            trace_id = trace_id_of(request.traceparent)
             logger.error("request failed", extra={"trace_id": trace_id, "why": outcome.message})
         name = outcome.reason.value if isinstance(outcome, SluiceError) else "ok"
-        self._ledger.count(ticket.request.model, tier, name, ticket.pool)
+        self._ledger.count(request.model, tier, name, ticket.pool)
         ticket.tell(outcome)
 
     def end_all(self, error: Callable[[], SluiceError]) -> None:

@@ -33,14 +33,22 @@ class Option:
 
 
 def options(
-    crews: Iterable[Crew], queues: Queues, *, model: str, hot: bool, deadline: float, tokens: int, now: float
+    crews: Iterable[Crew],
+    queues: Queues,
+    *,
+    model: str,
+    hot: bool,
+    deadline: float,
+    tokens: int,
+    now: float,
+    caller: str = "",
 ) -> list[Option]:
     """What the crews can do for a request of `tokens` (estimated) with `deadline`, both clocks in seconds."""
     found: list[Option] = []
     slack_s = deadline - now
     for crew in crews:
         offers, crew_s = crew.offers, crew.free_in_s
-        aheads = [tokens_ahead(queues(offer.variant_id), hot=hot, deadline=deadline) for offer in offers]
+        aheads = [tokens_ahead(queues(offer.variant_id), hot=hot, deadline=deadline, caller=caller) for offer in offers]
         for offer, ahead in zip(offers, aheads, strict=True):
             if ahead:
                 crew_s += ahead * offer.token_s / offer.workers
@@ -64,13 +72,12 @@ def _expected(offer: Offer, ahead: int, tokens: int, crew_s: float) -> tuple[flo
     return wait_s + own_s + offer.overhead_s, own_s
 
 
-def tokens_ahead(queue: VariantQueue | None, *, hot: bool, deadline: float) -> int:
-    """Tokens in `queue` that are served before a request with `deadline`."""
+def tokens_ahead(queue: VariantQueue | None, *, hot: bool, deadline: float, caller: str = "") -> int:
+    """Tokens in `queue` that are served before a request of `caller` with `deadline`."""
     if queue is None:
         return 0
-    if hot:
-        return queue.hot.ahead_of(deadline)
-    return queue.hot.tokens + queue.cold.ahead_of(deadline)
+    ahead = queue.ahead_of(deadline, hot=hot, caller=caller)
+    return ahead if hot else queue.hot.tokens + ahead
 
 
 def chance(slack_s: float, expected_s: float, sigma_s: float) -> float:

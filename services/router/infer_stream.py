@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from opentelemetry.trace import Span
 
-from services.router.admission.fair_share import Peer
 from services.router.admission.rejection import Refusal
 from services.router.outcome_queue import OutcomeQueue
 from services.router.request import Outcome, Request, Ticket
 from services.router.request_span import RequestSpans
+from services.router.requests.caller import Caller
 from services.router.requests.validation import bounded_traceparent, check_conversation, deadline_after
 from services.router.router import Router
 from services.router.translation import fill_response, priority_of, to_request
@@ -30,17 +30,17 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 class StreamSession:
-    """The open texts of one stream, which `peer` sends, and the outcomes that wait to be written.
+    """The open texts of one stream, which `caller` sends, and the outcomes that wait to be written.
 
     No message has more than `max_message_bytes`; an answer that alone has more ends as AnswerTooLarge.
     """
 
     def __init__(
-        self, router: Router, spans: RequestSpans, *, peer: Peer, max_message_bytes: int = DEFAULT_LIMIT_BYTES
+        self, router: Router, spans: RequestSpans, *, caller: Caller, max_message_bytes: int = DEFAULT_LIMIT_BYTES
     ) -> None:
         self._router = router
         self._spans = spans
-        self._peer = peer
+        self._caller = caller
         self._open: dict[int, tuple[Ticket, Span | None] | None] = {}
         self._outbox = OutcomeQueue(
             max_message_bytes=max_message_bytes, max_waiting_bytes=router.config.max_stream_bytes
@@ -110,15 +110,20 @@ class StreamSession:
         span = None
         try:
             check_conversation(item.request.conversation_id)
-            client = item.request.conversation_id or self._peer
-            refusal = self._router.door.refusal(priority=priority_of(item.request), client=client)
+            refusal = self._router.door.refusal(
+                priority=priority_of(item.request),
+                caller=self._caller,
+                conversation=item.request.conversation_id,
+                model=item.request.model,
+                minimum_tier=item.request.minimum_tier,
+            )
             if refusal is not None:
                 self._spans.refused_item("InferStream", item.traceparent, refusal)
                 self._refuse(number, refusal)
                 return
             traceparent, span = self._spans.begin("InferStream", bounded_traceparent(item.traceparent))
             deadline = deadline_after(self._timeout_s(item), time.monotonic())
-            request = to_request(item.request, deadline=deadline, traceparent=traceparent, client=client)
+            request = to_request(item.request, deadline=deadline, traceparent=traceparent, caller=self._caller)
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
             if span is None:

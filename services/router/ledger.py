@@ -21,8 +21,6 @@ class Window:
     ended: int = 0
     expired: int = 0
     refused: int = 0
-    dispatched: int = 0
-    waited_s: float = 0.0
     diverted_s: float = 0.0
 
 
@@ -50,11 +48,6 @@ class Ledger:
             self._current.expired += times
         elif outcome in _REFUSED:
             self._current.refused += times
-
-    def waited(self, seconds: float) -> None:
-        """A request that was answered had waited so long in the queue."""
-        self._current.dispatched += 1
-        self._current.waited_s += seconds
 
     def diverted(self, device_s: float) -> None:
         """A request was kept off the accelerators, of which it would have taken so many seconds."""

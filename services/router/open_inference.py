@@ -7,7 +7,6 @@ status of one row.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from services.router.admission.fair_share import Bundle
 from services.router.oip_parameters import KNOWN, Parameters, read_parameters
 from services.router.request import Answer, Request
 from services.router.request_span import RequestSpans, traceparent_in
+from services.router.requests.caller import Bundle, Caller
 from services.router.requests.validation import (
     MAX_MODEL_BYTES,
     bounded_traceparent,
@@ -28,7 +27,7 @@ from services.router.requests.validation import (
     deadline_after,
 )
 from services.router.router import Router
-from services.router.servicer import peer_of, refuse
+from services.router.servicer import refuse
 from services.router.tensors import INPUT, LABEL, OUTPUTS, SCORE, read_texts, write_outputs
 from sluice import __version__
 from sluice.errors import InvalidRequest, SluiceError, UnknownModel
@@ -48,7 +47,6 @@ class OpenInferenceServicer:
     def __init__(self, router: Router, spans: RequestSpans) -> None:
         self._router = router
         self._spans = spans
-        self._bundles = itertools.count(1)
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What the server is given. Bytes stay bytes until we read them."""
@@ -111,8 +109,16 @@ class OpenInferenceServicer:
             check_model_infer(message)
             parameters = read_parameters(message.parameters) if message.parameters else Parameters()
             texts = read_texts(message)
-            client = peer_of(context) if len(texts) == 1 else Bundle(f"{context.peer()} {next(self._bundles)}")
-            refusal = self._router.door.refusal(priority=parameters.priority, client=client, texts=len(texts))
+            caller = self._router.callers.resolve(context)
+            bundle = Bundle() if len(texts) > 1 else None
+            refusal = self._router.door.refusal(
+                priority=parameters.priority,
+                caller=caller,
+                model=message.model_name,
+                minimum_tier=parameters.minimum_tier,
+                bundle=bundle,
+                texts=len(texts),
+            )
             if refusal is not None:
                 self._spans.refused("ModelInfer", context, refusal)
                 await refuse(context, refusal)
@@ -122,7 +128,7 @@ class OpenInferenceServicer:
             self._spans.refused("ModelInfer", context, error)
             await abort(context, error)
         try:
-            requests = self._to_requests(message, parameters, texts, client, context)
+            requests = self._to_requests(message, parameters, texts, context, caller=caller, bundle=bundle)
             answers = [await self._answer(requests[0])] if len(requests) == 1 else await self._answer_all(requests)
             return checked(_to_response(message, answers, wanted).SerializeToString(), context.invocation_metadata)
         except SluiceError as error:
@@ -133,8 +139,10 @@ class OpenInferenceServicer:
         message: oip_pb2.ModelInferRequest,
         parameters: Parameters,
         texts: Sequence[str],
-        client: str,
         context: Context,
+        *,
+        caller: Caller,
+        bundle: Bundle | None,
     ) -> Sequence[Request]:
         limits_s = [limit for limit in (context.time_remaining(), parameters.timeout_s) if limit is not None]
         timeout_s = min(limits_s, default=self._router.config.default_timeout_s)
@@ -151,7 +159,8 @@ class OpenInferenceServicer:
                 truncate=parameters.truncate,
                 request_id=message.id,
                 traceparent=traceparent,
-                client=client,
+                caller=caller,
+                bundle=bundle,
             )
             for text in texts
         ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from math import frexp
 from random import random
@@ -24,7 +25,7 @@ from services.router.query_class import ASSUMED, infer_query_class
 from services.router.request import Request
 from services.router.variant_queue import VariantQueue
 from sluice.directive import DirectiveState
-from sluice.errors import Expired, NoEndpoint, Saturated
+from sluice.errors import Expired, NoEndpoint, Saturated, SluiceError
 from sluice.tier import QueryClass
 from sluice.variant import Variant
 
@@ -99,13 +100,22 @@ class Placement:
         """Which model `model` means. Raises as the function of this name."""
         return resolve(model, self.view, default=self._default_model, writes=writes)
 
+    def defaults(self) -> dict[bool, str]:
+        """The models that requests mean which name none, by whether they ask for a generation."""
+        found = {}
+        for generates in (False, True):
+            with suppress(SluiceError):
+                found[generates] = self.resolve("", writes=generates)
+        return found
+
     def least_cost_s(self, request: Request, tokens: int, now: float) -> float:
         """Device time that the cheapest acceptable variant takes for an identified request."""
         token_s = self.look(now).least_token_s.get((request.model, request.minimum_tier))
         return token_s * tokens if token_s is not None else UNKNOWN_COST_S
 
-    def place(self, request: Request, *, tokens: int, hot: bool, now: float, hope: float | None = None) -> Assignment:
-        """The variant that shall answer an identified request of `tokens` (estimated).
+    def place(self, request: Request, *, tokens: int, hot: bool, now: float, hope: float | None = None,
+              closed: Collection[str] = ()) -> Assignment:  # fmt: skip
+        """The variant that shall answer an identified request of `tokens` (estimated), none of those that are `closed`.
 
         Raises NoEndpoint when nobody serves an acceptable tier, Expired when nobody could be in time, and Saturated
         when somebody could but for the work that waits. Where no variant is certain to be in time, the likeliest is
@@ -115,15 +125,17 @@ class Placement:
             request.complexity = self._complexity(request.text)
             request.query_class = infer_query_class(request.complexity)
         if not self._priced:
-            return self._by_preference(request)
-        found = self._by_price(request, tokens=tokens, hot=hot, now=now, hope=hope)
+            return self._by_preference(request, closed)
+        found = self._by_price(request, tokens=tokens, hot=hot, now=now, hope=hope, closed=closed)
         self._placed += 1
         self._item_tokens += max(_LEARNING, 1.0 / self._placed) * (tokens - self._item_tokens)
         self._flow.place(found.variant_id, tokens)
         self.prices.commit(found.pool, found.token_s * tokens)
         return found
 
-    def _by_price(self, request: Request, *, tokens: int, hot: bool, now: float, hope: float | None) -> Assignment:
+    def _by_price(
+        self, request: Request, *, tokens: int, hot: bool, now: float, hope: float | None, closed: Collection[str]
+    ) -> Assignment:
         self.look(now)
         wanted, guessed = request.query_class, request.complexity
         # What is promised is placed anew even in the moment of its deadline.
@@ -139,7 +151,7 @@ class Placement:
         key = (request.model, wanted, request.minimum_tier, request.priority, bucket, hope, levels, frexp(slack_s)[1])
         conversation = request.conversation_id
         kept = self._affinity.variant_of(conversation, now) if conversation else ""
-        found = self._precedents.find(key)
+        found = None if closed else self._precedents.find(key)
         if found is not None and kept in {"", found.variant_id}:
             if conversation:
                 self._affinity.note(conversation, found.variant_id, now)
@@ -157,9 +169,9 @@ class Placement:
             diverted=levels[0],
             lightened=levels[1],
         )
-        return self._decide(request, ask, key, now)
+        return self._decide(request, ask, key, now, closed)
 
-    def _decide(self, request: Request, ask: Ask, key: Key, now: float) -> Assignment:
+    def _decide(self, request: Request, ask: Ask, key: Key, now: float, closed: Collection[str]) -> Assignment:
         model, conversation = request.model, request.conversation_id
         found = options(
             self.outlook.crews.get(model, ()),
@@ -169,7 +181,10 @@ class Placement:
             deadline=request.deadline,
             tokens=ask.tokens,
             now=now,
+            caller=request.caller.id,
         )
+        if closed:
+            found = [option for option in found if option.offer.variant_id not in closed]
         prices = self.prices.usual if ask.query_class is QueryClass.UNSPECIFIED else self.prices.full
         assigned = assign(ask, found, prices=prices, best=self.outlook.best.get(model, {}))
         if isinstance(assigned, Refused):
@@ -177,7 +192,7 @@ class Placement:
         if conversation:
             self._affinity.note(conversation, assigned.variant_id, now)
         # What a conversation was kept with may not be what another would have got.
-        if assigned.variant_id != ask.kept:
+        if assigned.variant_id != ask.kept and not closed:
             self._precedents.note(key, assigned, ask, found)
         return assigned
 
@@ -186,12 +201,16 @@ class Placement:
         directives = self._directives
         return not hot and self._dice() < directives.offload_share, self._dice() < directives.lighten_share
 
-    def _by_preference(self, request: Request) -> Assignment:
+    def _by_preference(self, request: Request, closed: Collection[str]) -> Assignment:
         view = self.view
+        serving = view.serving.get(request.model, {})
+        if closed:
+            serving = {tier: tuple(one for one in names if one not in closed) for tier, names in serving.items()}
+            serving = {tier: names for tier, names in serving.items() if names}
         preferred = prefer(
             request.query_class,
             request.minimum_tier,
-            serving=view.serving.get(request.model, {}),
+            serving=serving,
             offered=view.offered[request.model],
             backlog=lambda name: len(self._queues.get(name, ())),
         )

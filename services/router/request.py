@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 from services.router.generation.written import Written
+from services.router.requests.caller import ANONYMOUS, Bundle, Caller
 from sluice.errors import SluiceError
 from sluice.telemetry import trace_id_of
 from sluice.tier import Level, QueryClass, Tier
@@ -41,8 +42,9 @@ class Request:
     conversation_id: str = ""
     request_id: str = ""
     traceparent: str = ""
-    # Whose fair share of the router it takes: its conversation's, or else its caller's. Empty: nobody's in particular.
-    client: str = ""
+    # Whose fair share of the router it takes, and what it is let in or refused together with, if anything.
+    caller: Caller = ANONYMOUS
+    bundle: Bundle | None = None
     # How complex the text is, in [0, 1], once that was needed; the class is then the router's guess and not a wish.
     complexity: float | None = None
 

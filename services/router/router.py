@@ -11,8 +11,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from services.router.admission.controller import Admission
+from services.router.admission.controller import AdmissionController
 from services.router.admission.load_shedding import Door
+from services.router.admission.resource_map import worker_groups
 from services.router.batch import OpenBatch
 from services.router.beat import Beat
 from services.router.complexity_model import load_complexity
@@ -27,6 +28,7 @@ from services.router.ledger import Ledger
 from services.router.lifecycle.quarantine import Quarantine
 from services.router.placement import Placement
 from services.router.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
+from services.router.requests.caller import CallerResolver, parse_networks
 from services.router.rescue import Rescue
 from services.router.retry_budget import RetryBudget
 from services.router.second_try import SecondTries
@@ -81,12 +83,16 @@ class Router:
             workers=self.pool.links,
             queues=self.dispatcher.queues,
         )
-        self.admission = Admission(
+        self.admission = AdmissionController(
             max_requests=config.max_open_requests,
             max_bytes=config.max_open_bytes,
             adaptive=config.admission == "adaptive",
             queue_target_s=config.queue_target_ms / 1000 or None,
             levels=lambda: directives.levels,
+            queued=self.dispatcher.queued_cost_s,
+        )
+        self.callers = CallerResolver(
+            trusted_proxies=parse_networks(config.trusted_proxies), forwarded_key=config.forwarded_key
         )
         self.door = Door(
             admission=self.admission,
@@ -140,7 +146,6 @@ class Router:
             retry=second_tries.after_failure,
             refused=second_tries.after_refusal,
             died=second_tries.after_death,
-            ledger=self.ledger,
             clock=clock,
         )
         rescue = Rescue(
@@ -248,6 +253,7 @@ class Router:
         held = [one.held for one in self.pool.links() if one.is_serving]
         self.placement.update(held)
         self._has_tried_all = self._has_tried_all or self.pool.all_tried
+        self.admission.regroup(worker_groups(self.pool.links()), defaults=self.placement.defaults())
         for ticket in (*self.dispatcher.stranded(self.view.variants), *self._endings.waiting_room.call_all()):
             (self.texts if isinstance(ticket, TextTicket) else self._intake).reassign(ticket)
         self.changed.set()

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import grpc
 
-from services.router.admission.fair_share import Peer
 from services.router.admission.rejection import Refusal
 from services.router.generation.generate_call import generate
 from services.router.generation.translation import to_request as to_text
@@ -55,13 +54,19 @@ class InferenceServicer:
         try:
             message = parse(inference_pb2.InferRequest, data, field="text")
             check_conversation(message.conversation_id)
-            client = message.conversation_id or peer_of(context)
-            refusal = self._router.door.refusal(priority=priority_of(message), client=client)
+            caller = self._router.callers.resolve(context)
+            refusal = self._router.door.refusal(
+                priority=priority_of(message),
+                caller=caller,
+                conversation=message.conversation_id,
+                model=message.model,
+                minimum_tier=message.minimum_tier,
+            )
             if refusal is not None:
                 self._spans.refused("Infer", context, refusal)
                 await refuse(context, refusal)
             request = to_request(
-                message, deadline=self._deadline(context), traceparent=traceparent_in(context), client=client
+                message, deadline=self._deadline(context), traceparent=traceparent_in(context), caller=caller
             )
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
@@ -88,8 +93,8 @@ class InferenceServicer:
         """Answer many texts over one call."""
         if self._router.draining:
             await abort(context, ShuttingDown("this router is shutting down"))
-        limit = limit_of(context.invocation_metadata())
-        session = StreamSession(self._router, self._spans, peer=peer_of(context), max_message_bytes=limit)
+        limit, caller = limit_of(context.invocation_metadata()), self._router.callers.resolve(context)
+        session = StreamSession(self._router, self._spans, caller=caller, max_message_bytes=limit)
         self._streams.add(session)
         self._no_stream.clear()
         try:
@@ -105,13 +110,19 @@ class InferenceServicer:
         """Write one text out."""
         try:
             message = parse(inference_pb2.GenerateRequest, data, field="prompt")
-            client = peer_of(context)
-            refusal = self._router.door.refusal(priority=priority_of(message), client=client)
+            caller = self._router.callers.resolve(context)
+            refusal = self._router.door.refusal(
+                priority=priority_of(message),
+                caller=caller,
+                model=message.model,
+                minimum_tier=message.minimum_tier,
+                generates=True,
+            )
             if refusal is not None:
                 self._spans.refused("Generate", context, refusal)
                 await refuse(context, refusal)
             request, sampling = to_text(
-                message, deadline=self._deadline(context), traceparent=traceparent_in(context), client=client
+                message, deadline=self._deadline(context), traceparent=traceparent_in(context), caller=caller
             )
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
@@ -142,8 +153,3 @@ async def refuse(context: Context, refusal: Refusal) -> NoReturn:
     """End the call with `refusal`, in trailers alone: once headers have gone out, no client library tries it again."""
     await context.abort(refusal.code, refusal.message, refusal.trailers)
     raise AssertionError("abort returned")
-
-
-def peer_of(context: Context) -> Peer:
-    """The caller, as far as its connection tells."""
-    return Peer(context.peer())

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from services.router.batch import OpenBatch
-from services.router.ledger import Ledger
 from services.router.request import Outcome, Ticket, TicketState, answer_to
 from sluice.errors import NoEndpoint, ShuttingDown, WorkerFailed
 from sluice.status import from_item_status
@@ -45,14 +44,12 @@ class Settlement:
         retry: Retry,
         refused: Refused,
         died: Died,
-        ledger: Ledger,
         clock: Callable[[], float],
     ) -> None:
         self._finish = finish
         self._retry = retry
         self._refused = refused
         self._died = died
-        self._ledger = ledger
         self._clock = clock
 
     def settle(
@@ -69,7 +66,6 @@ class Settlement:
                 continue
             if item.WhichOneof("outcome") in {"classification", "embedding"}:
                 answer = answer_to(ticket, item, variant=variant, worker=worker, batch_s=batch_s, compute_s=compute_s)
-                self._ledger.waited(answer.queue_s)
                 self._finish(ticket, answer, tier)
             else:
                 self._failed(ticket, item, tier)

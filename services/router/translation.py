@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.router.request import DEFAULT_PRIORITY, Answer, Request
+from services.router.requests.caller import Caller
 from services.router.requests.validation import bounded_traceparent
 from sluice.errors import InvalidRequest
 from sluice.tier import QueryClass, Tier
@@ -25,7 +26,7 @@ def tier_of(number: int) -> Tier:
         raise InvalidRequest(f"there is no tier {number}", field="minimum_tier") from None
 
 
-def to_request(message: inference_pb2.InferRequest, *, deadline: float, traceparent: str, client: str) -> Request:
+def to_request(message: inference_pb2.InferRequest, *, deadline: float, traceparent: str, caller: Caller) -> Request:
     """The request that `message` makes. Raises InvalidRequest for numbers outside the contract's enums."""
     try:
         query_class = _CLASSES[message.query_class]
@@ -43,7 +44,7 @@ def to_request(message: inference_pb2.InferRequest, *, deadline: float, tracepar
         conversation_id=message.conversation_id,
         request_id=message.request_id,
         traceparent=bounded_traceparent(traceparent),
-        client=client,
+        caller=caller,
     )
 
 

@@ -1,4 +1,4 @@
-"""The queue of one variant: hot before cold, earliest deadline first inside, departed requests never returned.
+"""The queue of one variant: hot before cold, inside each a fair share for each caller, then the earliest deadline.
 
 A ticket that leaves early (expired, cancelled, reassigned) is only marked; its entry is dropped when it surfaces
 or when such entries outnumber the living, so leaving costs nothing and memory stays in step with the living.
@@ -7,16 +7,15 @@ or when such entries outnumber the living, so leaving costs nothing and memory s
 from __future__ import annotations
 
 from collections import deque
-from heapq import heapify, heappop, heappush
 from itertools import chain, islice
 
 from services.router.backlog import Backlog
+from services.router.queueing.fair_queue import FairQueue
 from services.router.request import Ticket, TicketState
 
 _SLACK = 64
 # While cold work ages, one place in so many is its own.
 COLD_PLACE = 16
-Entry = tuple[float, int, Ticket]
 
 
 class VariantQueue:
@@ -46,8 +45,8 @@ class VariantQueue:
         self.suspects: deque[Ticket] = deque()
         self.passed_over = 0
         self.cost_s = 0.0
-        self._hot: list[Entry] = []
-        self._cold: list[Entry] = []
+        self._hot = FairQueue(self._waits_here)
+        self._cold = FairQueue(self._waits_here)
         self._arrivals: deque[Ticket] = deque()
         self._hot_in_a_row = 0
 
@@ -65,7 +64,7 @@ class VariantQueue:
         if ticket.suspect:
             self.suspects.append(ticket)
             return
-        heappush(self._hot if ticket.hot else self._cold, (ticket.request.deadline, ticket.id, ticket))
+        (self._hot if ticket.hot else self._cold).push(ticket)
         if not ticket.hot:
             self._arrivals.append(ticket)
             self._trim()
@@ -73,7 +72,7 @@ class VariantQueue:
     def put_back(self, ticket: Ticket) -> None:
         """The ticket that was popped last does not fit; it waits on, as old as it was."""
         self._enter(ticket)
-        heappush(self._hot if ticket.hot else self._cold, (ticket.request.deadline, ticket.id, ticket))
+        (self._hot if ticket.hot else self._cold).push(ticket, refund=True)
 
     def discard(self, ticket: Ticket) -> None:
         """Forget a ticket that waits here. The caller has set, or sets at once, what becomes of it."""
@@ -81,6 +80,7 @@ class VariantQueue:
         if ticket.suspect:
             self.suspects.remove(ticket)
         else:
+            (self._hot if ticket.hot else self._cold).leave(ticket)
             self._trim()
 
     def pop(self, *, ages: bool = False) -> Ticket | None:
@@ -90,15 +90,12 @@ class VariantQueue:
         """
         if ages and self._hot_in_a_row >= COLD_PLACE - 1 and (oldest := self._oldest_cold()) is not None:
             self._hot_in_a_row = 0
-            self._leave(oldest)
-            return oldest
-        for heap in (self._hot, self._cold):
-            while heap:
-                ticket = heappop(heap)[2]
-                if self._waits_here(ticket):
-                    self._leave(ticket)
-                    self._hot_in_a_row = self._hot_in_a_row + 1 if ticket.hot and self.cold.items else 0
-                    return ticket
+            return self._serve(oldest)
+        for queue in (self._hot, self._cold):
+            ticket = queue.head()
+            if ticket is not None:
+                self._hot_in_a_row = self._hot_in_a_row + 1 if ticket.hot and self._cold.items else 0
+                return self._serve(ticket)
         self._arrivals.clear()
         return None
 
@@ -115,11 +112,10 @@ class VariantQueue:
 
         `suspects` says whether they count, who come after everybody else.
         """
-        for cold, heap in ((False, self._hot), (True, self._cold)):
-            while heap and not self._waits_here(heap[0][2]):
-                heappop(heap)
-            if heap:
-                return cold, heap[0][0]
+        for queue in (self._hot, self._cold):
+            ticket = queue.head()
+            if ticket is not None:
+                return not ticket.hot, ticket.request.deadline
         if suspects and self.suspects:
             return not self.suspects[0].hot, self.suspects[0].request.deadline
         return None
@@ -131,20 +127,37 @@ class VariantQueue:
 
     def some(self, count: int) -> list[Ticket]:
         """Up to `count` tickets that wait here and are no suspects, hot ones first; they go on waiting."""
-        entries = chain(self._hot, self._cold)
-        return list(islice(dict.fromkeys(one for _, _, one in entries if self._waits_here(one)), count))
+        return list(islice(dict.fromkeys(chain(self._hot.tickets(), self._cold.tickets())), count))
+
+    def ahead_of(self, deadline: float, *, hot: bool, caller: str) -> int:
+        """Tokens of its own class that are served before a newcomer of `caller` with `deadline`."""
+        backlog, queue = (self.hot, self._hot) if hot else (self.cold, self._cold)
+        due_earlier = backlog.ahead_of(deadline)
+        if not due_earlier or (queue.backlogged < 2 and not caller):
+            return due_earlier
+        return queue.work_ahead(caller, due_earlier=due_earlier, mean=backlog.tokens / backlog.items)
+
+    def cost_of(self, caller: str, *, hot: bool) -> float:
+        """What admission counted for what `caller` has waiting in one class."""
+        return (self._hot if hot else self._cold).cost_of(caller)
 
     def take_all(self) -> list[Ticket]:
         """Empty the queue; the tickets still wait and want a new place."""
-        entries = [*self._hot, *self._cold]
         # A ticket that left and came again has two entries.
-        living = dict.fromkeys(ticket for _, _, ticket in entries if self._waits_here(ticket))
+        living = dict.fromkeys(chain(self._hot.tickets(), self._cold.tickets()))
         tickets = [*self.suspects, *living]
         for ticket in tickets:
             self._leave(ticket)
         self.suspects.clear()
-        self._compact()
+        self._hot.clear()
+        self._cold.clear()
+        self._arrivals.clear()
         return tickets
+
+    def _serve(self, ticket: Ticket) -> Ticket:
+        self._leave(ticket)
+        (self._hot if ticket.hot else self._cold).leave(ticket, served=True)
+        return ticket
 
     def _enter(self, ticket: Ticket) -> None:
         ticket.variant_id = self.variant_id
@@ -168,11 +181,5 @@ class VariantQueue:
         return arrivals[0] if arrivals else None
 
     def _trim(self) -> None:
-        if len(self._hot) + len(self._cold) + len(self._arrivals) > 3 * len(self) + _SLACK:
-            self._compact()
-
-    def _compact(self) -> None:
-        for heap in (self._hot, self._cold):
-            heap[:] = [entry for entry in heap if self._waits_here(entry[2])]
-            heapify(heap)
-        self._arrivals = deque(ticket for ticket in self._arrivals if self._waits_here(ticket))
+        if len(self._arrivals) > 3 * len(self) + _SLACK:
+            self._arrivals = deque(ticket for ticket in self._arrivals if self._waits_here(ticket))

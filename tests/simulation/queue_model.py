@@ -12,9 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from services.router.admission.controller import TICK_S, Admission
-from services.router.admission.fair_share import Peer
+from services.router.admission.controller import AdmissionController
+from services.router.admission.demand import Demand
+from services.router.admission.resource import TICK_S, Waiting
+from services.router.requests.caller import Caller
 from sluice.errors import Saturated
+from tests.unit.router.groups import GROUP, VARIANT
 
 STEP_S = 0.001
 CREDITS = 2
@@ -32,11 +35,23 @@ class Job:
     priority: float
     client: str = ""
     attempts: int = 0
+    conversation: str = ""
 
     @property
     def hot(self) -> bool:
         """Whether it is never shed by priority."""
         return self.priority >= HOT_FROM
+
+    @property
+    def demand(self) -> Demand:
+        """What it asks of admission."""
+        return Demand(
+            priority=self.priority,
+            hot=self.hot,
+            model=VARIANT.model,
+            caller=Caller(self.client),
+            conversation=self.conversation,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +115,11 @@ class QueueModel:
     ) -> None:
         self.workers = workers
         self.offer = offer
-        self.admission = Admission(
+        self.admission = AdmissionController(
             max_requests=20_000, max_bytes=10**9, adaptive=adaptive, dice=random.Random(seed).random
         )
+        self.admission.regroup([GROUP])
+        (self.resource,) = self.admission.resources
         self.seconds: list[Second] = []
         self.by_client: dict[str, list[int]] = {}
         self.queue_s: list[float] = []
@@ -159,29 +176,25 @@ class QueueModel:
         self._next_tick_at = self.now + TICK_S
         self.queue_s.append(self._waiting / self.workers.per_s)
         batch_s = self.workers.time_s(self.workers.max_batch, self.now)
-        self.admission.tick(
-            self.now + self.skew_s,
-            admit_scale=1.0,
-            backlog_cost=self._waiting * self._cost,
-            hot_share=len(self._queues[0]) / max(1, self._waiting),
-            batch_s=batch_s,
-        )
+        cost_s = self._waiting * self._cost
+        hot_s = len(self._queues[0]) * self._cost
+        found = {VARIANT.id: Waiting(cost_s, hot_s, batch_s)}
+        self.admission.tick(self.now + self.skew_s, admit_scale=1.0, waiting=found)
 
     def _arrive(self, job: Job) -> None:
         second = self.seconds[int(job.offered_at)]
         if not job.attempts:
             second.offered[job.hot] += 1
             self.by_client.setdefault(job.client, [0, 0])[0] += 1
-        self.admission.signals.came_with(job.timeout_s)
         now = self.now + self.skew_s
+        demand = job.demand
         try:
-            self.admission.admit(
-                TEXT_BYTES, priority=job.priority, hot=job.hot, client=job.client, cost=self._cost, now=now
-            )
+            self.admission.admit(demand, size=TEXT_BYTES, cost=self._cost, now=now)
         except Saturated:
             second.refused += 1
             self._retry(job)
             return
+        self.admission.placed(demand, VARIANT.id, cost=self._cost, timeout_s=job.timeout_s)
         self._number += 1
         heappush(self._queues[0 if job.hot else 1], (job.deadline, self._number, job))
 
@@ -193,7 +206,7 @@ class QueueModel:
             heappush(self._again, (at, self._number, again))
 
     def _end(self, job: Job, *, at: float | None) -> None:
-        self.admission.release(TEXT_BYTES)
+        self.admission.release(TEXT_BYTES, caller=job.client, model=VARIANT.model)
         if at is not None and at <= job.deadline:
             self.seconds[int(job.offered_at)].good[job.hot] += 1
             self.seconds[int(self.now)].done += 1
@@ -219,7 +232,7 @@ class QueueModel:
         if device.done_at > self.now:
             return False
         for job in device.batches.popleft():
-            self.admission.served(self._served_cost, self.now - job.offered_at, self.now)
+            self.admission.served(VARIANT.id, self._served_cost)
             self._end(job, at=device.done_at)
         device.free_at, device.done_at = device.done_at, None
         return True
@@ -248,7 +261,7 @@ def arrivals(
     *,
     timeout_s: float = 0.5,
     priority: Callable[[random.Random], float] = lambda dice: dice.random(),
-    client: Callable[[random.Random], str] = lambda dice: Peer(f"p{dice.randrange(200)}"),
+    client: Callable[[random.Random], str] = lambda dice: f"p{dice.randrange(200)}",
     cv: float = 1.0,
 ) -> Offer:
     """Arrivals at `per_s(now)` whose gaps are Gamma with coefficient of variation `cv`; 1 is a Poisson stream."""

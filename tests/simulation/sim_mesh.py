@@ -14,6 +14,7 @@ from services.router.config import RouterConfig
 from services.router.link_owner import LinkOwner
 from services.router.router import Router
 from services.router.worker_link import WorkerLink
+from services.router.workers.pool import _Endpoint as Endpoint
 from sluice.config import TelemetryConfig
 from sluice.directive import DirectiveState
 from sluice.status import duration
@@ -144,9 +145,14 @@ class SimMesh:
         """A worker that serves `laws`, connected."""
         clock = asyncio.get_running_loop().time
         worker = self.workers[name] = SimWorker(name, laws, self.router, clock=clock, seed=seed)
-        self.router.pool._links[name] = worker
-        worker.connect()
+        self.connect(name, worker)
         return worker
+
+    def connect(self, name: str, worker: Any) -> None:
+        """Let the router know `worker` as if it had dialled it."""
+        dialling = asyncio.get_running_loop().create_task(asyncio.sleep(0))
+        self.router.pool._endpoints[name] = Endpoint(link=worker, task=dialling)
+        worker.connect()
 
 
 @asynccontextmanager

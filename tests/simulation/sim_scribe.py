@@ -144,8 +144,7 @@ class TextFate:
 def scribe(mesh: SimMesh, name: str, **options: Any) -> SimScribe:
     """A worker that writes, connected."""
     made = SimScribe(name, mesh.router, clock=asyncio.get_running_loop().time, **options)
-    mesh.router.pool._links[name] = made
-    made.connect()
+    mesh.connect(name, made)
     return made
 
 

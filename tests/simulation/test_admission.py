@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from services.router.admission.fair_share import Peer
 from tests.simulation.queue_model import Job, Offer, QueueModel, Workers, arrivals, with_hot
 
 # One request after the other, and batches of 16 and of 128 whose fixed part makes small ones dear.
@@ -65,7 +64,7 @@ def test_whatever_is_offered_the_workers_do_what_they_can_and_hot_requests_are_a
     first, last = segment(4)
     # A second after the load has fallen everything is answered again, and nobody waits.
     assert model.answered(first + 1, last) >= 0.999
-    assert max(model.queue_s[10 * (first + 1) : 10 * last]) <= 2 * model.admission.target_s
+    assert max(model.queue_s[10 * (first + 1) : 10 * last]) <= 2 * model.resource.target_s
 
 
 # A worker that takes one request at a time never works for one that is late, so only batches can collapse here.
@@ -159,8 +158,8 @@ def test_no_traffic_is_no_evidence() -> None:
     "client",
     [
         lambda dice: "",
-        lambda dice: Peer("the only one"),
-        lambda dice: Peer(f"p{dice.randrange(10)}"),
+        lambda dice: "the only one",
+        lambda dice: f"p{dice.randrange(10)}",
         lambda dice: f"conversation {dice.randrange(3_000)}",
     ],
     ids=["nobody", "one", "ten", "conversations"],
@@ -174,10 +173,8 @@ def test_requests_all_alike_are_let_in_in_part(workers: Workers, client: Callabl
 
 @every_worker
 def test_one_giant_client_does_not_take_the_room_of_the_many(workers: Workers) -> None:
-    giant = stream(workers, lambda now: 2.0, priority=lambda dice: 0.5, client=lambda dice: Peer("giant"))
-    many = stream(
-        workers, lambda now: 0.5, priority=lambda dice: 0.5, client=lambda dice: Peer(f"p{dice.randrange(50)}")
-    )
+    giant = stream(workers, lambda now: 2.0, priority=lambda dice: 0.5, client=lambda dice: "giant")
+    many = stream(workers, lambda now: 0.5, priority=lambda dice: 0.5, client=lambda dice: f"p{dice.randrange(50)}")
 
     def both(now: float, dice: random.Random) -> list[Job]:
         return giant(now, dice) + many(now, dice)

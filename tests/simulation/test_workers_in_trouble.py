@@ -84,9 +84,10 @@ def test_the_only_worker_of_a_tier_that_freezes_swallows_nothing_that_another_ti
         return replace(request, query_class=QueryClass.COMPLEX if request.priority > 0.5 else QueryClass.SIMPLE)
 
     ours, _ = trouble(*freeze("gpu0"), each=1, rate=350, adapt=classed)
-    fixed, _ = trouble(*freeze("gpu0"), each=1, rate=350, adapt=classed, assignment="preference")
+    # Without a limit of each resource, which would send what it may to the other tier.
+    fixed, _ = trouble(*freeze("gpu0"), each=1, rate=350, adapt=classed, assignment="preference", admission="caps")
     assert ours.share_in_time() >= 0.999
-    assert fixed.share_in_time() < 0.9
+    assert fixed.share_in_time() < 0.95
     frozen = [one for one in after(ours, BEGINS_S + 1) if one.tier is Tier.LIGHT]
     assert any(one.hot for one in frozen)
     assert Tier.FULL in {one.tier for one in after(ours, ENDS_S + 1)}

@@ -1,9 +1,10 @@
-"""Who is let in of those that the boundary of importance goes through: each client its fair share.
+"""Who is let in of those that the boundary of importance goes through: each caller its fair share.
 
 The room in the boundary bin is filled like water (max-min fairness): who offers less than the level is let in, who
-offers more is cut down to it, so that a giant is refused before the many small are. Conversations that the room does
-not suffice for are let in or refused whole, by a hash of name and hour, so that none is torn apart (as DAGOR does with
-users, arXiv 1806.04075). Of everybody else every so-manieth request is let in.
+offers more is cut down to it, so that a giant is refused before the many small are. Of a caller who is cut, every
+so-manieth request is let in; its conversations are let in or refused whole, as far as its share allows, by a hash of
+name and hour, so that few are torn apart (as DAGOR does with users, arXiv 1806.04075). A conversation earns its caller
+nothing: however many names a caller makes up, its account is one.
 """
 
 from __future__ import annotations
@@ -11,28 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 
+from services.router.requests.caller import Bundle
+
 GENERATION_S = 0.5
-MOST_CLIENTS = 2_048
-# More requests than this in one generation are no conversation.
-FEW = 16
+MAX_CALLERS = 2_048
 HOUR_S = 3_600
 NOBODY = ""
-
-
-class Peer(str):
-    """A client that is known by its connection; any other name is a conversation's."""
-
-    __slots__ = ()
-
-
-class Bundle(str):
-    """Texts that come in one request, however many: all of them are let in, or none."""
-
-    __slots__ = ()
+# By so many requests may a caller's conversations get more or less than its share, before that decides for them.
+CONVERSATION_CREDIT = 512.0
+CREDIT_RANGE = (-4_096.0, CONVERSATION_CREDIT)
 
 
 class _Account:
-    """What one client offered in one bin and generation, and the fraction of a request that it is owed."""
+    """What one caller offered in one bin and generation, and the fraction of a request that it is owed."""
 
     __slots__ = ("cost", "credit", "requests")
 
@@ -45,7 +37,7 @@ class _Account:
 class FairShare:
     """Accounts of the last half-second and of this one. Those who come when all accounts are taken count as small."""
 
-    __slots__ = ("_age_s", "_before", "_generation", "_level", "_now", "_small_portion")
+    __slots__ = ("_age_s", "_before", "_generation", "_level", "_mean_cost", "_now")
 
     def __init__(self) -> None:
         self._now: dict[tuple[int, str], _Account] = {}
@@ -53,31 +45,40 @@ class FairShare:
         self._age_s = 0.0
         self._generation = 0
         self._level = float("inf")
-        self._small_portion = 1.0
+        self._mean_cost = 0.0
 
-    def count(self, bin_: int, client: str, cost: float) -> None:
-        """A request of `client` is offered in `bin_`. An empty name is nobody in particular."""
-        account = self._now.get((bin_, client)) or self._open(bin_, client)
-        account.requests += 1
+    def count(self, bin_: int, caller: str, cost: float, requests: int = 1) -> None:
+        """Requests of `caller` that cost so much together are offered in `bin_`. An empty name is nobody's."""
+        account = self._now.get((bin_, caller)) or self._open(bin_, caller)
+        account.requests += requests
         account.cost += cost
 
-    def lets_in(self, bin_: int, client: str, now: float) -> bool:
-        """Whether a request of `client` belongs to what is let in of the boundary bin. It may be asked repeatedly."""
-        portion, is_small = self._portion(bin_, client)
+    def lets_in(
+        self, bin_: int, caller: str, now: float, *, conversation: str = "", bundle: Bundle | None = None
+    ) -> bool:
+        """Whether a request of `caller` belongs to what is let in of the boundary bin. It may be asked repeatedly."""
+        portion = self._portion(bin_, caller)
         if portion >= 1.0:
             return True
-        if is_small and client and not isinstance(client, Peer):
-            return coin(f"{client}|{int(now // HOUR_S)}") < portion
-        account = self._account(bin_, client)
-        credit = account.credit if account is not None else self._opening_credit(bin_, client)
-        return credit + portion >= 1.0
+        if bundle is not None and (verdict := bundle.verdicts.get(id(self))) is not None:
+            return verdict
+        account = self._account(bin_, caller)
+        credit = account.credit if account is not None else self._opening_credit(bin_, caller)
+        if conversation:
+            drawn = stable_unit(f"{caller}|{conversation}|{int(now // HOUR_S)}")
+            let_in = drawn < portion + credit / CONVERSATION_CREDIT
+        else:
+            let_in = credit + portion >= 1.0
+        if bundle is not None:
+            bundle.verdicts[id(self)] = let_in
+        return let_in
 
-    def settle(self, bin_: int, client: str, *, let_in: bool) -> None:
-        """The request that was counted last in the boundary bin was let in, or not."""
-        account = self._account(bin_, client)
+    def settle(self, bin_: int, caller: str, *, let_in: bool, requests: int = 1) -> None:
+        """The requests that were counted last in the boundary bin were let in, or not."""
+        account = self._account(bin_, caller)
         if account is not None:
-            portion, _ = self._portion(bin_, client)
-            account.credit = min(1.0, max(0.0, account.credit + portion - let_in))
+            credit = account.credit + requests * (self._portion(bin_, caller) - let_in)
+            account.credit = min(CREDIT_RANGE[1], max(CREDIT_RANGE[0], credit))
 
     def roll(self, elapsed_s: float, *, boundary: int, share: float) -> None:
         """Time passed; from now on `share` of what is offered in bin `boundary` is let in."""
@@ -90,64 +91,61 @@ class FairShare:
             self._fill(boundary, share)
 
     def _fill(self, boundary: int, share: float) -> None:
-        seen = [(client, one) for (bin_, client), one in (self._before or self._now).items() if bin_ == boundary]
-        offers = [
-            (one.cost / one.requests, one.requests) if client == NOBODY else (one.cost, 1) for client, one in seen
-        ]
-        self._level = level = water_level(offers, share)
-        offered = let_in = 0.0
-        for (cost, times), (client, one) in zip(offers, seen, strict=True):
-            if client == NOBODY or isinstance(client, Bundle) or one.requests <= FEW:
-                offered += cost * times
-                let_in += min(cost, level) * times
-        self._small_portion = let_in / offered if offered > 0 else share
+        seen = [(caller, one) for (bin_, caller), one in (self._before or self._now).items() if bin_ == boundary]
+        requests = sum(one.requests for _, one in seen)
+        self._mean_cost = sum(one.cost for _, one in seen) / requests if requests else 0.0
+        self._level = max_min_level(
+            (
+                (one.cost / one.requests, one.requests) if caller == NOBODY and one.requests else (one.cost, 1)
+                for caller, one in seen
+            ),
+            share,
+        )
 
-    def _open(self, bin_: int, client: str) -> _Account:
-        account = self._account(bin_, client)
+    def _open(self, bin_: int, caller: str) -> _Account:
+        account = self._account(bin_, caller)
         if account is None:
-            if len(self._now) >= MOST_CLIENTS:
-                client = NOBODY
-            account = self._now[bin_, client] = _Account(self._opening_credit(bin_, client))
+            if len(self._now) >= MAX_CALLERS:
+                caller = NOBODY
+            account = self._now[bin_, caller] = _Account(self._opening_credit(bin_, caller))
         return account
 
-    def _account(self, bin_: int, client: str) -> _Account | None:
-        account = self._now.get((bin_, client))
-        if account is None and len(self._now) >= MOST_CLIENTS:
+    def _account(self, bin_: int, caller: str) -> _Account | None:
+        account = self._now.get((bin_, caller))
+        if account is None and len(self._now) >= MAX_CALLERS:
             account = self._now.get((bin_, NOBODY))
         return account
 
-    def _opening_credit(self, bin_: int, client: str) -> float:
-        before = self._before.get((bin_, client))
-        return before.credit if before is not None else coin(f"{client}|{self._generation}")
+    def _opening_credit(self, bin_: int, caller: str) -> float:
+        before = self._before.get((bin_, caller))
+        # The first request of somebody new is let in as often as any other: not always, and not never.
+        return before.credit if before is not None else stable_unit(f"{caller}|{self._generation}")
 
-    def _portion(self, bin_: int, client: str) -> tuple[float, bool]:
-        """How much of the client's requests is let in, and whether it is a small one."""
-        if client == NOBODY or isinstance(client, Bundle):
-            return self._small_portion, True
-        before, account = self._before.get((bin_, client)), self._now.get((bin_, client))
-        requests = max(before.requests if before else 0, account.requests if account else 0)
-        if requests <= FEW:
-            return self._small_portion, True
-        offered = max(before.cost if before else 0.0, account.cost if account else 0.0)
-        return (min(1.0, self._level / offered) if offered > 0 else 1.0), False
+    def _portion(self, bin_: int, caller: str) -> float:
+        """How much of the caller's requests is let in. Who has offered little yet is about to offer one."""
+        offered = self._mean_cost
+        if caller != NOBODY:
+            before, account = self._before.get((bin_, caller)), self._now.get((bin_, caller))
+            offered = max(offered, before.cost if before else 0.0, account.cost if account else 0.0)
+        return min(1.0, self._level / offered) if offered > 0 else 1.0
 
 
-def water_level(offers: Iterable[tuple[float, int]], share: float) -> float:
+def max_min_level(offers: Iterable[tuple[float, int]], share: float) -> float:
     """The height up to which each of `offers` (amount, how many such) is served when `share` of their sum is.
 
     Infinity when nothing has to be cut.
     """
     ascending = sorted(offers)
     left = share * sum(amount * times for amount, times in ascending)
-    clients = sum(times for _, times in ascending)
+    callers = sum(times for _, times in ascending)
     for amount, times in ascending:
-        if share < 1.0 and amount * clients >= left:
-            return left / clients
+        if share < 1.0 and amount * callers >= left:
+            return left / callers
         left -= amount * times
-        clients -= times
+        callers -= times
     return float("inf")
 
 
-def coin(name: str) -> float:
+def stable_unit(name: str) -> float:
     """In [0, 1), always the same for the same name."""
     return int.from_bytes(blake2b(name.encode(), digest_size=4).digest()) / 2**32

@@ -1,25 +1,45 @@
-"""The hard caps: requests and bytes that are open, and work that waits. The last of each is kept for hot requests.
+"""What bounds memory and time whatever the adaptive limit thinks: requests and bytes that are open, work that waits.
 
-Hot work waits for hot work only, which it does not overtake; so what cold work waits never shuts it out.
+The last part of each bound is kept for hot requests. No caller, and of several models none, fills a bound alone: each
+may hold four times what is free at the moment (dynamic thresholds, Choudhury and Hahne, IEEE/ACM ToN 1998), so that a
+lone one has four fifths, two have four ninths each, and whoever comes finds room in proportion.
 """
 
 from __future__ import annotations
 
 HOT_RESERVE = 0.1
 HOT_WORK_RESERVE = 1 / 3
+# What one may hold, in multiples of what is free.
+ALPHA = 4.0
+# Up to this part of a bound nobody can have more than that.
+UNCONTENDED = ALPHA / (1.0 + ALPHA)
+NOBODY = ""
 
 
-class Caps:
-    """What is open now, and the most that may be. Work is in device-seconds; `most_waiting` infinite is no bound."""
+class _Holding:
+    __slots__ = ("requests", "size")
 
-    __slots__ = ("_admit_scale", "_hot", "_max_bytes", "_max_requests", "_waiting", "most_waiting", "requests", "size")
+    def __init__(self) -> None:
+        self.requests = 0
+        self.size = 0
+
+
+class HardLimits:
+    """Requests and bytes that are open, in all, by caller and by model. An empty name is nobody's in particular.
+
+    `several_models` says that there are others whom one model could shut out.
+    """
+
+    __slots__ = (
+        "_admit_scale", "_callers", "_max_bytes", "_max_requests", "_models", "requests", "several_models", "size",
+    )  # fmt: skip
 
     def __init__(self, *, max_requests: int, max_bytes: int) -> None:
         self.requests = 0
         self.size = 0
-        self._waiting = 0.0
-        self._hot = 0.0
-        self.most_waiting = float("inf")
+        self.several_models = False
+        self._callers: dict[str, _Holding] = {}
+        self._models: dict[str, _Holding] = {}
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._admit_scale = 1.0
@@ -28,34 +48,98 @@ class Caps:
         """Leave cold requests this share, in [0, 1], of the room that they have otherwise."""
         self._admit_scale = admit_scale
 
-    def has_room(self, size: int, *, hot: bool) -> bool:
-        """Whether one more request of `size` bytes may be open. Cold ones have less room."""
-        if hot:
-            share, waits = 1.0, self._hot <= self.most_waiting
-        else:
-            share = (1.0 - HOT_RESERVE) * self._admit_scale
-            waits = self._waiting <= self.most_waiting * (1.0 - HOT_WORK_RESERVE) * self._admit_scale
-        return waits and self.requests < self._max_requests * share and self.size + size <= self._max_bytes * share
+    @property
+    def is_roomy(self) -> bool:
+        """Whether there is room for anybody, whoever it is and whatever else it holds."""
+        share = UNCONTENDED * (1.0 - HOT_RESERVE) * self._admit_scale
+        return self.requests < self._max_requests * share and self.size < self._max_bytes * share
 
-    def take(self, size: int, cost: float, *, hot: bool) -> None:
-        """A request is open and waits."""
+    def has_room(self, size: int, *, hot: bool, caller: str, model: str) -> bool:
+        """Whether one more request of `size` bytes may be open. Cold ones have less room."""
+        share = 1.0 if hot else (1.0 - HOT_RESERVE) * self._admit_scale
+        free = self._max_requests * share - self.requests
+        free_bytes = self._max_bytes * share - self.size
+        if free <= 0 or size > free_bytes:
+            return False
+        if self.is_roomy and size < free_bytes * UNCONTENDED:
+            return True
+        holders = [self._callers.get(caller)] if caller != NOBODY else []
+        if self.several_models and model != NOBODY:
+            holders.append(self._models.get(model))
+        return all(
+            one is None or (one.requests < ALPHA * free and one.size + size <= ALPHA * free_bytes) for one in holders
+        )
+
+    def take(self, size: int, *, caller: str, model: str) -> None:
+        """A request is open."""
         self.requests += 1
         self.size += size
+        for holders, name in ((self._callers, caller), (self._models, model)):
+            held = holders.get(name)
+            if held is None:
+                held = holders[name] = _Holding()
+            held.requests += 1
+            held.size += size
+
+    def free(self, size: int, *, caller: str, model: str) -> None:
+        """A request has ended."""
+        self.requests -= 1
+        self.size -= size
+        for holders, name in ((self._callers, caller), (self._models, model)):
+            held = holders[name]
+            held.requests -= 1
+            held.size -= size
+            if not held.requests:
+                del holders[name]
+
+
+class WaitingLimit:
+    """Work that waits for one resource, in device-seconds; `most` infinite is no bound.
+
+    Hot work waits for hot work only, which it does not overtake; so what cold work waits never shuts it out.
+    """
+
+    __slots__ = ("_admit_scale", "_hot", "_waiting", "most")
+
+    def __init__(self) -> None:
+        self.most = float("inf")
+        self._waiting = 0.0
+        self._hot = 0.0
+        self._admit_scale = 1.0
+
+    def scale(self, admit_scale: float) -> None:
+        """Leave cold work this share, in [0, 1], of the room that it has otherwise."""
+        self._admit_scale = admit_scale
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether there is room for anybody, whoever it is and whatever else it has waiting."""
+        return self._waiting <= UNCONTENDED * self._room(hot=False)
+
+    def is_full(self, *, hot: bool) -> bool:
+        """Whether nothing more may wait."""
+        return (self._hot if hot else self._waiting) > self._room(hot=hot)
+
+    def has_room(self, held: float, *, hot: bool) -> bool:
+        """Whether more work may wait of a caller of whom `held` waits already."""
+        free = self._room(hot=hot) - (self._hot if hot else self._waiting)
+        return free >= 0.0 and (held <= 0.0 or held <= ALPHA * free)
+
+    def take(self, cost: float, *, hot: bool) -> None:
+        """Work waits."""
         self._waiting += cost
         if hot:
             self._hot += cost
 
-    def free(self, size: int) -> None:
-        """A request has ended."""
-        self.requests -= 1
-        self.size -= size
-
     def worked_off(self, cost: float) -> None:
         """So much of the work that waited does no more. Nobody says whose it was, and hot work goes first."""
-        self._waiting -= cost
+        self._waiting = max(0.0, self._waiting - cost)
         self._hot = max(0.0, self._hot - cost)
 
     def found(self, waiting: float, *, hot_share: float) -> None:
         """So much work waits in truth; `hot_share` of it, in [0, 1], is hot."""
         self._waiting = waiting
         self._hot = waiting * hot_share
+
+    def _room(self, *, hot: bool) -> float:
+        return self.most if hot else self.most * (1.0 - HOT_WORK_RESERVE) * self._admit_scale

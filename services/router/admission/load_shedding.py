@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.router.admission.controller import Admission
+from services.router.admission.controller import AdmissionController
+from services.router.admission.demand import Demand
 from services.router.admission.rejection import Refusal
 from services.router.ledger import Ledger
+from services.router.requests.caller import Bundle, Caller
 
 
 class Door:
@@ -18,7 +20,7 @@ class Door:
     def __init__(
         self,
         *,
-        admission: Admission,
+        admission: AdmissionController,
         ledger: Ledger,
         hot_from: float,
         draining: Callable[[], bool],
@@ -30,17 +32,38 @@ class Door:
         self.hot_from = hot_from
         self._clock = clock
 
-    def refusal(self, *, priority: float, client: str, texts: int = 1) -> Refusal | None:
-        """The refusal of `texts` that come together; None if they may go on.
+    def refusal(
+        self,
+        *,
+        priority: float,
+        caller: Caller,
+        model: str = "",
+        minimum_tier: int = 0,
+        generates: bool = False,
+        conversation: str = "",
+        bundle: Bundle | None = None,
+        texts: int = 1,
+    ) -> Refusal | None:
+        """The refusal of `texts` that come together as `bundle`; None if they may go on.
 
         What may go on is not let in yet, and not counted. A draining router refuses by other means, and so does
-        validation a priority that is none.
+        validation a priority or a tier that is none.
         """
         if not self._admission.is_shedding or self.draining() or not 0.0 <= priority <= 1.0:
             return None
         hot = priority >= self.hot_from
-        now = self._clock()
-        found = self._admission.turn_away(priority=priority, hot=hot, client=client, now=now, texts=texts)
+        demand = Demand(
+            priority=priority,
+            hot=hot,
+            model=model,
+            minimum_tier=minimum_tier,
+            generates=generates,
+            caller=caller,
+            conversation=conversation,
+            bundle=bundle,
+            texts=texts,
+        )
+        found = self._admission.turn_away(demand, now=self._clock())
         if found is not None:
             self._ledger.count("", "", found.reason, "hot" if hot else "cold", times=texts)
         return found

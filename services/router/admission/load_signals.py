@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from math import log2
 
 BINS_PER_OCTAVE = 4
@@ -54,18 +55,64 @@ class Timeouts:
 WINDOWS = 10
 
 
-class RouterSignals:
-    """Sums over the last ten ticks of a tenth of a second. Every value is None while there is nothing to measure."""
+class LoadSignals:
+    """One resource's last ten ticks of a tenth of a second. Every value is None while there is nothing to measure."""
 
-    __slots__ = ("_offered", "_past", "_queue_delays_s", "_refused", "_timeouts", "median_timeout_s")
+    __slots__ = ("_answered", "_past", "_queue_delays_s", "_timeouts", "_waited_s", "median_timeout_s")
 
     def __init__(self) -> None:
-        self._offered = 0
-        self._refused = 0
-        self._past: deque[tuple[int, int]] = deque(maxlen=WINDOWS)
+        self._answered = 0
+        self._waited_s = 0.0
+        self._past: deque[tuple[int, float]] = deque(maxlen=WINDOWS)
         self._queue_delays_s: deque[float] = deque(maxlen=WINDOWS)
         self._timeouts = Timeouts(windows=WINDOWS)
         self.median_timeout_s: float | None = None
+
+    def came_with(self, timeout_s: float) -> None:
+        """A request came with so much time until its deadline."""
+        self._timeouts.add(timeout_s)
+
+    def waited(self, queue_s: float) -> None:
+        """A request that was answered, or a generation that was begun, had waited so long."""
+        self._answered += 1
+        self._waited_s += queue_s
+
+    def roll(self, queue_s: float) -> None:
+        """A tick ends; what waits now would take `queue_s` to serve."""
+        self._past.append((self._answered, self._waited_s))
+        self._answered, self._waited_s = 0, 0.0
+        self._queue_delays_s.append(queue_s)
+        self._timeouts.roll()
+        self.median_timeout_s = self._timeouts.median_s()
+
+    @property
+    def queue_delay_s(self) -> float | None:
+        """The mean wait of what was answered."""
+        answered = sum(count for count, _ in self._past)
+        return sum(waited_s for _, waited_s in self._past) / answered if answered else None
+
+    @property
+    def standing_queue_delay_s(self) -> float | None:
+        """The shortest that the queue was, in seconds of work: a burst that was worked off leaves none."""
+        return min(self._queue_delays_s, default=None)
+
+    @property
+    def pressure(self) -> tuple[float, float]:
+        """How much of its callers' patience the queue takes; without a known limit, the delay itself decides."""
+        delay_s = max(self.queue_delay_s or 0.0, self.standing_queue_delay_s or 0.0)
+        return delay_s / (self.median_timeout_s or 1.0), delay_s
+
+
+class RouterSignals:
+    """What the router's report says: refusals of all requests, delays and time limit of the resource worst off."""
+
+    __slots__ = ("_offered", "_past", "_refused", "worst")
+
+    def __init__(self) -> None:
+        self.worst = LoadSignals()
+        self._offered = 0
+        self._refused = 0
+        self._past: deque[tuple[int, int]] = deque(maxlen=WINDOWS)
 
     def offered(self, count: int = 1) -> None:
         """Requests were offered, whatever became of them."""
@@ -75,25 +122,29 @@ class RouterSignals:
         """Requests that were offered were refused by admission."""
         self._refused += count
 
-    def came_with(self, timeout_s: float) -> None:
-        """A request came with so much time until its deadline."""
-        self._timeouts.add(timeout_s)
-
-    def roll(self, queue_s: float) -> None:
-        """A tick ends; what waits now would take `queue_s` to serve."""
+    def roll(self, resources: Iterable[LoadSignals]) -> None:
+        """A tick ends, and those of the resources have just ended."""
         self._past.append((self._offered, self._refused))
         self._offered = self._refused = 0
-        self._queue_delays_s.append(queue_s)
-        self._timeouts.roll()
-        self.median_timeout_s = self._timeouts.median_s()
+        self.worst = max(resources, key=lambda one: one.pressure, default=None) or LoadSignals()
 
     @property
     def refused_ratio(self) -> float | None:
-        """The share of what was offered that admission refused, in [0, 1]."""
+        """The share of what was offered in the last second that admission refused, in [0, 1]."""
         offered = sum(count for count, _ in self._past)
         return sum(refused for _, refused in self._past) / offered if offered else None
 
     @property
+    def queue_delay_s(self) -> float | None:
+        """The mean wait of what was answered, at the resource that is worst off."""
+        return self.worst.queue_delay_s
+
+    @property
     def standing_queue_delay_s(self) -> float | None:
-        """The shortest that the queue was, in seconds of work: a burst that was worked off leaves none."""
-        return min(self._queue_delays_s, default=None)
+        """The shortest that the queue was there."""
+        return self.worst.standing_queue_delay_s
+
+    @property
+    def median_timeout_s(self) -> float | None:
+        """The median time limit there."""
+        return self.worst.median_timeout_s

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.router.admission.controller import Admission
+from services.router.admission.controller import AdmissionController
+from services.router.admission.demand import Demand
 from services.router.dispatcher import Dispatcher
 from services.router.endings import Endings
 from services.router.generation.choice import Choice
@@ -28,7 +29,7 @@ class TextIntake:
         self,
         *,
         placement: TextPlacement,
-        admission: Admission,
+        admission: AdmissionController,
         dispatcher: Dispatcher,
         text_dispatcher: TextDispatcher,
         endings: Endings,
@@ -62,15 +63,23 @@ class TextIntake:
         self._quarantine.check(request, sampling, now)
         ticket = TextTicket(self._number(), request, sampling, hot=hot, now=now)
         ticket.cost_s = self._costs.expected_s(request.model, sampling.max_new_tokens)
-        self._admission.signals.came_with(request.deadline - now)
-        self._admission.admit(
-            ticket.size, priority=request.priority, hot=hot, client=request.client, cost=ticket.cost_s, now=now
+        demand = Demand(
+            priority=request.priority,
+            hot=hot,
+            model=request.model,
+            minimum_tier=request.minimum_tier,
+            generates=True,
+            caller=request.caller,
         )
+        size, cost_s, timeout_s = ticket.size, ticket.cost_s, request.deadline - now
+        closed = self._admission.admit(demand, size=size, cost=cost_s, now=now)
         try:
-            choice = self._placement.place(ticket)
+            choice = self._placement.place(ticket, closed=closed)
         except SluiceError as error:
-            self._admission.withdraw(ticket.size, ticket.cost_s, error)
-            raise
+            raise self._admission.withdraw(
+                demand, closed, error, size=size, cost=cost_s, timeout_s=timeout_s
+            ) from error
+        self._admission.placed(demand, choice.variant_id, cost=cost_s, timeout_s=timeout_s)
         self._endings.open(ticket)
         self._enqueue(ticket, choice)
         return ticket

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import ceil
 from random import random
 
@@ -43,14 +43,14 @@ class TextPlacement:
         request.model = self._placement.resolve(request.model, writes=True)
         check_generates(request.model, self._placement.view)
 
-    def place(self, ticket: TextTicket) -> Choice:
-        """The variant that shall write an identified text.
+    def place(self, ticket: TextTicket, *, closed: Collection[str] = ()) -> Choice:
+        """The variant that shall write an identified text, which is not let in to those that are `closed`.
 
         Raises NoEndpoint when nobody writes in an acceptable tier, and InvalidRequest when nobody of those could ever
         hold the prompt.
         """
         request, directives = ticket.request, self._directives
-        scribes = self._scribes(request.model, ticket.size)
+        scribes = [one for one in self._scribes(request.model, ticket.size) if one.variant_id not in closed]
         chosen = choose(
             scribes,
             minimum_tier=request.minimum_tier,

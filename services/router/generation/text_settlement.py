@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from services.router.admission.controller import Admission
+from services.router.admission.controller import AdmissionController
 from services.router.endings import Endings
 from services.router.generation.text_costs import TextCosts
 from services.router.generation.text_ticket import TextTicket
@@ -33,7 +33,7 @@ class TextSettlement:
     def __init__(
         self,
         *,
-        admission: Admission,
+        admission: AdmissionController,
         endings: Endings,
         second_tries: SecondTries,
         ledger: Ledger,
@@ -53,7 +53,7 @@ class TextSettlement:
         """The worker wrote. Pieces of texts that have ended here count for its account alone."""
         now = self._clock()
         # While anything is written, a second of the device is served in a second.
-        self._admission.served(link.texts.served_s(now), 0.0, now)
+        self._admission.generated(link.address, link.texts.served_s(now))
         for piece in pieces:
             ticket = link.texts.open.get(piece.id)
             if ticket is not None:
@@ -77,7 +77,7 @@ class TextSettlement:
         if ticket.begun_at is None:
             link.texts.begin(ticket, now)
             if not piece.HasField("status"):
-                self._ledger.waited(now - ticket.enqueued_at)
+                self._admission.waited(_writer_of(ticket).id, now - ticket.enqueued_at)
         is_last = bool(piece.finish_reason) or piece.HasField("status")
         if is_last:
             self._account_for(link, ticket, piece, now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from services.router.admission.controller import Admission
+from services.router.admission.controller import AdmissionController
 from services.router.admission.load_shedding import Door
 from services.router.dispatcher import Dispatcher
 from services.router.endings import Endings
@@ -41,7 +41,7 @@ class Texts:
         self,
         *,
         placement: Placement,
-        admission: Admission,
+        admission: AdmissionController,
         dispatcher: Dispatcher,
         endings: Endings,
         ledger: Ledger,

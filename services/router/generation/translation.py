@@ -7,6 +7,7 @@ from services.router.generation.sampling import DEFAULT_NEW_TOKENS, Sampling
 from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
 from services.router.request import Request
+from services.router.requests.caller import Caller
 from services.router.requests.validation import bounded_traceparent
 from services.router.translation import priority_of, tier_of
 from sluice.telemetry import trace_id_of
@@ -14,7 +15,7 @@ from sluice.v1 import inference_service_pb2 as inference_pb2
 
 
 def to_request(
-    message: inference_pb2.GenerateRequest, *, deadline: float, traceparent: str, client: str
+    message: inference_pb2.GenerateRequest, *, deadline: float, traceparent: str, caller: Caller
 ) -> tuple[Request, Sampling]:
     """What `message` asks for, and how it shall go on. Raises InvalidRequest for a number that is no tier."""
     request = Request(
@@ -25,7 +26,7 @@ def to_request(
         minimum_tier=tier_of(message.minimum_tier),
         request_id=message.request_id,
         traceparent=bounded_traceparent(traceparent),
-        client=client,
+        caller=caller,
     )
     sampling = Sampling(
         max_new_tokens=message.max_new_tokens or DEFAULT_NEW_TOKENS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.congestion import backlog_s, unavoidable_cost_s, usual_batch_s
+from services.router.congestion import backlog_s, waiting_by_variant
 from services.router.flow import Flow
 from services.router.outlook import Outlook, Survey
 from services.router.pools import Pool
@@ -43,6 +43,10 @@ def test_work_waits_for_the_pool_whose_workers_serve_it() -> None:
     assert found[Pool.ACCELERATOR] == pytest.approx(100 * 20 * 1e-4, rel=0.1)
 
 
+def unavoidable_cost_s(outlook: Outlook, queues: dict[str, VariantQueue]) -> float:
+    return sum(one.cost_s for one in waiting_by_variant(outlook, queues, is_moved=True).values())
+
+
 def test_what_waits_before_one_crew_while_another_is_free_is_no_reason_to_refuse_anybody() -> None:
     queues = waiting(full=100)
     assert unavoidable_cost_s(look(Bench(FULL)), queues) == pytest.approx(1.0)
@@ -69,10 +73,19 @@ def test_a_worker_that_hangs_makes_its_queue_no_reason_to_refuse_what_others_can
 def test_what_waits_for_nobody_counts_whole_and_nothing_at_all_not() -> None:
     assert unavoidable_cost_s(look(), waiting(full=10)) == pytest.approx(0.1)
     assert unavoidable_cost_s(look(Bench(FULL)), {}) == 0
-    assert usual_batch_s(look(Bench(FULL)), {}) == 0
 
 
-def test_the_usual_batch_is_the_longest_of_those_that_something_waits_for() -> None:
-    outlook = look(Bench(FULL), Bench(LIGHT))
-    full_s, light_s = (usual_batch_s(outlook, waiting(**{tier: 1})) for tier in ("full", "light"))
-    assert 0 < light_s < full_s == usual_batch_s(outlook, waiting(full=1, light=1))
+def test_where_nobody_moves_it_all_that_waits_counts_whole() -> None:
+    found = waiting_by_variant(look(Bench(FULL), Bench(LIGHT)), waiting(full=100), is_moved=False)
+    assert {name: one.cost_s for name, one in found.items()} == {FULL.id: pytest.approx(1.0)}
+
+
+def test_batches_and_hot_work_are_told_by_variant_of_those_that_something_waits_for() -> None:
+    queues = waiting(full=1, light=3)
+    hot = Ticket(9, Request(model="m", text="x", deadline=9.0), lambda _: None, hot=True, now=0.0)
+    hot.cost_s = 0.01
+    queues[LIGHT.id].push(hot)
+    found = waiting_by_variant(look(Bench(FULL), Bench(LIGHT)), queues, is_moved=False)
+    assert 0 < found[LIGHT.id].batch_s < found[FULL.id].batch_s
+    assert (found[FULL.id].hot_s, found[LIGHT.id].hot_s) == (0.0, pytest.approx(0.01))
+    assert OTHER.id not in found

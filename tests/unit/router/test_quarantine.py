@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.router.generation.sampling import Sampling
 from services.router.lifecycle.quarantine import KEPT_S, MOST_KEPT, Quarantine
 from services.router.request import Request
+from services.router.requests.caller import Caller
 from sluice.errors import WorkerFailed
 
 REQUESTS = st.builds(
@@ -22,7 +23,7 @@ REQUESTS = st.builds(
     top_k=st.sampled_from([0, 3, 2**32 - 1]),
     truncate=st.booleans(),
     request_id=st.sampled_from(["", "x"]),
-    client=st.sampled_from(["", "y"]),
+    caller=st.sampled_from([Caller(), Caller("y")]),
 )
 SAMPLINGS = st.none() | st.builds(
     Sampling,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from services.router.batch import OpenBatch
-from services.router.ledger import Ledger
 from services.router.request import Answer, Outcome, Request, Ticket, TicketState
 from services.router.settlement import Settlement
 from sluice.errors import (
@@ -36,14 +35,12 @@ class Desk:
         self.were_alone: set[int] = set()
         self.tickets = {number: self._ticket(number) for number in (1, 2, 3)}
         self.batch = OpenBatch(id=7, variant_id=VARIANT.id, tickets=self.tickets, sent_at=10.0)
-        self.ledger = Ledger(clock=lambda: 12.0)
         self.refused: dict[int, str] = {}
         self.settlement = Settlement(
             finish=self._finish,
             retry=self._retry,
             refused=self._refused,
             died=self._died,
-            ledger=self.ledger,
             clock=lambda: 12.0,
         )
 
@@ -133,12 +130,6 @@ def test_who_has_ended_meanwhile_gets_nothing_more() -> None:
     desk.settle(item2=WorkerFailed("crash"))
     assert list(desk.finished) == [3]
     assert not desk.retried
-
-
-def test_only_the_answered_are_counted_as_having_waited() -> None:
-    desk = Desk()
-    desk.settle(item1=Expired("late"), item2=WorkerFailed("crash"))
-    assert desk.ledger._current.dispatched == 1
 
 
 def test_a_lost_batch_gives_every_request_another_try_and_says_whose_fault_it_was() -> None:

@@ -9,33 +9,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.admission.load_signals import RouterSignals, Timeouts
+from services.router.admission.load_signals import LoadSignals, RouterSignals, Timeouts
 
 
 def test_nothing_is_measured_before_anything_has_happened() -> None:
-    signals = RouterSignals()
-    assert (signals.refused_ratio, signals.standing_queue_delay_s, signals.median_timeout_s) == (None, None, None)
+    signals, router = LoadSignals(), RouterSignals()
+    for one in (signals, router):
+        assert (one.queue_delay_s, one.standing_queue_delay_s, one.median_timeout_s) == (None, None, None)
+    assert router.refused_ratio is None
     signals.roll(0.0)
-    assert (signals.refused_ratio, signals.standing_queue_delay_s, signals.median_timeout_s) == (None, 0.0, None)
+    router.roll([signals])
+    for one in (signals, router):
+        assert (one.queue_delay_s, one.standing_queue_delay_s, one.median_timeout_s) == (None, 0.0, None)
+    assert router.refused_ratio is None
 
 
 def test_the_refused_ratio_is_of_what_was_offered_in_the_last_second() -> None:
     signals = RouterSignals()
     signals.offered(4)
     signals.refused(3)
-    signals.roll(0.0)
+    signals.roll([])
     assert signals.refused_ratio == 0.75
     for _ in range(9):
         signals.offered()
-        signals.roll(0.0)
+        signals.roll([])
     assert signals.refused_ratio == pytest.approx(3 / 13)
     signals.offered()
-    signals.roll(0.0)
+    signals.roll([])
     assert signals.refused_ratio == 0.0
 
 
 def test_a_queue_stands_only_if_it_was_never_short() -> None:
-    signals = RouterSignals()
+    signals = LoadSignals()
     for queue_s in (0.5, 0.3, 0.7):
         signals.roll(queue_s)
     assert signals.standing_queue_delay_s == 0.3
@@ -46,8 +51,19 @@ def test_a_queue_stands_only_if_it_was_never_short() -> None:
     assert signals.standing_queue_delay_s == 0.4
 
 
+def test_the_mean_wait_is_of_what_was_answered_in_the_last_second() -> None:
+    signals = LoadSignals()
+    for queue_s in (0.2, 0.4):
+        signals.waited(queue_s)
+    signals.roll(0.0)
+    assert signals.queue_delay_s == pytest.approx(0.3)
+    for _ in range(10):
+        signals.roll(0.0)
+    assert signals.queue_delay_s is None
+
+
 def test_the_median_time_limit_is_exact_when_callers_agree() -> None:
-    signals = RouterSignals()
+    signals = LoadSignals()
     for _ in range(100):
         signals.came_with(1.0)
     signals.roll(0.0)
@@ -55,13 +71,28 @@ def test_the_median_time_limit_is_exact_when_callers_agree() -> None:
 
 
 def test_the_median_time_limit_is_of_the_last_second() -> None:
-    signals = RouterSignals()
+    signals = LoadSignals()
     signals.came_with(30.0)
     signals.roll(0.0)
     for _ in range(10):
         signals.came_with(0.2)
         signals.roll(0.0)
     assert signals.median_timeout_s == pytest.approx(0.2)
+
+
+def test_a_router_tells_of_the_resource_whose_callers_patience_is_taken_most_and_of_nothing_else() -> None:
+    def resource(queue_s: float, timeout_s: float) -> LoadSignals:
+        made = LoadSignals()
+        made.came_with(timeout_s)
+        made.waited(queue_s)
+        made.roll(queue_s)
+        return made
+
+    router = RouterSignals()
+    # Five seconds of five minutes are nothing beside a fifth of a second of one.
+    router.roll([resource(5.0, 300.0), resource(0.2, 1.0), resource(0.0, 0.1)])
+    told = router.queue_delay_s, router.standing_queue_delay_s, router.median_timeout_s
+    assert told == (pytest.approx(0.2), 0.2, pytest.approx(1.0))
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.router.request import DEFAULT_PRIORITY, Answer, Request
+from services.router.requests.caller import Caller
 from services.router.translation import fill_response, to_request
 from sluice.errors import InvalidRequest
 from sluice.status import seconds_of
@@ -19,7 +20,7 @@ VARIANT = Variant(
 
 
 def request_of(message: inference_pb2.InferRequest) -> Request:
-    return to_request(message, deadline=7.0, traceparent="trace", client="peer")
+    return to_request(message, deadline=7.0, traceparent="trace", caller=Caller("peer"))
 
 
 def answer(
@@ -68,7 +69,7 @@ def test_every_field_of_a_request_arrives() -> None:
         conversation_id="c",
         request_id="r",
         traceparent="trace",
-        client="peer",
+        caller=Caller("peer"),
     )
 
 
