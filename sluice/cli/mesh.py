@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import signal
 import tempfile
@@ -22,7 +23,8 @@ __all__ = ["DEFAULT_LISTEN", "START_ORDER", "LocalMesh", "free_port"]
 # Workers before the router, so that it finds all tiers when it comes up.
 START_ORDER = ("governor", "gpu_worker", "cpu_worker", "router")
 READY_TIMEOUT_S = 180.0
-DRAIN_TIMEOUT_S = 15.0
+# A service may wait for callers that watch no health until their connections are too old, and then for open calls.
+DRAIN_TIMEOUT_S = 30.0
 
 Settings = Mapping[str, Mapping[str, Any] | None]
 
@@ -97,17 +99,28 @@ class LocalMesh:
         self._write_settings()
         self.processes[name].start()
 
-    async def stop(self) -> None:
-        """Drain the router first, so that it still has workers to finish with; kill what does not end."""
+    async def stop(self, *, hurry: asyncio.Event | None = None) -> None:
+        """Drain the router first, so that it still has workers to finish with; kill what does not end.
+
+        Once `hurry` is set nothing is waited for: every service is told a second time.
+        """
         for process in reversed(self.processes.values()):
             if process.pid:
                 process.signal(signal.SIGCONT)
                 process.signal(signal.SIGTERM)
-                if not await process.ended(DRAIN_TIMEOUT_S):
+                if not await self._ended(process, hurry or asyncio.Event()):
                     process.signal(signal.SIGKILL)
                     await process.ended(DRAIN_TIMEOUT_S)
                 self._on_event(process.name, "stopped")
         self._scratch.cleanup()
+
+    async def _ended(self, process: ServiceProcess, hurry: asyncio.Event) -> bool:
+        ending, hurrying = asyncio.create_task(process.ended(DRAIN_TIMEOUT_S)), asyncio.create_task(hurry.wait())
+        await asyncio.wait({ending, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        if hurrying.done():
+            process.signal(signal.SIGTERM)
+        hurrying.cancel()
+        return await ending
 
     def _write_settings(self) -> None:
         if not self._file.exists():

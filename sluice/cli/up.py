@@ -59,8 +59,10 @@ async def run(options: argparse.Namespace) -> int:
         console.print(str(error), style="red", markup=False)
         return 1
     finally:
+        # A second Ctrl-C while they drain is passed on.
+        hurry = stop.result() if stop.done() else None
         stop.cancel()
-        await mesh.stop()
+        await mesh.stop(hurry=hurry)
     if lost:
         console.print(f"[red]The mesh could not serve without {', '.join(sorted(lost))}.[/]")
     return 1 if lost else 0
