@@ -72,7 +72,7 @@ def _take(queue: VariantQueue, limits: BatchLimits, *, ages: bool) -> list[Ticke
         if ticket is None:
             break
         spent += ticket.tokens
-        longest = max(longest, ticket.size)
+        longest = max(longest, ticket.text_bytes)
         is_too_long = 0 < limits.max_tokens < longest * (len(tickets) + 1) or 0 < limits.worth_tokens < spent
         if tickets and is_too_long:
             queue.put_back(ticket)

@@ -71,7 +71,7 @@ class RouterConfig(Section):
     max_open_requests: int = Field(default=20_000, ge=1)
     """The most requests open at a time; more are refused."""
     max_open_bytes: int = Field(default=268_435_456, ge=1)
-    """The most bytes of text open at a time; more are refused."""
+    """The most bytes of requests open at a time, of messages and of the texts in them; more are refused."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks, like 10.0.0.0/8, whose hosts are proxies: their callers are told apart by `forwarded_key`. All other
     callers are told apart by address, IPv6 by /64; each gets a fair share of what its priority gets."""

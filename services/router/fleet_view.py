@@ -27,6 +27,10 @@ class FleetView:
         """All models that were ever served."""
         return frozenset(self.offered) | frozenset(self.ever_written)
 
+    def known(self, model: str) -> str:
+        """`model` if it was ever served, else nothing: callers can make up any name."""
+        return model if model in self.offered or model in self.ever_written else ""
+
     def with_workers(self, held: Iterable[Iterable[Variant]]) -> FleetView:
         """The view when connected workers hold `held`; what was ever offered is remembered."""
         ready = {

@@ -123,7 +123,13 @@ class StreamSession:
                 return
             traceparent, span = self._spans.begin("InferStream", bounded_traceparent(item.traceparent))
             deadline = deadline_after(self._timeout_s(item), time.monotonic())
-            request = to_request(item.request, deadline=deadline, traceparent=traceparent, caller=self._caller)
+            request = to_request(
+                item.request,
+                deadline=deadline,
+                traceparent=traceparent,
+                caller=self._caller,
+                message_bytes=item.ByteSize(),
+            )
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
             if span is None:

@@ -128,9 +128,14 @@ class OpenInferenceServicer:
             self._spans.refused("ModelInfer", context, error)
             await abort(context, error)
         try:
-            requests = self._to_requests(message, parameters, texts, context, caller=caller, bundle=bundle)
+            number, message_bytes = message.id, len(data) // len(texts)
+            requests = self._to_requests(
+                message, parameters, texts, context, caller=caller, bundle=bundle, message_bytes=message_bytes
+            )
+            # The transport holds the bytes until the call ends; nobody needs to hold the message as well.
+            del message, texts
             answers = [await self._answer(requests[0])] if len(requests) == 1 else await self._answer_all(requests)
-            return checked(_to_response(message, answers, wanted).SerializeToString(), context.invocation_metadata)
+            return checked(_to_response(number, answers, wanted).SerializeToString(), context.invocation_metadata)
         except SluiceError as error:
             await abort(context, error)
 
@@ -143,6 +148,7 @@ class OpenInferenceServicer:
         *,
         caller: Caller,
         bundle: Bundle | None,
+        message_bytes: int,
     ) -> Sequence[Request]:
         limits_s = [limit for limit in (context.time_remaining(), parameters.timeout_s) if limit is not None]
         timeout_s = min(limits_s, default=self._router.config.default_timeout_s)
@@ -161,6 +167,7 @@ class OpenInferenceServicer:
                 traceparent=traceparent,
                 caller=caller,
                 bundle=bundle,
+                message_bytes=message_bytes,
             )
             for text in texts
         ]
@@ -190,11 +197,9 @@ async def _check_name(name: str, context: Context) -> None:
         await abort(context, error)
 
 
-def _to_response(
-    message: oip_pb2.ModelInferRequest, answers: Sequence[Answer], wanted: Sequence[str]
-) -> oip_pb2.ModelInferResponse:
+def _to_response(number: str, answers: Sequence[Answer], wanted: Sequence[str]) -> oip_pb2.ModelInferResponse:
     first = answers[0]
-    response = oip_pb2.ModelInferResponse(model_name=first.variant.model, model_version=first.variant.id, id=message.id)
+    response = oip_pb2.ModelInferResponse(model_name=first.variant.model, model_version=first.variant.id, id=number)
     parameters = response.parameters
     parameters["tier"].string_param = first.variant.tier.label
     parameters["worker"].string_param = first.worker

@@ -45,6 +45,8 @@ class Request:
     # Whose fair share of the router it takes, and what it is let in or refused together with, if anything.
     caller: Caller = ANONYMOUS
     bundle: Bundle | None = None
+    # Bytes of the message that it came in, which are held beside its text until it ends.
+    message_bytes: int = 0
     # How complex the text is, in [0, 1], once that was needed; the class is then the router's guess and not a wish.
     complexity: float | None = None
 
@@ -93,6 +95,7 @@ class Ticket:
         "size",
         "state",
         "suspect",
+        "text_bytes",
         "tokens",
         "variant_id",
     )
@@ -108,10 +111,11 @@ class Ticket:
         self.attempts = 0
         # It was on a worker that died of it, or beside it; it travels alone from then on.
         self.suspect = False
-        # Bytes of text, counted once for admission and release.
-        self.size = len(request.text.encode())
-        # What a tokenizer makes of them, near enough: a model's pace corrects what is wrong with it.
-        self.tokens = 2 + self.size // BYTES_PER_TOKEN
+        self.text_bytes = len(request.text.encode())
+        # All that is held for it, counted once for admission and release.
+        self.size = self.text_bytes + request.message_bytes
+        # What a tokenizer makes of the text, near enough: a model's pace corrects what is wrong with it.
+        self.tokens = 2 + self.text_bytes // BYTES_PER_TOKEN
         # Seconds of a device that admission counted for it.
         self.cost_s = 0.0
         self.variant_id = ""

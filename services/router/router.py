@@ -181,7 +181,7 @@ class Router:
                 raise ShuttingDown("this router is shutting down")
             return self._intake.take(request, on_done, hot=hot)
         except SluiceError as error:
-            self.ledger.count(request.model, "", error.reason, "hot" if hot else "cold")
+            self.ledger.count(self.view.known(request.model), "", error.reason, "hot" if hot else "cold")
             raise
 
     async def infer(self, request: Request) -> Answer:

@@ -66,8 +66,14 @@ class InferenceServicer:
                 self._spans.refused("Infer", context, refusal)
                 await refuse(context, refusal)
             request = to_request(
-                message, deadline=self._deadline(context), traceparent=traceparent_in(context), caller=caller
+                message,
+                deadline=self._deadline(context),
+                traceparent=traceparent_in(context),
+                caller=caller,
+                message_bytes=len(data),
             )
+            # The transport holds the bytes until the call ends; nobody needs to hold the message as well.
+            del message
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
             self._spans.refused("Infer", context, error)
@@ -122,8 +128,13 @@ class InferenceServicer:
                 self._spans.refused("Generate", context, refusal)
                 await refuse(context, refusal)
             request, sampling = to_text(
-                message, deadline=self._deadline(context), traceparent=traceparent_in(context), caller=caller
+                message,
+                deadline=self._deadline(context),
+                traceparent=traceparent_in(context),
+                caller=caller,
+                message_bytes=len(data),
             )
+            del message
         except SluiceError as error:
             self._router.door.unreadable(error.reason)
             self._spans.refused("Generate", context, error)

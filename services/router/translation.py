@@ -26,8 +26,10 @@ def tier_of(number: int) -> Tier:
         raise InvalidRequest(f"there is no tier {number}", field="minimum_tier") from None
 
 
-def to_request(message: inference_pb2.InferRequest, *, deadline: float, traceparent: str, caller: Caller) -> Request:
-    """The request that `message` makes. Raises InvalidRequest for numbers outside the contract's enums."""
+def to_request(
+    message: inference_pb2.InferRequest, *, deadline: float, traceparent: str, caller: Caller, message_bytes: int = 0
+) -> Request:
+    """The request that `message`, of `message_bytes`, makes. Raises InvalidRequest for numbers outside the enums."""
     try:
         query_class = _CLASSES[message.query_class]
     except KeyError:
@@ -45,6 +47,7 @@ def to_request(message: inference_pb2.InferRequest, *, deadline: float, tracepar
         request_id=message.request_id,
         traceparent=bounded_traceparent(traceparent),
         caller=caller,
+        message_bytes=message_bytes,
     )
 
 

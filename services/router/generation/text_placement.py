@@ -50,7 +50,7 @@ class TextPlacement:
         hold the prompt.
         """
         request, directives = ticket.request, self._directives
-        scribes = [one for one in self._scribes(request.model, ticket.size) if one.variant_id not in closed]
+        scribes = [one for one in self._scribes(request.model, ticket.text_bytes) if one.variant_id not in closed]
         chosen = choose(
             scribes,
             minimum_tier=request.minimum_tier,
@@ -61,7 +61,9 @@ class TextPlacement:
         if chosen is not None:
             return chosen
         if any(one.tier >= request.minimum_tier for one in scribes):
-            problem = f"the prompt has {ticket.size} bytes, more than '{request.model}' has positions or memory for"
+            problem = (
+                f"the prompt has {ticket.text_bytes} bytes, more than '{request.model}' has positions or memory for"
+            )
             raise InvalidRequest(problem, field="prompt")
         raise NoEndpoint(f"nobody writes with model '{request.model}' in an acceptable tier just now")
 

@@ -55,6 +55,7 @@ class Texts:
     ) -> None:
         self.open = 0
         self._links = dispatcher.links
+        self._placement = placement
         self._endings = endings
         self._ledger = ledger
         self._batches = dispatcher
@@ -106,7 +107,8 @@ class Texts:
                 raise ShuttingDown("this router is shutting down")
             ticket = self._intake.take(request, sampling, hot=hot)
         except SluiceError as error:
-            self._ledger.count(request.model, "", error.reason, "hot" if hot else "cold")
+            known = self._placement.view.known(request.model)
+            self._ledger.count(known, "", error.reason, "hot" if hot else "cold")
             raise
         self.open += 1
         ticket.on_done = lambda outcome: self._ended(ticket, outcome)

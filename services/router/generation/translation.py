@@ -15,7 +15,7 @@ from sluice.v1 import inference_service_pb2 as inference_pb2
 
 
 def to_request(
-    message: inference_pb2.GenerateRequest, *, deadline: float, traceparent: str, caller: Caller
+    message: inference_pb2.GenerateRequest, *, deadline: float, traceparent: str, caller: Caller, message_bytes: int = 0
 ) -> tuple[Request, Sampling]:
     """What `message` asks for, and how it shall go on. Raises InvalidRequest for a number that is no tier."""
     request = Request(
@@ -27,6 +27,7 @@ def to_request(
         request_id=message.request_id,
         traceparent=bounded_traceparent(traceparent),
         caller=caller,
+        message_bytes=message_bytes,
     )
     sampling = Sampling(
         max_new_tokens=message.max_new_tokens or DEFAULT_NEW_TOKENS,
