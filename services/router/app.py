@@ -20,6 +20,7 @@ from sluice.degradation.autonomy import Autonomy
 from sluice.directive import DirectiveState
 from sluice.fleet import Report
 from sluice.membership import Membership
+from sluice.runtime.memory_trim import keep_small, map_large_blocks
 from sluice.server import Server, drain, until_signalled
 from sluice.telemetry import Tracing
 from sluice.tier import MemberKind
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 async def run(config: RouterConfig, tracing: Tracing) -> None:
     """Serve until SIGTERM, then drain. Raises ConfigError if the address cannot be bound."""
+    map_large_blocks()
     server = Server(listen=config.listen, services=(SERVICE, OIP_SERVICE), transport=config.transport)
     directives = DirectiveState()
     router = Router(config, tracing=tracing, directives=directives)
@@ -44,7 +46,11 @@ async def run(config: RouterConfig, tracing: Tracing) -> None:
     router.pool.set_static(config.workers)
     await _until_tried(router)
     await server.start()
-    tasks = [asyncio.create_task(_follow_readiness(router, server)), asyncio.create_task(router.run())]
+    tasks = [
+        asyncio.create_task(_follow_readiness(router, server)),
+        asyncio.create_task(router.run()),
+        asyncio.create_task(keep_small()),
+    ]
     autonomy = Autonomy(MemberKind.ROUTER, directives, measure=lambda: report(router), thresholds=config.thresholds)
     if config.autonomous:
         tasks.append(asyncio.create_task(autonomy.run()))

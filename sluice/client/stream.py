@@ -15,6 +15,8 @@ from sluice.status import duration, from_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 BUNDLE = 256
+# A router reads no message above 4 MiB unless it is configured otherwise.
+BUNDLE_BYTES = 1024 * 1024
 LATENESS_S = 1.0
 WATCH_S = 0.5
 Outcome = Answer | SluiceError
@@ -50,9 +52,8 @@ class StreamBook:
                     return
                 room = min(BUNDLE, self._max_open - len(self._open))
             with self._reading:
-                queries = list(itertools.islice(self._texts, room)) if not self._closed else []
-                message = self._bundle(queries)
-            if not queries:
+                message = self._bundle(room)
+            if not message.items:
                 return
             yield message
 
@@ -93,13 +94,18 @@ class StreamBook:
             self._changed.notify_all()
         self._over.set()
 
-    def _bundle(self, texts: Iterable[str | Query]) -> inference_pb2.InferStreamRequest:
-        message = inference_pb2.InferStreamRequest()
-        for text in texts:
+    def _bundle(self, room: int) -> inference_pb2.InferStreamRequest:
+        """The next texts: at most `room`, and none beyond those that make a message of `BUNDLE_BYTES`."""
+        message, size = inference_pb2.InferStreamRequest(), 0
+        while not self._closed and len(message.items) < room and size < BUNDLE_BYTES:
+            text = next(self._texts, None)
+            if text is None:
+                break
             query = text if isinstance(text, Query) else Query(text=text, **self._options)
             timeout_s = query.timeout_s if query.timeout_s is not None else self._timeout_s
             number = next(self._numbers)
             message.items.add(id=number, request=to_proto(query), timeout=duration(timeout_s))
+            size += len(query.text.encode())
             with self._changed:
                 self._open[number] = time.monotonic() + timeout_s + LATENESS_S
         return message

@@ -35,8 +35,9 @@ class Transport(Section):
     """How often a caller may ping without sending anything; one that goes on pinging sooner is disconnected."""
     max_metadata_bytes: int = Field(default=16_384, ge=1_024, le=1_048_576)
     """The most bytes of metadata of a call."""
-    max_message_bytes: int = Field(default=16 * 1024 * 1024, ge=65_536, le=256 * 1024 * 1024)
-    """The most bytes of a message that is received, before and after it is decompressed."""
+    max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=65_536, le=256 * 1024 * 1024)
+    """The most bytes of a message that is received, before and after it is decompressed. gRPC's own default; a router
+    holds that much for each call that is open, so raise it for larger `max_text_bytes` only."""
     accept_compression: bool = True
     """Whether compressed messages are read: 16 kB may then take `max_message_bytes` for each open call. Off, they
     end with UNIMPLEMENTED, and gRPC writes a line for each to standard error."""
