@@ -209,9 +209,10 @@ class Loop:
             are_prompts = decoding.isdisjoint(names)
             assert are_prompts or decoding.issuperset(names)
             assert not (are_prompts and self._were_prompts and decoding)
-            # Single tokens read the cache by pages, and gather nobody's keys for it.
+            # Single tokens read the cache by pages where the model can, and gather nobody's keys for it.
             _, by_pages, _, gathered = batch
-            assert are_prompts or (by_pages, gathered) == (True, 0)
+            reads_pages = self.processor.cache.max_decode_fast_path_length > 0
+            assert are_prompts or not reads_pages or (by_pages, gathered) == (True, 0)
             self._were_prompts = are_prompts
             self.batches.append([(one.state.request_id, one.query_length) for one in batch[0]])
         return batch

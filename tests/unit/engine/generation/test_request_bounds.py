@@ -18,6 +18,7 @@ from services.router.generation.text_ticket import TextTicket
 from services.router.generation.translation import to_request as to_generation
 from services.router.generation.wire import to_proto
 from services.router.request import Ticket
+from services.router.requests.caller import ANONYMOUS
 from services.router.requests.validation import deadline_after, validate, validate_sampling
 from services.router.translation import to_request
 from sluice.engine.classification import ClassificationHead
@@ -87,7 +88,7 @@ def accepted_generation(message: inference_pb2.GenerateRequest, timeout_s: float
     """What a worker is sent of it, as it arrives; None when the router refuses it."""
     try:
         deadline = deadline_after(timeout_s, NOW)
-        request, sampling = to_generation(message, deadline=deadline, traceparent="", client="")
+        request, sampling = to_generation(message, deadline=deadline, traceparent="", caller=ANONYMOUS)
         validate(request, max_text_bytes=65_536, now=NOW, text_field="prompt")
         validate_sampling(sampling)
     except (InvalidRequest, Expired):
@@ -100,7 +101,7 @@ def accepted_batch(item: inference_pb2.InferStreamItem) -> worker_pb2.Batch | No
     """The same of a text on a stream."""
     try:
         deadline = deadline_after(seconds_of(item.timeout), NOW)
-        request = to_request(item.request, deadline=deadline, traceparent="", client="")
+        request = to_request(item.request, deadline=deadline, traceparent="", caller=ANONYMOUS)
         validate(request, max_text_bytes=65_536, now=NOW)
     except (InvalidRequest, Expired):
         return None
