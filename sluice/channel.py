@@ -10,6 +10,8 @@ import ipaddress
 
 import grpc
 
+from sluice.runtime.message_size import MAX_BYTES
+
 DIRECT: tuple[tuple[str, int], ...] = (("grpc.enable_http_proxy", 0),)
 """Options of a channel that ignores the environment's proxy."""
 
@@ -23,8 +25,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # How long one attempt may take. A peer that is busy is slow to answer, and being hung up on makes it no faster.
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    ("grpc.max_send_message_length", 64 * 1024 * 1024),
+    ("grpc.max_receive_message_length", MAX_BYTES),
+    ("grpc.max_send_message_length", MAX_BYTES),
 )
 
 

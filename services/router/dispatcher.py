@@ -29,7 +29,7 @@ class Dispatcher:
     """Sends what waits to who can take it.
 
     `ages` says whether cold work has its share of places beside hot work; `sizes` whether a batch ends where more items
-    would only make it longer.
+    would only make it longer. `too_large` ends a ticket that alone is more than the bytes that its worker takes.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Dispatcher:
         ages: Callable[[], bool],
         sizes: bool,
         on_sent: Callable[[OpenBatch], None],
+        too_large: Callable[[Ticket, int], None],
         tracing: Tracing,
         clock: Callable[[], float],
     ) -> None:
@@ -56,6 +57,7 @@ class Dispatcher:
         self.ages = ages
         self._sizes = sizes
         self._on_sent = on_sent
+        self._too_large = too_large
         self._tracing = tracing
         self._clock = clock
         self._rate = ArrivalRate()
@@ -162,8 +164,13 @@ class Dispatcher:
             limits = self._limits(link, choice.queue, limit, now)
             number, is_free = link.next_number(), link.is_free
             batch = batches.form(choice.queue, limits, number=number, ages=ages, now=now, is_free=is_free)
-            if batch is not None:
+            if batch is None:
+                continue
+            if batch.size <= link.max_message_bytes:
                 self._send(link, batch)
+                continue
+            for ticket in batch.tickets.values():
+                self._too_large(ticket, link.max_message_bytes)
         return float("inf")
 
     def _hold_for_suspects(self) -> float:
@@ -182,11 +189,16 @@ class Dispatcher:
 
     def _limits(self, link: WorkerLink, queue: VariantQueue, max_items: int, now: float) -> BatchLimits:
         if link.conduct.probing:
-            return BatchLimits(max_items=1)
+            return BatchLimits(max_items=1, max_bytes=link.max_message_bytes)
         name = queue.variant_id
         items = min(max_items, link.variants[name].max_batch_size)
         worth_tokens = self._worth_tokens(link, queue, items, now) if self._sizes else 0.0
-        return BatchLimits(max_items=items, max_tokens=link.max_tokens, worth_tokens=worth_tokens)
+        return BatchLimits(
+            max_items=items,
+            max_tokens=link.max_tokens,
+            worth_tokens=worth_tokens,
+            max_bytes=link.max_message_bytes,
+        )
 
     def _worth_tokens(self, link: WorkerLink, queue: VariantQueue, items: int, now: float) -> float:
         _, deadline = queue.head() or (True, now)

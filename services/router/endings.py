@@ -13,7 +13,7 @@ from services.router.generation.written import Written
 from services.router.ledger import Ledger
 from services.router.request import Answer, Outcome, Ticket, TicketState
 from services.router.waiting_room import WaitingRoom
-from sluice.errors import Expired, NoEndpoint, SluiceError, WorkerFailed
+from sluice.errors import Expired, InvalidRequest, NoEndpoint, SluiceError, WorkerFailed
 from sluice.telemetry import trace_id_of
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,11 @@ class Endings:
         name = outcome.reason.value if isinstance(outcome, SluiceError) else "ok"
         self._ledger.count(request.model, tier, name, ticket.pool)
         ticket.tell(outcome)
+
+    def too_large(self, ticket: Ticket, most: int) -> None:
+        """The ticket ends because its worker takes messages of at most `most` bytes."""
+        problem = f"the text has {ticket.text_bytes} bytes, and the worker takes messages of {most}"
+        self.finish(ticket, InvalidRequest(problem, field="text"))
 
     def end_all(self, error: Callable[[], SluiceError]) -> None:
         """Everything that is open ends with an error of its own."""

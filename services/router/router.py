@@ -71,6 +71,7 @@ class Router:
             ages=lambda: priced and Level.ADMIT not in directives.levels,
             sizes=priced,
             on_sent=lambda batch: self._budget.sent(0 if batch.alone else len(batch.tickets)),
+            too_large=lambda ticket, most: self._endings.too_large(ticket, most),  # noqa: PLW0108  made later
             tracing=tracing,
             clock=clock,
         )

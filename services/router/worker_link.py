@@ -39,6 +39,7 @@ from services.router.workers.message_validation import (
 from services.router.workers.redial import Redial
 from sluice.channel import peer_channel
 from sluice.control.identity import DEFAULT_MESH, MESH_METADATA, MESH_VARIABLE, mesh_named
+from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES, MAX_BYTES, MAX_MESSAGE_KEY, limit_for
 from sluice.status import seconds_of
 from sluice.tier import Task
 from sluice.v1 import worker_service_pb2 as worker_pb2
@@ -80,6 +81,7 @@ class WorkerLink:
         self.credits = 0
         self.max_items = 0
         self.max_tokens = 0
+        self.max_message_bytes = DEFAULT_LIMIT_BYTES
         self.compute_s = 0.0
         self.open: dict[int, OpenBatch] = {}
         self.texts = TextAccount()
@@ -184,7 +186,7 @@ class WorkerLink:
         """Returns whether it was up, why it ended, and whether for what the worker said."""
         outbox: Outbox = asyncio.Queue()
         self._outbox = outbox
-        call = execute(_until_none(outbox), metadata=((MESH_METADATA, self._mesh),))
+        call = execute(_until_none(outbox), metadata=((MESH_METADATA, self._mesh), (MAX_MESSAGE_KEY, str(MAX_BYTES))))
         why, refused = "the worker ended the stream", False
         try:
             async for data in call:
@@ -289,6 +291,7 @@ class WorkerLink:
         self._is_foreign = False
         self.worker, self.boot = welcome.worker, welcome.boot
         self.draining = welcome.draining
+        self.max_message_bytes = limit_for(welcome.max_message_bytes)
         ready = [variant for variant in variants if variant.state is VariantState.READY]
         self.variants = {one.id: one for one in ready if one.task is not Task.TEXT_GENERATION}
         self.texts.variants = {one.id: one for one in ready if one.task is Task.TEXT_GENERATION}

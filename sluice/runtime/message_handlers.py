@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from sluice.errors import InvalidRequest
+from sluice.errors import AnswerTooLarge, InvalidRequest
 from sluice.runtime.limited_log import LimitedLog
+from sluice.runtime.message_size import checked
 from sluice.status import abort
 
 MessageType = TypeVar("MessageType", bound=Message)
@@ -59,12 +60,16 @@ class MessageHandlers:
         return grpc.method_handlers_generic_handler(self._service, methods)
 
     def unary_unary(self, kind: type[Message], behaviour: Behaviour) -> grpc.RpcMethodHandler[Any, Any]:
-        """A handler of one message that returns one."""
+        """A handler of one message that returns one. An answer that its caller does not take ends the call."""
 
-        async def handle(data: bytes, context: Context) -> Any:
-            return await behaviour(await self._request(kind, data, context), context)
+        async def handle(data: bytes, context: Context) -> bytes:
+            response = await behaviour(await self._request(kind, data, context), context)
+            try:
+                return checked(_encoded(response), context.invocation_metadata)
+            except AnswerTooLarge as error:
+                await abort(context, error)
 
-        return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_encoded)
+        return grpc.unary_unary_rpc_method_handler(handle)
 
     def unary_stream(self, kind: type[Message], behaviour: Behaviour) -> grpc.RpcMethodHandler[Any, Any]:
         """A handler of one message that yields or writes many."""

@@ -13,6 +13,8 @@ from sluice.errors import AnswerTooLarge
 MAX_MESSAGE_KEY = "x-sluice-max-message-bytes"
 STOCK_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 64 * 1024 * 1024
+# The least that a worker may announce of itself.
+LEAST_BYTES = 65_536
 # For what stands around a message on its way.
 HEADROOM_BYTES = 1_024
 DEFAULT_LIMIT_BYTES = STOCK_BYTES - HEADROOM_BYTES
@@ -28,6 +30,11 @@ def limit_of(metadata: Pairs | None) -> int:
             if text.isascii() and text.isdigit():
                 return min(MAX_BYTES, max(STOCK_BYTES, int(text))) - HEADROOM_BYTES
     return DEFAULT_LIMIT_BYTES
+
+
+def limit_for(announced: int) -> int:
+    """The most bytes of a message for a worker whose card announces so many; 0 is 4 MiB."""
+    return min(MAX_BYTES, announced or STOCK_BYTES) - HEADROOM_BYTES
 
 
 def checked(data: bytes, metadata: Callable[[], Pairs | None]) -> bytes:

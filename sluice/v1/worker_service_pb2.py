@@ -28,7 +28,7 @@ from sluice.v1 import model_pb2 as sluice_dot_v1_dot_model__pb2
 from sluice.v1 import tier_pb2 as sluice_dot_v1_dot_tier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esluice/v1/worker_service.proto\x12\tsluice.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!sluice/v1/inference_service.proto\x1a\x15sluice/v1/model.proto\x1a\x14sluice/v1/tier.proto\"\x92\x01\n\x0e\x45xecuteRequest\x12!\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x10.sluice.v1.BatchH\x00\x12(\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x16.sluice.v1.CancelItemsH\x00\x12+\n\ngeneration\x18\x03 \x01(\x0b\x32\x15.sluice.v1.GenerationH\x00\x42\x06\n\x04kind\"^\n\x05\x42\x61tch\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12#\n\x05items\x18\x03 \x03(\x0b\x32\x14.sluice.v1.BatchItem\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\"\x87\x01\n\tBatchItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04text\x18\x02 \x01(\t\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05top_k\x18\x04 \x01(\r\x12\x10\n\x08truncate\x18\x05 \x01(\x08\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"\xef\x01\n\nGeneration\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0emax_new_tokens\x18\x05 \x01(\r\x12\x13\n\x0btemperature\x18\x06 \x01(\x01\x12\r\n\x05top_p\x18\x07 \x01(\x01\x12\r\n\x05top_k\x18\x08 \x01(\r\x12\x11\n\x04seed\x18\t \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04stop\x18\n \x03(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\tB\x07\n\x05_seed\"\x1a\n\x0b\x43\x61ncelItems\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"\xad\x01\n\x0f\x45xecuteResponse\x12#\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.sluice.v1.Welcome\x12!\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x11.sluice.v1.Credit\x12&\n\x06result\x18\x03 \x01(\x0b\x32\x16.sluice.v1.BatchResult\x12*\n\x06pieces\x18\x04 \x03(\x0b\x32\x1a.sluice.v1.GenerationPiece\"m\n\x07Welcome\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12$\n\x08variants\x18\x02 \x03(\x0b\x32\x12.sluice.v1.Variant\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x0c\n\x04\x62oot\x18\x04 \x01(\t\x12\x0c\n\x04mesh\x18\x05 \x01(\t\"U\n\x06\x43redit\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\r\x12\x11\n\tmax_items\x18\x02 \x01(\r\x12\x12\n\nmax_tokens\x18\x03 \x01(\r\x12\x13\n\x0bgenerations\x18\x04 \x01(\r\"\xa9\x01\n\x0fGenerationPiece\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\r\x12\x15\n\rprompt_tokens\x18\x04 \x01(\r\x12.\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x17.sluice.v1.FinishReason\x12%\n\x06status\x18\x06 \x01(\x0b\x32\x15.sluice.v1.ItemStatus\"\x9c\x01\n\x0b\x42\x61tchResult\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.sluice.v1.ItemResult\x12\'\n\x04wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63ompute\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xac\x01\n\nItemResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x33\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32\x19.sluice.v1.ClassificationH\x00\x12)\n\tembedding\x18\x03 \x01(\x0b\x32\x14.sluice.v1.EmbeddingH\x00\x12\'\n\x06status\x18\x04 \x01(\x0b\x32\x15.sluice.v1.ItemStatusH\x00\x42\t\n\x07outcome\"\x17\n\x15\x44\x65scribeModelsRequest\"<\n\x16\x44\x65scribeModelsResponse\x12\"\n\x06worker\x18\x01 \x01(\x0b\x32\x12.sluice.v1.Welcome\"g\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1d\n\x04tier\x18\x02 \x01(\x0e\x32\x0f.sluice.v1.Tier\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\"8\n\x11LoadModelResponse\x12#\n\x07variant\x18\x01 \x01(\x0b\x32\x12.sluice.v1.Variant\"%\n\x12UnloadModelRequest\x12\x0f\n\x07variant\x18\x01 \x01(\t\"\x15\n\x13UnloadModelResponse2\xc2\x02\n\rWorkerService\x12\x44\n\x07\x45xecute\x12\x19.sluice.v1.ExecuteRequest\x1a\x1a.sluice.v1.ExecuteResponse(\x01\x30\x01\x12U\n\x0e\x44\x65scribeModels\x12 .sluice.v1.DescribeModelsRequest\x1a!.sluice.v1.DescribeModelsResponse\x12\x46\n\tLoadModel\x12\x1b.sluice.v1.LoadModelRequest\x1a\x1c.sluice.v1.LoadModelResponse\x12L\n\x0bUnloadModel\x12\x1d.sluice.v1.UnloadModelRequest\x1a\x1e.sluice.v1.UnloadModelResponseBU\n\x0cio.sluice.v1P\x01Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\xaa\x02\tSluice.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esluice/v1/worker_service.proto\x12\tsluice.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!sluice/v1/inference_service.proto\x1a\x15sluice/v1/model.proto\x1a\x14sluice/v1/tier.proto\"\x92\x01\n\x0e\x45xecuteRequest\x12!\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x10.sluice.v1.BatchH\x00\x12(\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x16.sluice.v1.CancelItemsH\x00\x12+\n\ngeneration\x18\x03 \x01(\x0b\x32\x15.sluice.v1.GenerationH\x00\x42\x06\n\x04kind\"^\n\x05\x42\x61tch\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12#\n\x05items\x18\x03 \x03(\x0b\x32\x14.sluice.v1.BatchItem\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\"\x87\x01\n\tBatchItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04text\x18\x02 \x01(\t\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05top_k\x18\x04 \x01(\r\x12\x10\n\x08truncate\x18\x05 \x01(\x08\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"\xef\x01\n\nGeneration\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0emax_new_tokens\x18\x05 \x01(\r\x12\x13\n\x0btemperature\x18\x06 \x01(\x01\x12\r\n\x05top_p\x18\x07 \x01(\x01\x12\r\n\x05top_k\x18\x08 \x01(\r\x12\x11\n\x04seed\x18\t \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04stop\x18\n \x03(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\tB\x07\n\x05_seed\"\x1a\n\x0b\x43\x61ncelItems\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"\xad\x01\n\x0f\x45xecuteResponse\x12#\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.sluice.v1.Welcome\x12!\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x11.sluice.v1.Credit\x12&\n\x06result\x18\x03 \x01(\x0b\x32\x16.sluice.v1.BatchResult\x12*\n\x06pieces\x18\x04 \x03(\x0b\x32\x1a.sluice.v1.GenerationPiece\"\x88\x01\n\x07Welcome\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12$\n\x08variants\x18\x02 \x03(\x0b\x32\x12.sluice.v1.Variant\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x0c\n\x04\x62oot\x18\x04 \x01(\t\x12\x0c\n\x04mesh\x18\x05 \x01(\t\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\"U\n\x06\x43redit\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\r\x12\x11\n\tmax_items\x18\x02 \x01(\r\x12\x12\n\nmax_tokens\x18\x03 \x01(\r\x12\x13\n\x0bgenerations\x18\x04 \x01(\r\"\xa9\x01\n\x0fGenerationPiece\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\r\x12\x15\n\rprompt_tokens\x18\x04 \x01(\r\x12.\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x17.sluice.v1.FinishReason\x12%\n\x06status\x18\x06 \x01(\x0b\x32\x15.sluice.v1.ItemStatus\"\x9c\x01\n\x0b\x42\x61tchResult\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.sluice.v1.ItemResult\x12\'\n\x04wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63ompute\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xac\x01\n\nItemResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x33\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32\x19.sluice.v1.ClassificationH\x00\x12)\n\tembedding\x18\x03 \x01(\x0b\x32\x14.sluice.v1.EmbeddingH\x00\x12\'\n\x06status\x18\x04 \x01(\x0b\x32\x15.sluice.v1.ItemStatusH\x00\x42\t\n\x07outcome\"\x17\n\x15\x44\x65scribeModelsRequest\"<\n\x16\x44\x65scribeModelsResponse\x12\"\n\x06worker\x18\x01 \x01(\x0b\x32\x12.sluice.v1.Welcome\"g\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1d\n\x04tier\x18\x02 \x01(\x0e\x32\x0f.sluice.v1.Tier\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\"8\n\x11LoadModelResponse\x12#\n\x07variant\x18\x01 \x01(\x0b\x32\x12.sluice.v1.Variant\"%\n\x12UnloadModelRequest\x12\x0f\n\x07variant\x18\x01 \x01(\t\"\x15\n\x13UnloadModelResponse2\xc2\x02\n\rWorkerService\x12\x44\n\x07\x45xecute\x12\x19.sluice.v1.ExecuteRequest\x1a\x1a.sluice.v1.ExecuteResponse(\x01\x30\x01\x12U\n\x0e\x44\x65scribeModels\x12 .sluice.v1.DescribeModelsRequest\x1a!.sluice.v1.DescribeModelsResponse\x12\x46\n\tLoadModel\x12\x1b.sluice.v1.LoadModelRequest\x1a\x1c.sluice.v1.LoadModelResponse\x12L\n\x0bUnloadModel\x12\x1d.sluice.v1.UnloadModelRequest\x1a\x1e.sluice.v1.UnloadModelResponseBU\n\x0cio.sluice.v1P\x01Z7github.com/sluice-mesh/sluice/gen/go/sluice/v1;sluicev1\xaa\x02\tSluice.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,28 +48,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELITEMS']._serialized_end=808
   _globals['_EXECUTERESPONSE']._serialized_start=811
   _globals['_EXECUTERESPONSE']._serialized_end=984
-  _globals['_WELCOME']._serialized_start=986
-  _globals['_WELCOME']._serialized_end=1095
-  _globals['_CREDIT']._serialized_start=1097
-  _globals['_CREDIT']._serialized_end=1182
-  _globals['_GENERATIONPIECE']._serialized_start=1185
-  _globals['_GENERATIONPIECE']._serialized_end=1354
-  _globals['_BATCHRESULT']._serialized_start=1357
-  _globals['_BATCHRESULT']._serialized_end=1513
-  _globals['_ITEMRESULT']._serialized_start=1516
-  _globals['_ITEMRESULT']._serialized_end=1688
-  _globals['_DESCRIBEMODELSREQUEST']._serialized_start=1690
-  _globals['_DESCRIBEMODELSREQUEST']._serialized_end=1713
-  _globals['_DESCRIBEMODELSRESPONSE']._serialized_start=1715
-  _globals['_DESCRIBEMODELSRESPONSE']._serialized_end=1775
-  _globals['_LOADMODELREQUEST']._serialized_start=1777
-  _globals['_LOADMODELREQUEST']._serialized_end=1880
-  _globals['_LOADMODELRESPONSE']._serialized_start=1882
-  _globals['_LOADMODELRESPONSE']._serialized_end=1938
-  _globals['_UNLOADMODELREQUEST']._serialized_start=1940
-  _globals['_UNLOADMODELREQUEST']._serialized_end=1977
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=1979
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=2000
-  _globals['_WORKERSERVICE']._serialized_start=2003
-  _globals['_WORKERSERVICE']._serialized_end=2325
+  _globals['_WELCOME']._serialized_start=987
+  _globals['_WELCOME']._serialized_end=1123
+  _globals['_CREDIT']._serialized_start=1125
+  _globals['_CREDIT']._serialized_end=1210
+  _globals['_GENERATIONPIECE']._serialized_start=1213
+  _globals['_GENERATIONPIECE']._serialized_end=1382
+  _globals['_BATCHRESULT']._serialized_start=1385
+  _globals['_BATCHRESULT']._serialized_end=1541
+  _globals['_ITEMRESULT']._serialized_start=1544
+  _globals['_ITEMRESULT']._serialized_end=1716
+  _globals['_DESCRIBEMODELSREQUEST']._serialized_start=1718
+  _globals['_DESCRIBEMODELSREQUEST']._serialized_end=1741
+  _globals['_DESCRIBEMODELSRESPONSE']._serialized_start=1743
+  _globals['_DESCRIBEMODELSRESPONSE']._serialized_end=1803
+  _globals['_LOADMODELREQUEST']._serialized_start=1805
+  _globals['_LOADMODELREQUEST']._serialized_end=1908
+  _globals['_LOADMODELRESPONSE']._serialized_start=1910
+  _globals['_LOADMODELRESPONSE']._serialized_end=1966
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1968
+  _globals['_UNLOADMODELREQUEST']._serialized_end=2005
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=2007
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=2028
+  _globals['_WORKERSERVICE']._serialized_start=2031
+  _globals['_WORKERSERVICE']._serialized_end=2353
 # @@protoc_insertion_point(module_scope)

@@ -95,18 +95,20 @@ class ExecuteResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., result: _Optional[_Union[BatchResult, _Mapping]] = ..., pieces: _Optional[_Iterable[_Union[GenerationPiece, _Mapping]]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("worker", "variants", "draining", "boot", "mesh")
+    __slots__ = ("worker", "variants", "draining", "boot", "mesh", "max_message_bytes")
     WORKER_FIELD_NUMBER: _ClassVar[int]
     VARIANTS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     BOOT_FIELD_NUMBER: _ClassVar[int]
     MESH_FIELD_NUMBER: _ClassVar[int]
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     worker: str
     variants: _containers.RepeatedCompositeFieldContainer[_model_pb2.Variant]
     draining: bool
     boot: str
     mesh: str
-    def __init__(self, worker: _Optional[str] = ..., variants: _Optional[_Iterable[_Union[_model_pb2.Variant, _Mapping]]] = ..., draining: bool = ..., boot: _Optional[str] = ..., mesh: _Optional[str] = ...) -> None: ...
+    max_message_bytes: int
+    def __init__(self, worker: _Optional[str] = ..., variants: _Optional[_Iterable[_Union[_model_pb2.Variant, _Mapping]]] = ..., draining: bool = ..., boot: _Optional[str] = ..., mesh: _Optional[str] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
 
 class Credit(_message.Message):
     __slots__ = ("batches", "max_items", "max_tokens", "generations")

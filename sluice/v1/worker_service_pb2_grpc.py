@@ -81,6 +81,13 @@ class WorkerServiceServicer(object):
         then ends the stream: with OK if the router half-closes, otherwise by closing the connection, which loses nothing.
         Returns UNAVAILABLE at once if the worker drains or holds no variant that is READY.
 
+        No message is larger than its reader takes, which is 4 MiB less 1 KiB unless the reader says more: the worker by
+        Welcome.max_message_bytes, the router by the metadata key x-sluice-max-message-bytes, in decimal, up to 67108864. A
+        router ends a batch where its message would be larger; a request that alone would be ends with INVALID_ARGUMENT. A
+        worker sends pieces in as many messages as they need, a long text's in several pieces with the same counts. The
+        largest answers of a batch whose result would be too large are FAILED_PRECONDITION with reason "answer-too-large"
+        instead. A card that would be leaves out labels, and then profiles, of the largest variants.
+
         A router names its mesh in the metadata key `sluice-mesh` of the call; without it, it belongs to the mesh named
         "default". A worker of another mesh returns FAILED_PRECONDITION at once, and a router ends a stream whose Welcome
         names another mesh and sends nothing on it.
@@ -99,7 +106,8 @@ class WorkerServiceServicer(object):
 
     def DescribeModels(self, request, context):
         """DescribeModels lists what the worker holds now, variants included that cannot serve yet or any more. It never fails
-        while the worker lives.
+        while the worker lives, but with FAILED_PRECONDITION, like every call of one answer, where that would be larger than
+        its caller takes, as for Execute.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -99,6 +99,7 @@ async def serve(
             credits_=config.credits,
             max_items=config.max_batch_size,
             lookahead=config.generation_lookahead,
+            max_message_bytes=config.transport.max_message_bytes,
         )
         directives = DirectiveState()
         accelerator_monitor = _accelerator_monitor(catalog, accelerator)

@@ -10,9 +10,10 @@ from sluice.worker.text_session import TextSession
 
 
 class ExecuteStream:
-    """The two accounts of one router, and the outbox that both of them fill."""
+    """The two accounts of one router, which takes `max_message_bytes`, and the outbox that both of them fill."""
 
-    def __init__(self, batches: Session, texts: TextSession, outbox: Outbox) -> None:
+    def __init__(self, batches: Session, texts: TextSession, outbox: Outbox, *, max_message_bytes: int) -> None:
+        self.max_message_bytes = max_message_bytes
         self.batches = batches
         self.texts = texts
         self.outbox = outbox

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
+from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES
 from sluice.v1 import worker_service_pb2 as worker_pb2
+
+# A piece's tag and length inside a message, and what it has beside its text.
+FRAME_BYTES = 8
+FIXED_BYTES = 16_384
 
 
 class Outbox:
     """Written in order by one writer.
 
     Bounded by the credits of the stream, the changes of its card, and the texts that are written: of each text all that
-    waits behind the message before is one piece.
+    waits behind the message before is one piece. Pieces larger together than `max_message_bytes` leave in several
+    messages; what else is put must be no larger.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_message_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        self._max_message_bytes = max_message_bytes
         self._waiting: deque[worker_pb2.ExecuteResponse] = deque()
         self._growing: dict[int, worker_pb2.GenerationPiece] | None = None
         # What growing pieces are put together from, once: a long text is not copied with each of its words.
@@ -50,6 +57,8 @@ class Outbox:
             else:
                 self._parts.setdefault(piece.id, [before.text]).append(piece.text)
                 piece.ClearField("text")
+                # What a failure says of tokens is not what the text before it has.
+                piece.tokens = max(piece.tokens, before.tokens)
                 before.CopyFrom(piece)
             # Behind its last piece a text's number may come again, as another text's.
             if piece.finish_reason or piece.HasField("status"):
@@ -61,7 +70,8 @@ class Outbox:
             while not self._closed:
                 await self._filled.wait()
                 while self._waiting and not self._closed:
-                    await write(self._pop())
+                    for part in cut(self._pop(), self._max_message_bytes):
+                        await write(part)
                 self._filled.clear()
                 self._flushed.set()
         finally:
@@ -92,3 +102,41 @@ class Outbox:
         piece = (self._growing or {}).pop(number)
         if number in self._parts:
             piece.text = "".join(self._parts.pop(number))
+
+
+def cut(message: worker_pb2.ExecuteResponse, most: int) -> Iterator[worker_pb2.ExecuteResponse]:
+    """`message`, with its pieces in as many messages as it takes for none to have more than `most` bytes."""
+    if not message.pieces or message.ByteSize() <= most:
+        yield message
+        return
+    part = worker_pb2.ExecuteResponse()
+    part.CopyFrom(message)
+    part.ClearField("pieces")
+    size = part.ByteSize()
+    for whole in message.pieces:
+        for piece in _cut_piece(whole, most - FRAME_BYTES):
+            own = piece.ByteSize() + FRAME_BYTES
+            if size + own > most:
+                yield part
+                part, size = worker_pb2.ExecuteResponse(), 0
+            part.pieces.append(piece)
+            size += own
+    yield part
+
+
+def _cut_piece(piece: worker_pb2.GenerationPiece, most: int) -> Iterator[worker_pb2.GenerationPiece]:
+    """`piece` in parts of the same counts, of which the last says why the text ended, if it did."""
+    if piece.ByteSize() <= most:
+        yield piece
+        return
+    data, step = piece.text.encode(), most - FIXED_BYTES
+    begin = 0
+    while len(data) - begin > step:
+        # A character that does not end there belongs to the next part.
+        text = data[begin : begin + step].decode(errors="ignore")
+        begin += len(text.encode())
+        yield worker_pb2.GenerationPiece(id=piece.id, text=text, tokens=piece.tokens, prompt_tokens=piece.prompt_tokens)
+    last = worker_pb2.GenerationPiece()
+    last.CopyFrom(piece)
+    last.text = data[begin:].decode()
+    yield last

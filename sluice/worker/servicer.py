@@ -14,6 +14,7 @@ from sluice.control.identity import DEFAULT_MESH, MESH_METADATA, mesh_named
 from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
 from sluice.runtime.limited_log import LimitedLog
 from sluice.runtime.message_handlers import MessageHandlers
+from sluice.runtime.message_size import MAX_BYTES, limit_of
 from sluice.status import abort
 from sluice.tier import Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
@@ -32,6 +33,8 @@ from sluice.worker.work import Done, Work
 
 SERVICE = "sluice.v1.WorkerService"
 LAST_WRITE_S = 1.0
+# More than a credit takes, and the frame of what it travels with.
+CREDIT_BYTES = 64
 Context = grpc.aio.ServicerContext[Any, Any]
 
 limited = LimitedLog(logging.getLogger(__name__))
@@ -42,6 +45,7 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
 
     `credits_` batches of at most `max_items` are granted to each router, and `lookahead` texts that wait for memory.
     Routers of other meshes than `mesh` are refused; `boot` names the start of this process.
+    `max_message_bytes` is the largest message that its server takes; 0: that of any gRPC library.
     """
 
     def __init__(
@@ -56,10 +60,12 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         lookahead: int = 64,
         boot: str = "",
         mesh: str = DEFAULT_MESH,
+        max_message_bytes: int = 0,
     ) -> None:
         self._worker = worker
         self._boot = boot
         self._mesh = mesh
+        self._max_message_bytes = max_message_bytes
         self._catalog = catalog
         self._device = device
         self._spans = spans
@@ -89,10 +95,11 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
         if not self._catalog.ready or self.draining:
             await abort(context, NoEndpoint("this worker serves nothing just now"))
-        stream = self._open_stream()
+        limit = limit_of(_metadata(context))
+        stream = self._open_stream(limit)
         outbox = stream.outbox
-        forget = self._catalog.watch(lambda: outbox.put(self._card()))
-        first = self._card()
+        forget = self._catalog.watch(lambda: outbox.put(self._card(limit)))
+        first = self._card(limit)
         first.credit.CopyFrom(
             worker_pb2.Credit(batches=self._credits, max_items=self._max_items, generations=self._lookahead)
         )
@@ -120,7 +127,7 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
     ) -> worker_pb2.DescribeModelsResponse:
         """List what is held."""
         del request, context
-        return worker_pb2.DescribeModelsResponse(worker=self._card().welcome)
+        return worker_pb2.DescribeModelsResponse(worker=self._card(MAX_BYTES).welcome)
 
     async def LoadModel(self, request: worker_pb2.LoadModelRequest, context: Context) -> worker_pb2.LoadModelResponse:
         """Serve a checkpoint."""
@@ -158,7 +165,7 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         if not self.draining:
             self.draining = True
             for stream in self._streams:
-                stream.outbox.put(self._card())
+                stream.outbox.put(self._card(stream.max_message_bytes))
 
     async def drain(self) -> None:
         """Take nothing more, and wait until all batches and texts that were taken are done and sent."""
@@ -166,12 +173,12 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         for stream in list(self._streams):
             await stream.finished()
 
-    def _open_stream(self) -> ExecuteStream:
-        outbox = Outbox()
+    def _open_stream(self, limit: int) -> ExecuteStream:
+        outbox = Outbox(max_message_bytes=limit)
         batches = Session(
             self._device,
             credits_=self._credits,
-            send=lambda number, work, done: outbox.put(self._result(number, work, done)),
+            send=lambda number, work, done: outbox.put(self._result(number, work, done, limit)),
         )
         texts = TextSession(
             self._catalog,
@@ -180,7 +187,7 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
             spans=self._spans,
             failed=self._device.probe,
         )
-        stream = ExecuteStream(batches, texts, outbox)
+        stream = ExecuteStream(batches, texts, outbox, max_message_bytes=limit)
         self._streams.add(stream)
         return stream
 
@@ -198,9 +205,9 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
             elif request.HasField("cancel"):
                 stream.cancel(request.cancel.ids)
 
-    def _result(self, number: int, work: Work, done: Done) -> worker_pb2.ExecuteResponse:
+    def _result(self, number: int, work: Work, done: Done, limit: int) -> worker_pb2.ExecuteResponse:
         self._spans.record_batch(number, work, done)
-        response = to_response(number, done)
+        response = to_response(number, done, most=limit - CREDIT_BYTES)
         credit = self._credit(batches=1)
         if credit is not None:
             response.credit.CopyFrom(credit)
@@ -212,9 +219,15 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
             return None
         return worker_pb2.Credit(batches=batches, max_items=self._max_items, generations=generations)
 
-    def _card(self) -> worker_pb2.ExecuteResponse:
+    def _card(self, limit: int) -> worker_pb2.ExecuteResponse:
         welcome = to_welcome(
-            self._worker, self._catalog.variants(), draining=self.draining, boot=self._boot, mesh=self._mesh
+            self._worker,
+            self._catalog.variants(),
+            draining=self.draining,
+            boot=self._boot,
+            mesh=self._mesh,
+            max_message_bytes=self._max_message_bytes,
+            most=limit - CREDIT_BYTES,
         )
         return worker_pb2.ExecuteResponse(welcome=welcome)
 

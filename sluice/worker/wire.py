@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Final, Literal
 
-from sluice.errors import SluiceError
+from sluice.errors import AnswerTooLarge, SluiceError
+from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES
 from sluice.status import duration, seconds_of, to_item_status
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.variant import Variant, to_proto
@@ -13,6 +15,8 @@ from sluice.worker.backend import Classified, Embedded, Item
 from sluice.worker.work import Done, Work, WorkItem
 
 NO_DEADLINE = float("inf")
+# What a card can do without, the longest first.
+OPTIONAL_FIELDS: Final[tuple[Literal["labels", "profile"], ...]] = ("labels", "profile")
 
 
 def to_work(batch: worker_pb2.Batch, *, now: float) -> Work:
@@ -35,8 +39,8 @@ def to_work(batch: worker_pb2.Batch, *, now: float) -> Work:
     )
 
 
-def to_response(number: int, done: Done) -> worker_pb2.ExecuteResponse:
-    """A batch's result, with the credit that it gives back."""
+def to_response(number: int, done: Done, *, most: int = DEFAULT_LIMIT_BYTES) -> worker_pb2.ExecuteResponse:
+    """A batch's result, of at most `most` bytes: the largest answers of one that has more become failures."""
     response = worker_pb2.ExecuteResponse()
     result = response.result
     result.batch_id = number
@@ -54,11 +58,48 @@ def to_response(number: int, done: Done) -> worker_pb2.ExecuteResponse:
             item.embedding.values.extend(output.values)
         elif isinstance(output, SluiceError):
             item.status.CopyFrom(to_item_status(output))
+    size = response.ByteSize()
+    if size > most:
+        _leave_out_largest(result, size, most)
     return response
 
 
+def _leave_out_largest(result: worker_pb2.BatchResult, size: int, most: int) -> None:
+    problem = f"the answers of its batch have {size} bytes, and the router takes {most}"
+    status = to_item_status(AnswerTooLarge(problem))
+    least = worker_pb2.ItemResult(status=status).ByteSize()
+    for item in sorted(result.results, key=lambda one: one.ByteSize(), reverse=True):
+        own = item.ByteSize()
+        if size <= most or own <= least:
+            return
+        item.status.CopyFrom(status)
+        size += item.ByteSize() - own
+
+
 def to_welcome(
-    worker: str, variants: Iterable[Variant], *, draining: bool, boot: str = "", mesh: str = ""
+    worker: str,
+    variants: Iterable[Variant],
+    *,
+    draining: bool,
+    boot: str = "",
+    mesh: str = "",
+    max_message_bytes: int = 0,
+    most: int = DEFAULT_LIMIT_BYTES,
 ) -> worker_pb2.Welcome:
-    """A worker's card."""
-    return worker_pb2.Welcome(worker=worker, variants=map(to_proto, variants), draining=draining, boot=boot, mesh=mesh)
+    """A worker's card, of at most `most` bytes: labels, and then profiles, are left out where they are too long."""
+    welcome = worker_pb2.Welcome(
+        worker=worker,
+        variants=map(to_proto, variants),
+        draining=draining,
+        boot=boot,
+        mesh=mesh,
+        max_message_bytes=max_message_bytes,
+    )
+    for name in OPTIONAL_FIELDS:
+        if welcome.ByteSize() <= most:
+            return welcome
+        for variant in sorted(welcome.variants, key=lambda one: one.ByteSize(), reverse=True):
+            variant.ClearField(name)
+            if welcome.ByteSize() <= most:
+                return welcome
+    return welcome

@@ -40,6 +40,7 @@ class LyingWorker:
         self.replies = replies
         self.streams = 0
         self.requests = 0
+        self.options: list[tuple[str, int]] = []
 
     async def execute(self, requests: AsyncIterator[bytes], context: Any) -> None:
         self.streams += 1
@@ -57,7 +58,7 @@ class LyingWorker:
     async def serving(self) -> AsyncIterator[str]:
         """The worker's address."""
         methods = {"Execute": grpc.stream_stream_rpc_method_handler(self.execute)}
-        server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
+        server = grpc.aio.server(options=[("grpc.max_send_message_length", -1), *self.options])
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("sluice.v1.WorkerService", methods),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
 from services.router.generation.text_ticket import TextTicket
+from services.router.generation.wire import size_of
 from services.router.lifecycle.lone_try import HOLD_S
-from services.router.request import TicketState
+from services.router.request import Ticket, TicketState
 from services.router.variant_queue import VariantQueue
 from services.router.worker_link import WorkerLink
 
@@ -20,7 +21,8 @@ from services.router.worker_link import WorkerLink
 class TextDispatcher:
     """Sends what waits to who can take it. `ages` says whether cold texts have their share of places beside hot.
 
-    `on_kept` is called when a worker has been kept from new work for as long as it may.
+    `on_kept` is called when a worker has been kept from new work for as long as it may. `too_large` ends a ticket that
+    is more than the bytes that its worker takes.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class TextDispatcher:
         ages: Callable[[], bool],
         on_sent: Callable[[], None],
         on_kept: Callable[[], None],
+        too_large: Callable[[Ticket, int], None],
         clock: Callable[[], float],
     ) -> None:
         self._queues = queues
@@ -38,6 +41,7 @@ class TextDispatcher:
         self._ages = ages
         self._on_sent = on_sent
         self._on_kept = on_kept
+        self._too_large = too_large
         self._clock = clock
         self._next_look: asyncio.Handle | None = None
 
@@ -91,6 +95,9 @@ class TextDispatcher:
 
     def _send(self, ticket: TextTicket, link: WorkerLink, variant_id: str, now: float) -> None:
         ticket.state = TicketState.DISPATCHED
+        if size_of(ticket) > link.max_message_bytes:
+            self._too_large(ticket, link.max_message_bytes)
+            return
         ticket.dispatched_at = now
         ticket.attempts += 1
         if ticket.attempts == 1:

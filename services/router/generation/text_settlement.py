@@ -87,8 +87,9 @@ class TextSettlement:
         if piece.tokens > ticket.written or piece.text:
             if ticket.first_token_at is None:
                 ticket.first_token_at = now
-            ticket.written = piece.tokens
-            ticket.outlet.put(piece.text, piece.tokens)
+            # A failure may name no tokens beside the last of the text.
+            ticket.written = max(ticket.written, piece.tokens)
+            ticket.outlet.put(piece.text, ticket.written)
             if ticket.suspect and ticket.written >= CLEARED_TOKENS:
                 link.texts.clear(ticket)
         if piece.HasField("status"):

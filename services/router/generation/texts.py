@@ -68,6 +68,7 @@ class Texts:
             ages=dispatcher.ages,
             on_sent=lambda: budget.sent(1),
             on_kept=self._look_everywhere,
+            too_large=endings.too_large,
             clock=clock,
         )
         self._intake = TextIntake(

@@ -6,6 +6,15 @@ from services.router.generation.text_ticket import TextTicket
 from sluice.status import duration
 from sluice.v1 import worker_service_pb2 as worker_pb2
 
+# What a Generation takes beside its prompt and stop strings, its traceparent and variant included, and each of those.
+FIXED_BYTES = 768
+STOP_BYTES = 8
+
+
+def size_of(ticket: TextTicket) -> int:
+    """No less than the bytes of the message that the worker is sent."""
+    return ticket.text_bytes + FIXED_BYTES + sum(STOP_BYTES + len(one.encode()) for one in ticket.sampling.stop)
+
 
 def to_proto(ticket: TextTicket, variant_id: str, now: float) -> worker_pb2.Generation:
     """What the worker is sent: the text with the time that it has left at `now`."""

@@ -14,6 +14,7 @@ from services.router.batch import OpenBatch
 from services.router.generation.text_ticket import TextTicket
 from services.router.request import Ticket
 from sluice.runtime.message_handlers import Unreadable, parse
+from sluice.runtime.message_size import LEAST_BYTES
 from sluice.status import check_item_status, seconds_of
 from sluice.tier import Task
 from sluice.v1 import inference_service_pb2 as inference_pb2
@@ -96,6 +97,9 @@ def read_welcome(welcome: worker_pb2.Welcome) -> tuple[Variant, ...]:
         raise ProtocolError(
             "welcome.worker", f"a name has 1 to {MAX_WORKER_BYTES} printable bytes, and this one {size}"
         )
+    if 0 < welcome.max_message_bytes < LEAST_BYTES:
+        problem = f"it is {welcome.max_message_bytes}, and {LEAST_BYTES} is the least"
+        raise ProtocolError("welcome.max_message_bytes", problem)
     try:
         return variants_from_proto(welcome.variants)
     except ValueError as error:

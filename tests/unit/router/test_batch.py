@@ -11,6 +11,7 @@ from services.router.batch_wire import to_proto
 from services.router.request import Request, Ticket, TicketState
 from services.router.variant_queue import VariantQueue
 from sluice.status import seconds_of
+from sluice.v1 import worker_service_pb2 as worker_pb2
 
 
 def ticket(
@@ -122,3 +123,15 @@ def test_the_worker_is_told_the_time_that_is_left() -> None:
     # Past its deadline already: nothing is left, and an absent timeout would mean for ever.
     assert late.HasField("timeout")
     assert seconds_of(late.timeout) == 0
+
+
+@given(st.lists(st.integers(1, 3_000), min_size=1, max_size=30), st.integers(1_000, 6_000))
+def test_no_batch_of_several_items_has_a_larger_message_than_its_worker_takes(sizes: list[int], most: int) -> None:
+    queue = queue_of(*(ticket(number, "é" * size, deadline=1e9) for number, size in enumerate(sizes)))
+    taken = 0
+    while (batch := form(queue, BatchLimits(max_items=8, max_bytes=most), number=2**63, ages=False, now=0)) is not None:
+        taken += len(batch.tickets)
+        message = worker_pb2.ExecuteRequest(batch=to_proto(batch, "t" * 55, 0.0))
+        assert message.ByteSize() <= batch.size
+        assert batch.size <= most or len(batch.tickets) == 1
+    assert taken == len(sizes)

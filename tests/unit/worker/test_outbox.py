@@ -6,9 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sluice.runtime.message_size import MAX_BYTES
+from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.outbox import Outbox
+from sluice.worker.outbox import Outbox, cut
 
 
 def message(number: int) -> worker_pb2.ExecuteResponse:
@@ -147,8 +151,40 @@ async def test_a_message_that_is_being_written_does_not_grow() -> None:
 
 
 async def test_a_text_of_megabytes_that_waits_is_copied_once_and_not_with_each_of_its_words() -> None:
-    outbox, words = Outbox(), 60_000
+    outbox, words = Outbox(max_message_bytes=MAX_BYTES), 60_000
     for number in range(words):
         outbox.put_pieces([piece(1, f"{number:99} ", tokens=number + 1)], None)
     (only,) = await written(outbox, 1)
     assert [(len(one.text), one.text.split()[-1], one.tokens) for one in only.pieces] == [(6_000_000, "59999", words)]
+
+
+pieces_ = st.lists(
+    st.tuples(st.integers(1, 3), st.integers(0, 60_000), st.sampled_from("aé水🙂"), st.booleans()), max_size=8
+)
+
+
+@given(pieces_, st.integers(40_000, 120_000))
+def test_pieces_that_are_too_large_together_leave_in_messages_that_fit_and_say_the_same(
+    made: list[tuple[int, int, str, bool]], most: int
+) -> None:
+    pieces = [
+        piece(number, letter * length, tokens=length, prompt_tokens=2, finish_reason=int(is_last))
+        for number, length, letter, is_last in made
+    ]
+    whole = worker_pb2.ExecuteResponse(pieces=pieces, credit=worker_pb2.Credit(generations=3, max_items=1))
+    parts = list(cut(whole, most))
+    assert all(part.ByteSize() <= most for part in parts)
+    assert sum(part.credit.generations for part in parts) == 3
+    found = [one for part in parts for one in part.pieces]
+    assert [one.tokens for one in found if one.finish_reason] == [one.tokens for one in pieces if one.finish_reason]
+    for number in (1, 2, 3):
+        said = "".join(one.text for one in found if one.id == number)
+        assert said == "".join(one.text for one in pieces if one.id == number)
+
+
+async def test_a_failure_that_names_no_tokens_does_not_take_back_those_of_the_text_that_waits() -> None:
+    outbox = Outbox()
+    outbox.put_pieces([piece(1, "a", tokens=5)], None)
+    outbox.put_pieces([piece(1, "", status=inference_pb2.ItemStatus(code=13))], None)
+    (only,) = await written(outbox, 1)
+    assert [(one.text, one.tokens, one.status.code) for one in only.pieces] == [("a", 5, 13)]

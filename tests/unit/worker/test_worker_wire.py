@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sluice.errors import Expired, Saturated
+from sluice.errors import AnswerTooLarge, Expired, Saturated
 from sluice.status import from_item_status, seconds_of
 from sluice.tier import Task, Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
@@ -57,3 +59,35 @@ def test_a_card_lists_every_variant() -> None:
     welcome = to_welcome("w1", variants, draining=True)
     assert (welcome.worker, welcome.draining) == ("w1", True)
     assert [from_proto(one) for one in welcome.variants] == variants
+
+
+@given(st.lists(st.integers(1, 2_000), min_size=1, max_size=20), st.integers(8_000, 40_000))
+def test_a_result_that_is_too_large_says_so_of_its_largest_answers_and_keeps_the_others(
+    sizes: list[int], most: int
+) -> None:
+    outputs: dict[int, Output] = {number: Embedded((0.5,) * size) for number, size in enumerate(sizes)}
+    response = to_response(1, Done(outputs=outputs, wait_s=0.0, compute_s=1.0), most=most)
+    assert response.ByteSize() <= most
+    results = response.result.results
+    assert [one.id for one in results] == list(outputs)
+    kept = [size for size, one in zip(sizes, results, strict=True) if one.HasField("embedding")]
+    left_out = [size for size, one in zip(sizes, results, strict=True) if one.HasField("status")]
+    assert all(isinstance(from_item_status(one.status), AnswerTooLarge) for one in results if one.HasField("status"))
+    assert max(kept, default=0) <= min(left_out, default=max(sizes))
+    assert not left_out or sum(4 * size for size in sizes) + 200 * len(sizes) > most
+
+
+def test_a_card_that_is_too_large_leaves_out_labels_and_no_variant() -> None:
+    variants = [
+        Variant(
+            id=f"{name}/full-fp32",
+            model=name,
+            tier=Tier.FULL,
+            task=Task.TEXT_CLASSIFICATION,
+            labels=tuple("x" * 1_000 for _ in range(count)),
+        )
+        for name, count in (("large", 1_000), ("small", 10))
+    ]
+    welcome = to_welcome("w1", variants, draining=False, most=100_000)
+    assert welcome.ByteSize() <= 100_000
+    assert [(one.model, len(one.labels)) for one in welcome.variants] == [("large", 0), ("small", 10)]
