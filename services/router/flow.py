@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import exp2
 
 HALF_LIFE_S = 0.2
+# Tokens a second that are as good as none; a variant with fewer is forgotten.
+NEGLIGIBLE = 1e-3
 
 
 class Flow:
@@ -27,7 +29,10 @@ class Flow:
         weight = 1.0 - exp2(-elapsed_s / HALF_LIFE_S)
         for name in self._rates.keys() | self._placed.keys():
             before = self._rates.get(name, 0.0)
-            self._rates[name] = before + weight * (self._placed.get(name, 0) / elapsed_s - before)
+            rate = before + weight * (self._placed.get(name, 0) / elapsed_s - before)
+            self._rates[name] = rate
+            if rate < NEGLIGIBLE:
+                del self._rates[name]
         self._placed.clear()
         self._rolled_at = now
 

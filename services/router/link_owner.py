@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from services.router.batch import OpenBatch
 from services.router.generation.text_ticket import TextTicket
 from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.variant import Variant
 
 if TYPE_CHECKING:
     from services.router.worker_link import WorkerLink
@@ -35,6 +36,9 @@ class LinkOwner(Protocol):
 
     def link_changed(self, link: WorkerLink) -> None:
         """The link went up or down, or its worker holds other variants now."""
+
+    def link_refused(self, link: WorkerLink, said: Iterable[Variant]) -> None:
+        """The link went down because its worker broke the contract, which `said` that it held these variants."""
 
     def link_has_credit(self, link: WorkerLink) -> None:
         """The worker can take another batch."""

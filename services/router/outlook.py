@@ -5,7 +5,7 @@ It is made anew fifty times a second at most, so that placing a request only add
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,6 +73,24 @@ class Survey:
         self._best: dict[str, dict[Tier, Offer]] = {}
         self._full: dict[str, Variant] = {}
         self._quality: dict[str, tuple[Variant, Variant | None, tuple[float, ...]]] = {}
+
+    def keep(self, offered: Mapping[str, Collection[Tier]], served: Collection[str]) -> None:
+        """Forget all but the tiers `offered` of late, by model, and what follows from variants not `served` now."""
+        for model in list(self._best):
+            tiers = self._best[model] = {
+                tier: offer for tier, offer in self._best[model].items() if tier in offered.get(model, ())
+            }
+            if not tiers:
+                del self._best[model]
+        self._full = {model: one for model, one in self._full.items() if Tier.FULL in offered.get(model, ())}
+        self._quality = {name: held for name, held in self._quality.items() if name in served}
+
+    def forget(self, variants: Iterable[Variant]) -> None:
+        """Do not compare with `variants` any more; who else serves their tiers is looked at anew."""
+        for variant in variants:
+            self._best.get(variant.model, {}).pop(variant.tier, None)
+            if self._full.get(variant.model) is variant:
+                del self._full[variant.model]
 
     def look(self, workers: Iterable[Worker], flow: Flow, *, item_tokens: float, now: float) -> Outlook:
         """The outlook at `now`, when a text has `item_tokens` on the average and `flow` is placed."""

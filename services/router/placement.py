@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import frexp
@@ -30,6 +30,8 @@ from sluice.tier import QueryClass
 from sluice.variant import Variant
 
 REFRESH_S = 0.02
+# How often what was served before is looked at for its age.
+AGE_S = 10.0
 LEAST_SLACK_S = 1e-6
 # What admission counts for a request while nothing is known of its cost.
 UNKNOWN_COST_S = 1e-3
@@ -57,6 +59,7 @@ class Placement:
         dice: Callable[[], float] = random,
     ) -> None:
         self.view = FleetView()
+        self._aged_at = float("-inf")
         self.prices = Prices()
         self.outlook = Outlook()
         self._survey = Survey(max_batch_size=max_batch_size)
@@ -73,9 +76,18 @@ class Placement:
         self._item_tokens = FIRST_ITEM_TOKENS
         self._placed = 0
 
-    def update(self, held: Iterable[Iterable[Variant]]) -> None:
-        """Connected workers hold `held` now."""
-        self.view = self.view.with_workers(held)
+    def update(self, held: Iterable[Iterable[Variant]], *, sources: Sequence[str] = (), now: float = 0.0) -> None:
+        """Connected workers, whose addresses are `sources`, hold `held` now."""
+        self._see(self.view.with_workers(held, sources=sources, now=now), now)
+
+    def distrust(self, source: str, variants: Iterable[Variant], now: float) -> None:
+        """The worker at `source`, which held `variants`, broke the contract: forget what it alone said."""
+        self._survey.forget(variants)
+        self._see(self.view.without(source, now), now)
+
+    def _see(self, view: FleetView, now: float) -> None:
+        self.view, self._aged_at = view, now
+        self._survey.keep(view.offered, view.variants)
         self.refresh()
 
     def refresh(self) -> None:
@@ -85,6 +97,8 @@ class Placement:
 
     def look(self, now: float) -> Outlook:
         """What the crews offer at `now`, or did a moment ago."""
+        if now - self._aged_at >= AGE_S:
+            self._see(self.view.aged(now), now)
         if now - self.outlook.at >= REFRESH_S:
             self._flow.roll(now)
             self.outlook = self._survey.look(self._workers(), self._flow, item_tokens=self._item_tokens, now=now)
@@ -211,7 +225,7 @@ class Placement:
             request.query_class,
             request.minimum_tier,
             serving=serving,
-            offered=view.offered[request.model],
+            offered=view.offered.get(request.model, frozenset()),
             backlog=lambda name: len(self._queues.get(name, ())),
         )
         if preferred is None:

@@ -58,6 +58,7 @@ class Router:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
+        self._clock = clock
         self.ledger = Ledger(clock=clock)
         self.pool = WorkerPool(self, clock=clock, max_redial_s=config.worker_redial_max_s, mesh=config.mesh)
         self.changed = asyncio.Event()
@@ -251,13 +252,20 @@ class Router:
         """A worker came, went or holds other variants: see who is served now, and re-place what has lost its place."""
         del link
         self.pool.link_changed()
-        held = [one.held for one in self.pool.links() if one.is_serving]
-        self.placement.update(held)
+        serving = [one for one in self.pool.links() if one.is_serving]
+        sources = [one.address for one in serving]
+        self.placement.update([one.held for one in serving], sources=sources, now=self._clock())
+        self.texts.costs.keep(self.view.ever_written)
         self._has_tried_all = self._has_tried_all or self.pool.all_tried
         self.admission.regroup(worker_groups(self.pool.links()), defaults=self.placement.defaults())
         for ticket in (*self.dispatcher.stranded(self.view.variants), *self._endings.waiting_room.call_all()):
             (self.texts if isinstance(ticket, TextTicket) else self._intake).reassign(ticket)
         self.changed.set()
+
+    def link_refused(self, link: WorkerLink, said: Iterable[Variant]) -> None:
+        """A worker broke the contract, and its link is down: what it `said` it held outlives that no more."""
+        self.placement.distrust(link.address, said, self._clock())
+        self.link_changed(link)
 
     def link_has_credit(self, link: WorkerLink) -> None:
         """A worker can take a batch."""

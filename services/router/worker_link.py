@@ -205,9 +205,11 @@ class WorkerLink:
             call.cancel()
             # grpc.aio leaves a call's request iterator waiting when the call ends by itself.
             outbox.put_nowait(None)
+            said = (*self.held, *self.described.values())
             was_up = self._go_down(why)
             if refused:
-                self.times = WorkerTimes()
+                self.times, self.pool = WorkerTimes(), Pool.CPU
+                self._owner.link_refused(self, said)
         return was_up, why, refused
 
     def _go_down(self, why: str) -> bool:

@@ -270,3 +270,18 @@ async def test_a_worker_that_lied_is_dialled_again_slowly_and_serves_once_it_tel
         assert liar.streams == 2
         answer = await face.stub.Infer(inference_pb2.InferRequest(text="x", minimum_tier=3), timeout=5)  # type: ignore[arg-type]
         assert answer.worker == "liar"
+
+
+async def test_models_that_only_a_liar_named_are_gone_with_it() -> None:
+    def replies(request: worker_pb2.ExecuteRequest) -> list[Said]:
+        return [worker_pb2.ExecuteResponse(credit=worker_pb2.Credit(batches=5_000))]
+
+    lie = Variant(id="lies/full-fp32", model="lies", tier=Tier.FULL, task=Task.TEXT_CLASSIFICATION)
+    async with mesh(LyingWorker(welcome(lie), replies=replies)) as face:
+        await until(lambda: {"lies", "echo"} <= face.router.view.names)
+        bad = face.stub.Infer(inference_pb2.InferRequest(text="x", model="lies"), timeout=1)
+        await until(lambda: face.router.view.names == {"echo"})
+        # The default model is the only one again.
+        answer = await face.stub.Infer(inference_pb2.InferRequest(text="x"), timeout=5)
+        assert answer.classification.label == "x"
+        bad.cancel()

@@ -6,6 +6,8 @@ what one more costs. So an estimate follows only texts that ended while others w
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 # What admission counts for a text while nothing is known of its cost.
 UNKNOWN_COST_S = 1e-3
 FOLLOW = 0.05
@@ -17,6 +19,12 @@ class TextCosts:
     def __init__(self) -> None:
         self._token_s: dict[str, float] = {}
         self._tokens: dict[str, float] = {}
+
+    def keep(self, models: Collection[str]) -> None:
+        """Forget all but `models`."""
+        for known in (self._token_s, self._tokens):
+            for model in [one for one in known if one not in models]:
+                del known[model]
 
     def expected_s(self, model: str, max_new_tokens: int) -> float:
         """What a text of at most so many tokens is expected to take."""

@@ -62,6 +62,7 @@ class Texts:
         self._clock = clock
         self._door = door
         queues, costs = dispatcher.queues, TextCosts()
+        self.costs = costs
         self._dispatcher = TextDispatcher(
             queues=queues,
             links=dispatcher.links,
