@@ -31,6 +31,8 @@ PRIORITY_WEIGHT = 4.0
 HASTE = 0.25
 # What the tiers that a named query class prefers are better than their quality, by their place in its order.
 PREFERRED = (0.5, 0.25, 0.0)
+# An estimate that is no longer than this many times that of an idle router is one of an idle variant.
+IDLE = 1.25
 # A conversation changes its variant for no less than this share of the score.
 FAITHFUL = 0.1
 
@@ -119,6 +121,47 @@ def assign(
         pool=offer.pool,
         token_s=offer.token_s,
         diverted_token_s=_diverted(ask, acceptable, prices) if ask.diverted and offer.pool is Pool.CPU else 0.0,
+    )
+
+
+def probe_refused(ask: Ask, options: Sequence[Option]) -> Option | None:
+    """What to probe with a request that would be refused: of the variants that are idle, the one that may be soonest.
+
+    A variant that has work to do is late for a reason, and none is probed that the request does not accept.
+    """
+    idle = [one for one in options if one.offer.tier >= ask.minimum_tier and is_idle(ask, one)]
+    return min(idle, key=lambda one: one.expected_s, default=None)
+
+
+def probe_avoided(ask: Ask, options: Sequence[Option], chosen: Assignment, prices: Sequence[float]) -> Sequence[Option]:
+    """What might be worth more than `chosen`, if only it were fast: the best first.
+
+    Nothing for a hot request, which a probe must not cost its deadline.
+    """
+    if ask.hot:
+        return ()
+    acceptable = permit([one for one in options if one.offer.tier >= ask.minimum_tier], ask)
+    scores = [score(ask, one, prices) for one in acceptable if one.offer.variant_id == chosen.variant_id]
+    if not scores:
+        return ()
+    others = [one for one in acceptable if one.offer.variant_id != chosen.variant_id and is_idle(ask, one)]
+    worth = [(score(ask, Option(one.offer, 0.0, 1.0), prices), place) for place, one in enumerate(others)]
+    return [others[place] for value, place in sorted(worth, reverse=True) if value > max(scores)]
+
+
+def is_idle(ask: Ask, option: Option) -> bool:
+    """Whether the request would hardly wait there for the work of others."""
+    return option.expected_s <= IDLE * option.offer.alone_s(ask.tokens)
+
+
+def as_probe(ask: Ask, option: Option, best: Mapping[Tier, Offer]) -> Assignment:
+    """The assignment of a request that probes `option`."""
+    offer = option.offer
+    return Assignment(
+        variant_id=offer.variant_id,
+        degraded_from=_missed(ask, offer.tier, best),
+        pool=offer.pool,
+        token_s=offer.token_s,
     )
 
 

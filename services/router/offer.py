@@ -17,7 +17,7 @@ class Offer:
     `quality` is relative to the full model's, by bucket of complexity; `pace` multiplies the curve's times, and
     `spread` is their relative mean deviation. A full batch has `batch_tokens` and takes `batch_s`, `token_s` for each;
     `relative_cost` is `token_s` over the full tier's. `workers` of this and other crews serve the variant, and share a
-    `flow` of new tokens a second.
+    `flow` of new tokens a second. The worker answered a batch of it last at `answered_at`.
     """
 
     variant_id: str
@@ -33,6 +33,7 @@ class Offer:
     batch_s: float
     is_known: bool
     token_s: float
+    answered_at: float = float("-inf")
     flow: float = 0.0
     workers: int = 1
     relative_cost: float = 1.0

@@ -143,6 +143,7 @@ class Survey:
             batch_s=batch_s,
             token_s=batch_s / batch_tokens,
             is_known=times.is_known(variant.id),
+            answered_at=pace.at,
         )
 
     def _quality_of(self, variant: Variant) -> tuple[float, ...]:

@@ -14,6 +14,9 @@ FORGOTTEN_S = 2.5
 # One batch, however odd, moves the ratio no further than this many times.
 WILDEST = 8.0
 RATIOS = (1e-4, 1e4)
+# A profile of which one of the first so many results takes less than such a part is believed no longer.
+FEW = 16
+REFUTED = 3.0
 
 
 class Pace:
@@ -46,9 +49,13 @@ class Pace:
         weight = 1.0 / (known + 1)
         if self.samples:
             weight = max(weight, 1.0 - math.exp2(-max(0.0, (now - self._at) / HALF_LIFE_S)))
+        # A device may be slow for a while, but is never fast by accident: the profile was measured on a busy one.
+        is_refuted = self.samples < FEW and seen < before / REFUTED
+        if is_refuted:
+            weight = max(weight, 0.5)
         self._deviation += weight * (abs(seen - before) / max(before, seen) - self._deviation)
         self._ratio = before + weight * (seen - before)
-        self._get_used(now, is_first=not known)
+        self._get_used(now, is_first=not known or is_refuted)
         self._at = now
         self.samples += 1
 
@@ -63,6 +70,11 @@ class Pace:
             return self._ratio
         kept = math.exp2(-max(0.0, now - self._at - PAUSE_S) / FORGOTTEN_S)
         return self._usual + (self._ratio - self._usual) * kept
+
+    @property
+    def at(self) -> float:
+        """When the last result came; minus infinity before the first."""
+        return self._at
 
     @property
     def spread(self) -> float:

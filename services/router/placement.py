@@ -9,9 +9,19 @@ from math import frexp
 from random import random
 
 from services.router.affinity import Affinity
-from services.router.assignment import LAST_HOPE, Ask, Assignment, Cause, Refused, assign
+from services.router.assignment import (
+    LAST_HOPE,
+    Ask,
+    Assignment,
+    Cause,
+    Refused,
+    as_probe,
+    assign,
+    probe_avoided,
+    probe_refused,
+)
 from services.router.complexity import Complexity
-from services.router.estimate import options
+from services.router.estimate import Option, options
 from services.router.fleet_view import FleetView
 from services.router.flow import Flow
 from services.router.model_name import check_answers, resolve
@@ -23,6 +33,7 @@ from services.router.prices import Prices
 from services.router.quality import bucket_of
 from services.router.query_class import ASSUMED, infer_query_class
 from services.router.request import Request
+from services.router.scheduling.probing import AVOIDED_S, REFUSED_S, Probing
 from services.router.variant_queue import VariantQueue
 from sluice.directive import DirectiveState
 from sluice.errors import Expired, NoEndpoint, Saturated, SluiceError
@@ -66,6 +77,7 @@ class Placement:
         self._flow = Flow()
         self._affinity = Affinity()
         self._precedents = Precedents()
+        self._probing = Probing()
         self._default_model = default_model
         self._priced = priced
         self._complexity = complexity
@@ -88,6 +100,7 @@ class Placement:
     def _see(self, view: FleetView, now: float) -> None:
         self.view, self._aged_at = view, now
         self._survey.keep(view.offered, view.variants)
+        self._probing.keep(self.view.variants)
         self.refresh()
 
     def refresh(self) -> None:
@@ -201,6 +214,9 @@ class Placement:
             found = [option for option in found if option.offer.variant_id not in closed]
         prices = self.prices.usual if ask.query_class is QueryClass.UNSPECIFIED else self.prices.full
         assigned = assign(ask, found, prices=prices, best=self.outlook.best.get(model, {}))
+        probe = self._probe(ask, found, assigned, prices, now, is_conversation=bool(conversation))
+        if probe is not None:
+            return probe
         if isinstance(assigned, Refused):
             raise _error(assigned, model)
         if conversation:
@@ -209,6 +225,38 @@ class Placement:
         if assigned.variant_id != ask.kept and not closed:
             self._precedents.note(key, assigned, ask, found)
         return assigned
+
+    def _probe(
+        self,
+        ask: Ask,
+        found: Sequence[Option],
+        assigned: Assignment | Refused,
+        prices: Sequence[float],
+        now: float,
+        *,
+        is_conversation: bool,
+    ) -> Assignment | None:
+        """Where the request goes to see whether what is believed is true; None, as a rule: it goes where assigned.
+
+        A conversation that is answered anyway stays where it is.
+        """
+        least_s, candidates = REFUSED_S, list[Option]()
+        if isinstance(assigned, Refused):
+            soonest = probe_refused(ask, found)
+            candidates += [soonest] if soonest is not None else []
+        elif not (ask.hot or is_conversation) and self._probing.may_look(now):
+            least_s = AVOIDED_S
+            candidates += probe_avoided(ask, found, assigned, prices)
+        for option in candidates:
+            offer = option.offer
+            if self._probing.is_due(
+                offer.variant_id, pace=offer.pace, answered_at=offer.answered_at, least_s=least_s, now=now
+            ):
+                self._probing.probed(
+                    offer.variant_id, pace=offer.pace, answered_at=offer.answered_at, least_s=least_s, now=now
+                )
+                return as_probe(ask, option, self.outlook.best.get(offer.model, {}))
+        return None
 
     def _levels_for(self, *, hot: bool) -> tuple[bool, bool]:
         """Whether level 1 diverts the next request and level 2 lightens it: each its share, by dice."""

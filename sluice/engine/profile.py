@@ -6,7 +6,7 @@ import statistics
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from sluice.engine.checkpoint import Checkpoint
@@ -18,6 +18,8 @@ from sluice.worker.backend import Backend, Item
 SIZES = (1, 4, 16, 64)
 LENGTHS = (16, 64, 256)
 RUNS = 5
+# A machine on which something waits for a processor for a larger share of the time is too busy to be measured on.
+MAX_STALLED = 0.25
 _WORD = "a"
 
 
@@ -36,6 +38,20 @@ class Profile:
 
     points: tuple[BatchTime, ...]
     memory_bytes: int | None = None
+    stalled: float = 0.0
+    """The share of the time, in [0, 1], in which something on the machine waited for a processor meanwhile."""
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the machine was quiet enough that the times are the device's."""
+        return self.stalled <= MAX_STALLED
+
+    def widened(self) -> Profile:
+        """With deviations that admit how busy the machine was."""
+        if self.is_trusted:
+            return self
+        points = (replace(one, deviation_s=max(one.deviation_s, one.time_s * self.stalled)) for one in self.points)
+        return replace(self, points=tuple(points))
 
 
 def measure(backend: Measurable, *, seconds: float, clock: Callable[[], float] = time.perf_counter) -> Profile:

@@ -7,11 +7,12 @@ import json
 import logging
 import os
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from sluice.engine.accelerator import device_name
 from sluice.engine.cpu_info import CPU_INFO, read_cpu_info
+from sluice.engine.machine_load import StallMeter
 from sluice.engine.profile import Measurable, Profile, measure
 from sluice.variant import BatchTime, Variant
 
@@ -22,22 +23,35 @@ _FORMAT = 1
 logger = logging.getLogger(__name__)
 
 
-def profile_of(backend: Measurable, *, seconds: float, cache: Path) -> Profile:
+def profile_of(backend: Measurable, *, seconds: float, cache: Path, meter: StallMeter | None = None) -> Profile:
     """The profile kept for this backend under `cache`, or one that is measured now, for about `seconds`, and kept.
 
-    It belongs to the checkpoint's fingerprint, the variant, the processor and the threads. A cache that cannot be
-    read or written costs a measurement and a word in the log, and stops nobody.
+    It belongs to the checkpoint's fingerprint, the variant, the processor and the threads. One that was measured on a
+    busy machine is measured anew at each start until the machine is quiet, and the quietest is kept; what is returned
+    admits by its deviations how busy it was. A cache that cannot be read or written costs a measurement and a word in
+    the log, and stops nobody.
     """
-    file = cache / DIRECTORY / f"{_key(backend)}.json"
+    file = profile_file(backend, cache)
     kept = _read(file)
-    if kept is not None:
+    if kept is not None and kept.is_trusted:
         return kept
-    profile = measure(backend, seconds=seconds)
+    meter = meter or StallMeter()
+    measured = measure(backend, seconds=seconds)
+    profile = replace(measured, stalled=round(meter.share(), 3))
     extra = {"variant": backend.variant.id, "points": len(profile.points), "memory_bytes": profile.memory_bytes}
-    logger.info("profiled", extra=extra)
+    logger.info("profiled", extra={**extra, "stalled": profile.stalled})
+    if not profile.is_trusted:
+        logger.warning("A profile was measured on a busy machine and is not relied on.", extra=extra)
+    if kept is not None and kept.stalled <= profile.stalled:
+        return kept.widened()
     if profile.points:
         _write(file, profile)
-    return profile
+    return profile.widened()
+
+
+def profile_file(backend: Measurable, cache: Path) -> Path:
+    """Where the backend's profile is kept under `cache`."""
+    return cache / DIRECTORY / f"{_key(backend)}.json"
 
 
 def processor_of(variant: Variant, cpu_info: Path = CPU_INFO) -> str:
@@ -62,7 +76,9 @@ def _read(file: Path) -> Profile | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         points = tuple(BatchTime(**point) for point in content["points"])
-        return Profile(points=points, memory_bytes=content["memory_bytes"])
+        # What was kept before this was recorded may have been measured on any machine.
+        stalled = float(content.get("stalled", 1.0))
+        return Profile(points=points, memory_bytes=content["memory_bytes"], stalled=stalled)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError):

@@ -13,19 +13,21 @@ import pytest
 
 from services.cpu_worker.load import load
 from sluice.engine.checkpoint import open_checkpoint
+from sluice.engine.machine_load import StallMeter
 from sluice.engine.peak_memory import PeakMemory
-from sluice.engine.profile import RUNS, Measurable, measure
+from sluice.engine.profile import RUNS, Measurable, Profile, measure
 from sluice.engine.profile_cache import processor_of, profile_of
 from sluice.errors import InvalidRequest
 from sluice.tier import Task, Tier
 from sluice.variant import BatchTime, Variant
 from sluice.worker.backend import Backend, Classified, Item, ModelSpec, Output
 from sluice.worker.identity import IdentityBackend
-from sluice.worker.profiled import profiled
+from sluice.worker.profiled import BATCHES, ServedTimes, profiled
 from tests.unit.engine.tiny import LONGEST, write
 
 pytestmark = pytest.mark.torch
 TOKEN_S = 0.001
+SHARE = StallMeter.share
 
 
 class Clockwork:
@@ -63,6 +65,23 @@ class Clockwork:
 
     def clock(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is quiet, however many tests run on it."""
+    monkeypatch.setattr(StallMeter, "share", lambda _: 0.0)
+
+
+class Meter(StallMeter):
+    """A machine that is as busy as the test says."""
+
+    def __init__(self, stalled: float) -> None:
+        super().__init__()
+        self.stalled = stalled
+
+    def share(self) -> float:
+        return self.stalled
 
 
 @pytest.fixture
@@ -130,6 +149,55 @@ def test_the_same_model_on_the_same_machine_is_measured_once(mine: Path, tmp_pat
     profile = profile_of(first, seconds=1, cache=tmp_path / "cache")
     assert profile_of(second, seconds=1, cache=tmp_path / "cache") == profile
     assert (bool(first.batches), second.batches) == (True, [])
+
+
+def test_what_was_measured_on_a_busy_machine_is_measured_anew_and_the_quietest_is_kept(
+    mine: Path, tmp_path: Path
+) -> None:
+    def start(stalled: float) -> tuple[Profile, bool]:
+        backend = Clockwork(mine, max_batch_size=1)
+        return profile_of(backend, seconds=1, cache=tmp_path, meter=Meter(stalled)), bool(backend.batches)
+
+    busy, _ = start(0.9)
+    assert all(point.deviation_s >= 0.9 * point.time_s for point in busy.points)
+    busier, was_measured = start(1.0)
+    assert (busier, was_measured) == (busy, True)
+    less, _ = start(0.5)
+    assert less.stalled == 0.5
+    quiet, was_measured = start(0.0)
+    assert (quiet.stalled, was_measured) == (0.0, True)
+    assert max(point.deviation_s for point in quiet.points) < 0.1 * max(point.time_s for point in quiet.points)
+    assert start(1.0) == (quiet, False)
+
+
+def test_a_profile_of_an_earlier_release_is_measured_anew_once(mine: Path, tmp_path: Path) -> None:
+    profile_of(Clockwork(mine, max_batch_size=1), seconds=1, cache=tmp_path)
+    (file,) = (tmp_path / "profiles").iterdir()
+    content = json.loads(file.read_text())
+    del content["stalled"]
+    file.write_text(json.dumps(content))
+    again, later = Clockwork(mine, max_batch_size=1), Clockwork(mine, max_batch_size=1)
+    for backend in (again, later):
+        profile_of(backend, seconds=1, cache=tmp_path)
+    assert (bool(again.batches), later.batches) == (True, [])
+
+
+@pytest.mark.parametrize(("factor", "disagrees"), [(1.0, False), (3.0, False), (30.0, True), (1 / 30, True)])
+def test_service_disagrees_with_a_profile_when_most_batches_do(factor: float, disagrees: bool) -> None:
+    point = BatchTime(items=1, tokens=16, time_s=0.01, deviation_s=0.0)
+    times = ServedTimes([point])
+    told = [times.disagree([Item("x" * 56)], 0.01 * factor) for _ in range(BATCHES)]
+    assert told == [False] * (BATCHES - 1) + [disagrees]
+
+
+def test_the_pressure_counter_tells_how_busy_the_machine_was(tmp_path: Path) -> None:
+    file = tmp_path / "cpu"
+    now = iter([10.0, 12.0])
+    file.write_text("some avg10=1.00 avg60=1.00 avg300=1.00 total=1000000\nfull avg10=0 total=0\n")
+    meter = StallMeter(file, clock=lambda: next(now))
+    file.write_text("some avg10=1.00 avg60=1.00 avg300=1.00 total=2500000\nfull avg10=0 total=0\n")
+    assert SHARE(meter) == 0.75
+    assert 0.0 <= SHARE(StallMeter(tmp_path / "none")) <= 1.0
 
 
 CHANGES: dict[str, Callable[[Clockwork], object]] = {

@@ -11,6 +11,7 @@ from services.router.complexity_model import load_complexity
 from services.router.fleet_view import MOST_REMEMBERED, REMEMBERED_S, FleetView
 from services.router.placement import AGE_S, Placement
 from services.router.request import Request
+from services.router.scheduling.probing import Probing
 from sluice.directive import DirectiveState
 from sluice.errors import SluiceError
 from sluice.tier import QueryClass, Task, Tier
@@ -121,6 +122,7 @@ def test_decisions_after_a_liar_are_those_of_a_router_that_never_met_it(
     never.set(HONEST, honest)
     met.placement.prices, met.placement._flow = never.placement.prices, never.placement._flow
     met.placement._item_tokens, met.placement._placed = never.placement._item_tokens, never.placement._placed
+    met.placement._probing = Probing()
     met.placement.refresh()
     for model in ("", "a", "b", "c", "d"):
         for minimum in TIERS:
