@@ -91,7 +91,9 @@ class Server:
 
     async def stop(self, grace_s: float) -> None:
         """Close the port; calls still open after `grace_s` are cut. Whoever is connected finds the connection ended."""
-        self.close_listener()
+        # gRPC writes a line to standard error when its listener is shut. A program that could not start has its own.
+        if grace_s > 0:
+            self.close_listener()
         sockets.hang_up(self.port)
         await self.grpc_server.stop(grace_s)
 
