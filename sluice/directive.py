@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from sluice.control.epochs import is_plausible
+from sluice.control.epochs import is_of_the_past, is_plausible
 from sluice.degradation.degradation import FULL_SERVICE, Degradation
 from sluice.precision import Precision
 from sluice.tier import Level
@@ -78,7 +78,8 @@ class Verdict(Enum):
 def judge(directive: Directive, current: Directive | None, *, is_directed: bool, wall_s: float) -> Verdict:
     """What becomes of `directive` where `current` was applied last, and its lease still runs or not.
 
-    `wall_s` is the member's wall clock, in seconds since 1970. An implausible epoch is less than any plausible one.
+    `wall_s` is the member's wall clock, in seconds since 1970. An implausible epoch is less than any plausible one. One
+    that is over may be followed by a governor of a lesser epoch, whose clock is wrong, but not by any of the past.
     """
     if current is None:
         return Verdict.APPLY
@@ -86,7 +87,7 @@ def judge(directive: Directive, current: Directive | None, *, is_directed: bool,
         return Verdict.RENEW
     if directive.epoch == current.epoch:
         return Verdict.APPLY if directive.revision > current.revision else Verdict.STALE
-    if not is_directed:
+    if not is_directed and not is_of_the_past(directive.epoch, wall_s):
         return Verdict.APPLY
     known, new = is_plausible(current.epoch, wall_s), is_plausible(directive.epoch, wall_s)
     if known != new:

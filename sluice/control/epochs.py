@@ -14,6 +14,8 @@ BELIEVED_AHEAD_S = 86_400.0
 """How far ahead of the reader's wall clock an epoch is plausible."""
 TAKEN_AHEAD_S = 82_800.0
 """How far ahead of its wall clock a governor takes an epoch itself: members whose clocks lag an hour believe it too."""
+OLDEST_S = 10 * 365 * 86_400.0
+"""How far behind the reader's wall clock an epoch can be that of a governor which is heard now, clocks being wrong."""
 TAIL_BITS = 20
 """The random part, about a millisecond."""
 LAST_EPOCH = 2**64 - 1
@@ -27,6 +29,11 @@ def latest_epoch(wall_s: float, *, ahead_s: float = BELIEVED_AHEAD_S) -> int:
 def is_plausible(epoch: int, wall_s: float) -> bool:
     """Whether `epoch` can be the start time of a governor, seen at `wall_s`."""
     return epoch <= latest_epoch(wall_s)
+
+
+def is_of_the_past(epoch: int, wall_s: float) -> bool:
+    """Whether no governor that is heard at `wall_s` can have started at `epoch`, however wrong its clock is."""
+    return epoch < round(max(0.0, wall_s - OLDEST_S) * 1e9)
 
 
 def new_epoch(wall_s: float, dice: Random) -> int:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from sluice.degradation.degradation import Degradation
-from sluice.directive import HAND_BACK_S, Directive, DirectiveState
+from sluice.directive import HAND_BACK_S, Directive, DirectiveState, Verdict, judge
 from sluice.precision import Precision
 from sluice.tier import Level
 
@@ -177,3 +177,13 @@ def test_a_precision_is_obeyed_while_its_level_is_in_force_and_the_lower_of_two_
 )
 def test_the_steps_of_level_2_have_names(content: Degradation, shown: str) -> None:
     assert str(content) == shown
+
+
+def test_what_is_replayed_from_long_ago_is_stale_even_when_nobody_directs() -> None:
+    wall_s = 1_800_000_000.0
+    current = Directive(epoch=round(wall_s * 1e9), revision=1)
+    lagging = Directive(epoch=round((wall_s - 366 * 86_400) * 1e9), revision=1)
+    replayed = Directive(epoch=1, revision=9)
+    assert judge(lagging, current, is_directed=False, wall_s=wall_s) is Verdict.APPLY
+    assert judge(lagging, current, is_directed=True, wall_s=wall_s) is Verdict.STALE
+    assert judge(replayed, current, is_directed=False, wall_s=wall_s) is Verdict.STALE
