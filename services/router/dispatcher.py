@@ -107,10 +107,10 @@ class Dispatcher:
         """Whether anything waits, suspects included."""
         return any(len(queue) for queue in self.queues.values())
 
-    def queued_cost_s(self, variant_id: str, caller: str, hot: bool) -> float:
-        """What admission counted for what a caller has waiting, in seconds of a device."""
+    def queued_by(self, caller: str, *, variant_id: str, hot: bool) -> tuple[float, int]:
+        """What admission counted for what a caller has waiting, in seconds of a device; and how many callers wait."""
         queue = self.queues.get(variant_id)
-        return queue.cost_of(caller, hot=hot) if queue is not None else 0.0
+        return (queue.cost_of(caller, hot=hot), queue.callers(hot=hot)) if queue is not None else (0.0, 0)
 
     def look(self, *, at_once: bool) -> None:
         """Look for batches to form: at the end of this turn of the loop, or when company has had time to come."""

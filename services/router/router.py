@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from services.router.admission.controller import AdmissionController
+from services.router.admission.hard_limits import Queued
 from services.router.admission.load_shedding import Door
 from services.router.admission.resource_map import worker_groups
 from services.router.batch import OpenBatch
@@ -91,7 +92,7 @@ class Router:
             adaptive=config.admission == "adaptive",
             queue_target_s=config.queue_target_ms / 1000 or None,
             levels=lambda: directives.levels,
-            queued=self.dispatcher.queued_cost_s,
+            queued=lambda name, caller, hot: Queued(*self.dispatcher.queued_by(caller, variant_id=name, hot=hot)),
         )
         self.callers = CallerResolver(
             trusted_proxies=parse_networks(config.trusted_proxies), forwarded_key=config.forwarded_key

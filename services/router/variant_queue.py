@@ -137,6 +137,10 @@ class VariantQueue:
             return due_earlier
         return queue.work_ahead(caller, due_earlier=due_earlier, mean=backlog.tokens / backlog.items)
 
+    def callers(self, *, hot: bool) -> int:
+        """How many callers have something waiting in one class."""
+        return (self._hot if hot else self._cold).backlogged
+
     def cost_of(self, caller: str, *, hot: bool) -> float:
         """What admission counted for what `caller` has waiting in one class."""
         return (self._hot if hot else self._cold).cost_of(caller)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 
 from services.router.admission.demand import Demand
-from services.router.admission.hard_limits import HardLimits
+from services.router.admission.hard_limits import NOT_KNOWN, HardLimits, Queued
 from services.router.admission.load_signals import RouterSignals
 from services.router.admission.priority_histogram import bin_of
 from services.router.admission.rejection import Refusal, Refusals
@@ -28,8 +28,8 @@ MAX_PAUSE_S = 1.0
 NOTHING: frozenset[str] = frozenset()
 NO_DEFAULTS: Mapping[bool, str] = {}
 
-CallerQueued = Callable[[str, str, bool], float]
-"""Device-seconds that a caller has waiting for a variant, hot or not."""
+CallerQueued = Callable[[str, str, bool], Queued]
+"""What a caller has waiting for a variant, hot or not."""
 
 
 class Ticks:
@@ -247,8 +247,9 @@ class AdmissionController:
         nearest = min(refused, key=lambda one: (one.boundary, one.queue_s), default=None)
         return (nearest.refusals if nearest is not None else self._refusals).of(kind, demand.priority)
 
-    def _caller_waits(self, resource: Resource, caller: str, hot: bool) -> float:
-        return sum(self._queued(name, caller, hot) for name in resource.variants)
+    def _caller_waits(self, resource: Resource, caller: str, hot: bool) -> Queued:
+        held = [self._queued(name, caller, hot) for name in resource.variants]
+        return Queued(sum(one.own_s for one in held), sum(one.callers for one in held))
 
     def _waiting_for(self, resource: Resource, waiting: Mapping[str, Waiting]) -> Waiting:
         own = Waiting()
@@ -268,9 +269,9 @@ class AdmissionController:
         self._refusals.renew(queue_s=queue_s, target_s=target_s, theta=self.theta, levels=levels)
 
 
-def _nothing_queued(variant_id: str, caller: str, hot: bool) -> float:
+def _nothing_queued(variant_id: str, caller: str, hot: bool) -> Queued:
     del variant_id, caller, hot
-    return 0.0
+    return NOT_KNOWN
 
 
 def _known(cost: float) -> float | None:

@@ -2,9 +2,12 @@
 
 The room in the boundary bin is filled like water (max-min fairness): who offers less than the level is let in, who
 offers more is cut down to it, so that a giant is refused before the many small are. Of a caller who is cut, every
-so-manieth request is let in; its conversations are let in or refused whole, as far as its share allows, by a hash of
-name and hour, so that few are torn apart (as DAGOR does with users, arXiv 1806.04075). A conversation earns its caller
-nothing: however many names a caller makes up, its account is one.
+so-manieth request is let in. Who offers less than a fair share of the capacity is not cut even while there is less room
+than that: the queue that is then worked off is of others' making, and fair queueing serves this caller before them.
+
+A caller's conversations are let in or refused whole, as far as its share allows, by a hash of name and hour, so that
+few are torn apart (as DAGOR does with users, arXiv 1806.04075). A conversation earns its caller nothing: however many
+names a caller makes up, its account is one.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ class _Account:
 class FairShare:
     """Accounts of the last half-second and of this one. Those who come when all accounts are taken count as small."""
 
-    __slots__ = ("_age_s", "_before", "_generation", "_level", "_mean_cost", "_now")
+    __slots__ = ("_age_s", "_before", "_generation", "_guaranteed", "_level", "_mean_cost", "_now")
 
     def __init__(self) -> None:
         self._now: dict[tuple[int, str], _Account] = {}
@@ -45,6 +48,7 @@ class FairShare:
         self._age_s = 0.0
         self._generation = 0
         self._level = float("inf")
+        self._guaranteed = 0.0
         self._mean_cost = 0.0
 
     def count(self, bin_: int, caller: str, cost: float, requests: int = 1) -> None:
@@ -80,27 +84,34 @@ class FairShare:
             credit = account.credit + requests * (self._portion(bin_, caller) - let_in)
             account.credit = min(CREDIT_RANGE[1], max(CREDIT_RANGE[0], credit))
 
-    def roll(self, elapsed_s: float, *, boundary: int, share: float) -> None:
-        """Time passed; from now on `share` of what is offered in bin `boundary` is let in."""
+    def roll(self, elapsed_s: float, *, boundary: int, share: float, guaranteed: float = 0.0) -> None:
+        """Time passed; from now on `share` of what is offered in bin `boundary` is let in.
+
+        `guaranteed` is how much of it could be served if no queue had to be worked off.
+        """
         self._age_s += elapsed_s
         if self._age_s >= GENERATION_S:
             self._age_s = 0.0
             self._generation += 1
             self._before, self._now = self._now, {}
         if boundary >= 0:
-            self._fill(boundary, share)
+            self._fill(boundary, share, guaranteed)
 
-    def _fill(self, boundary: int, share: float) -> None:
+    def _fill(self, boundary: int, share: float, guaranteed: float) -> None:
         seen = [(caller, one) for (bin_, caller), one in (self._before or self._now).items() if bin_ == boundary]
         requests = sum(one.requests for _, one in seen)
         self._mean_cost = sum(one.cost for _, one in seen) / requests if requests else 0.0
-        self._level = max_min_level(
-            (
-                (one.cost / one.requests, one.requests) if caller == NOBODY and one.requests else (one.cost, 1)
-                for caller, one in seen
-            ),
-            share,
-        )
+        offers = [
+            (one.cost / one.requests, one.requests) if caller == NOBODY and one.requests else (one.cost, 1)
+            for caller, one in seen
+        ]
+        self._guaranteed, self._level = 0.0, max_min_level(offers, share)
+        if share < guaranteed < 1.0:
+            self._guaranteed = max_min_level(offers, guaranteed)
+            small = sum(amount * times for amount, times in offers if amount <= self._guaranteed)
+            large = sum(times for amount, times in offers if amount > self._guaranteed)
+            room = share * sum(amount * times for amount, times in offers)
+            self._level = max(0.0, room - small) / large if large else self._guaranteed
 
     def _open(self, bin_: int, caller: str) -> _Account:
         account = self._account(bin_, caller)
@@ -127,6 +138,8 @@ class FairShare:
         if caller != NOBODY:
             before, account = self._before.get((bin_, caller)), self._now.get((bin_, caller))
             offered = max(offered, before.cost if before else 0.0, account.cost if account else 0.0)
+        if offered <= self._guaranteed:
+            return 1.0
         return min(1.0, self._level / offered) if offered > 0 else 1.0
 
 

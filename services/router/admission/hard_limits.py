@@ -7,6 +7,8 @@ lone one has four fifths, two have four ninths each, and whoever comes finds roo
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 HOT_RESERVE = 0.1
 HOT_WORK_RESERVE = 1 / 3
 # What one may hold, in multiples of what is free.
@@ -14,6 +16,16 @@ ALPHA = 4.0
 # Up to this part of a bound nobody can have more than that.
 UNCONTENDED = ALPHA / (1.0 + ALPHA)
 NOBODY = ""
+
+
+class Queued(NamedTuple):
+    """Device-seconds that a caller has waiting, and how many callers wait; none when that is not known."""
+
+    own_s: float = 0.0
+    callers: int = 0
+
+
+NOT_KNOWN = Queued()
 
 
 class _Holding:
@@ -120,10 +132,17 @@ class WaitingLimit:
         """Whether nothing more may wait."""
         return (self._hot if hot else self._waiting) > self._room(hot=hot)
 
-    def has_room(self, held: float, *, hot: bool) -> bool:
-        """Whether more work may wait of a caller of whom `held` waits already."""
-        free = self._room(hot=hot) - (self._hot if hot else self._waiting)
-        return free >= 0.0 and (held <= 0.0 or held <= ALPHA * free)
+    def has_room(self, queued: Queued, cost: float, *, hot: bool) -> bool:
+        """Whether `cost` more may wait of a caller who has that `queued`.
+
+        Beyond the bound, which a flood may have passed before it was known, each has its equal part all the same:
+        fair queueing serves that before the flood, within the time that the bound stands for.
+        """
+        room = self._room(hot=hot)
+        free = room - (self._hot if hot else self._waiting)
+        if free >= 0.0 and (queued.own_s <= 0.0 or queued.own_s <= ALPHA * free):
+            return True
+        return queued.callers > 0 and queued.own_s + cost <= room / (queued.callers + 1)
 
     def take(self, cost: float, *, hot: bool) -> None:
         """Work waits."""

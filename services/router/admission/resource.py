@@ -13,7 +13,7 @@ from math import inf
 
 from services.router.admission.demand import Demand
 from services.router.admission.fair_share import FairShare
-from services.router.admission.hard_limits import WaitingLimit
+from services.router.admission.hard_limits import NOT_KNOWN, Queued, WaitingLimit
 from services.router.admission.limiter import CapacityEstimate, Limiter
 from services.router.admission.load_signals import LoadSignals
 from services.router.admission.priority_histogram import BINS, PriorityHistogram
@@ -38,8 +38,8 @@ GROWTH = 3.0
 _FADING = 0.95
 UNKNOWN_COST = 1e-3
 
-CallerWaits = Callable[["Resource", str, bool], float]
-"""Device-seconds that a caller has waiting for a resource, hot or not."""
+CallerWaits = Callable[["Resource", str, bool], Queued]
+"""What a caller has waiting for a resource, hot or not."""
 
 
 @dataclass(slots=True)
@@ -112,8 +112,8 @@ class Resource:
         if self._waiting.is_roomy:
             return None
         name = demand.caller.id
-        held = waits(self, name, hot) if name else 0.0
-        return None if self._waiting.has_room(held, hot=hot) else Saturated
+        queued = waits(self, name, hot) if name else NOT_KNOWN
+        return None if self._waiting.has_room(queued, self.typical_cost, hot=hot) else Saturated
 
     def count(self, demand: Demand, bin_: int, cost: float | None, *, let_in: bool) -> None:
         """Requests were offered here; `cost` None is not known. `let_in` False: they were refused for others."""
@@ -196,17 +196,22 @@ class Resource:
         self.signals.roll(self.queue_s)
 
     def _decide(self, elapsed_s: float) -> None:
+        capacity_per_s = self._capacity.per_s or self._capacity.at_least_per_s
+        offered_per_s = self._histogram.offered_per_s(OFFERED_WINDOWS)
         self._limiter.tick(
             elapsed_s=elapsed_s,
             queue_s=self.queue_s,
             target_s=self.target_s,
             patience_s=self._patience_s,
-            capacity_per_s=self._capacity.per_s or self._capacity.at_least_per_s,
-            offered_per_s=self._histogram.offered_per_s(OFFERED_WINDOWS),
+            capacity_per_s=capacity_per_s,
+            offered_per_s=offered_per_s,
         )
-        share = self._limiter.share
+        share, guaranteed = self._limiter.share, 1.0
         self.boundary, part = self._histogram.boundary(share) if share < 1.0 else (-1, 1.0)
-        self._fair.roll(elapsed_s, boundary=self.boundary, share=part)
+        if self.boundary >= 0 and offered_per_s > capacity_per_s:
+            reached, of_it = self._histogram.boundary(capacity_per_s / offered_per_s)
+            guaranteed = of_it if reached == self.boundary else 1.0
+        self._fair.roll(elapsed_s, boundary=self.boundary, share=part, guaranteed=guaranteed)
 
     def _bound(self, scale: float) -> None:
         self._waiting.scale(scale)
