@@ -59,8 +59,7 @@ class Endings:
         if not self._admission.requests:
             self.all_done.set()
         if isinstance(outcome, Answer):
-            self._admission.served(outcome.variant.id, ticket.cost_s)
-            self._admission.waited(outcome.variant.id, outcome.queue_s)
+            self._admission.served(outcome.variant.id, ticket.cost_s, outcome.queue_s)
         elif isinstance(outcome, WorkerFailed):
             trace_id = trace_id_of(request.traceparent)
             logger.error("request failed", extra={"trace_id": trace_id, "why": outcome.message})

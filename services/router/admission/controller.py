@@ -110,7 +110,7 @@ class AdmissionController:
     @property
     def is_shedding(self) -> bool:
         """Whether a request may be refused now: what to ask before looking at one at all."""
-        return not (self._limits.is_roomy and all(one.is_relaxed for one in self._map.resources))
+        return not (self._limits.is_roomy() and all(one.is_relaxed for one in self._map.resources))
 
     def regroup(self, groups: Iterable[WorkerGroup], *, defaults: Mapping[bool, str] = NO_DEFAULTS) -> None:
         """Workers came, went or hold other variants. `defaults` are the models of requests that name none."""
@@ -125,6 +125,9 @@ class AdmissionController:
         """
         self.signals.offered()
         route = self._map.route(demand)
+        if self._limits.is_roomy(size) and route.is_relaxed:
+            self._limits.take(size, caller=demand.caller.id, model=demand.model)
+            return NOTHING
         refused, kind = self._judge(demand, size, route, now)
         if kind is not None:
             self._count(demand, refused, _known(cost), kind)
@@ -186,10 +189,12 @@ class AdmissionController:
         """A request that was let in has ended."""
         self._limits.free(size, caller=caller, model=model)
 
-    def served(self, variant_id: str, cost: float) -> None:
-        """A request of `cost` was answered with a variant."""
+    def served(self, variant_id: str, cost: float, queue_s: float | None = None) -> None:
+        """A request of `cost` was answered with a variant, after `queue_s` in the queue if that is known."""
         for resource, share in self._map.shares(variant_id):
             resource.served(cost * share)
+            if queue_s is not None:
+                resource.signals.waited(queue_s)
 
     def generated(self, worker: str, cost: float) -> None:
         """A worker spent so much time on generations."""
@@ -198,7 +203,7 @@ class AdmissionController:
             resource.served(cost)
 
     def waited(self, variant_id: str, queue_s: float) -> None:
-        """What was answered with a variant, or is begun to be generated with it, had waited so long."""
+        """What is begun to be generated with a variant had waited so long."""
         for resource, _ in self._map.shares(variant_id):
             resource.signals.waited(queue_s)
 
@@ -228,7 +233,7 @@ class AdmissionController:
         limits = self._limits
         if not limits.has_room(size, hot=demand.hot, caller=demand.caller.id, model=demand.model):
             return list(route.resources), Saturated
-        if all(one.is_relaxed for one in route.resources):
+        if route.is_relaxed:
             return [], None
         bin_ = bin_of(demand.priority)
         found = [(one, one.refuses(demand, bin_, now, self._caller_waits)) for one in route.resources]

@@ -43,7 +43,8 @@ class HardLimits:
     """
 
     __slots__ = (
-        "_admit_scale", "_callers", "_max_bytes", "_max_requests", "_models", "requests", "several_models", "size",
+        "_admit_scale", "_callers", "_max_bytes", "_max_requests", "_models", "_roomy_bytes", "_roomy_requests",
+        "requests", "several_models", "size",
     )  # fmt: skip
 
     def __init__(self, *, max_requests: int, max_bytes: int) -> None:
@@ -54,27 +55,27 @@ class HardLimits:
         self._models: dict[str, _Holding] = {}
         self._max_requests = max_requests
         self._max_bytes = max_bytes
-        self._admit_scale = 1.0
+        self.scale(1.0)
 
     def scale(self, admit_scale: float) -> None:
         """Leave cold requests this share, in [0, 1], of the room that they have otherwise."""
         self._admit_scale = admit_scale
+        share = UNCONTENDED * (1.0 - HOT_RESERVE) * admit_scale
+        self._roomy_requests, self._roomy_bytes = self._max_requests * share, self._max_bytes * share
 
-    @property
-    def is_roomy(self) -> bool:
-        """Whether there is room for anybody, whoever it is and whatever else it holds."""
-        share = UNCONTENDED * (1.0 - HOT_RESERVE) * self._admit_scale
-        return self.requests < self._max_requests * share and self.size < self._max_bytes * share
+    def is_roomy(self, size: int = 0) -> bool:
+        """Whether there is room for `size` bytes of anybody, whoever it is and whatever else it holds."""
+        return self.requests < self._roomy_requests and self.size + size < self._roomy_bytes
 
     def has_room(self, size: int, *, hot: bool, caller: str, model: str) -> bool:
         """Whether one more request of `size` bytes may be open. Cold ones have less room."""
+        if self.is_roomy(size):
+            return True
         share = 1.0 if hot else (1.0 - HOT_RESERVE) * self._admit_scale
         free = self._max_requests * share - self.requests
         free_bytes = self._max_bytes * share - self.size
         if free <= 0 or size > free_bytes:
             return False
-        if self.is_roomy and size < free_bytes * UNCONTENDED:
-            return True
         holders = [self._callers.get(caller)] if caller != NOBODY else []
         if self.several_models and model != NOBODY:
             holders.append(self._models.get(model))
@@ -86,23 +87,30 @@ class HardLimits:
         """A request is open."""
         self.requests += 1
         self.size += size
-        for holders, name in ((self._callers, caller), (self._models, model)):
-            held = holders.get(name)
-            if held is None:
-                held = holders[name] = _Holding()
-            held.requests += 1
-            held.size += size
+        by_caller = self._callers.get(caller)
+        if by_caller is None:
+            by_caller = self._callers[caller] = _Holding()
+        by_caller.requests += 1
+        by_caller.size += size
+        by_model = self._models.get(model)
+        if by_model is None:
+            by_model = self._models[model] = _Holding()
+        by_model.requests += 1
+        by_model.size += size
 
     def free(self, size: int, *, caller: str, model: str) -> None:
         """A request has ended."""
         self.requests -= 1
         self.size -= size
-        for holders, name in ((self._callers, caller), (self._models, model)):
-            held = holders[name]
-            held.requests -= 1
-            held.size -= size
-            if not held.requests:
-                del holders[name]
+        by_caller, by_model = self._callers[caller], self._models[model]
+        by_caller.requests -= 1
+        by_caller.size -= size
+        if not by_caller.requests:
+            del self._callers[caller]
+        by_model.requests -= 1
+        by_model.size -= size
+        if not by_model.requests:
+            del self._models[model]
 
 
 class WaitingLimit:
@@ -111,26 +119,27 @@ class WaitingLimit:
     Hot work waits for hot work only, which it does not overtake; so what cold work waits never shuts it out.
     """
 
-    __slots__ = ("_admit_scale", "_hot", "_waiting", "most")
+    __slots__ = ("_admit_scale", "_hot", "_most", "_roomy", "_waiting")
 
     def __init__(self) -> None:
-        self.most = float("inf")
         self._waiting = 0.0
         self._hot = 0.0
-        self._admit_scale = 1.0
+        self.bound(float("inf"))
 
-    def scale(self, admit_scale: float) -> None:
-        """Leave cold work this share, in [0, 1], of the room that it has otherwise."""
-        self._admit_scale = admit_scale
+    def bound(self, most: float, *, admit_scale: float = 1.0) -> None:
+        """Let no more than `most` wait, and leave cold work this share, in [0, 1], of what it has of that otherwise."""
+        self._most, self._admit_scale = most, admit_scale
+        self._roomy = UNCONTENDED * self._room(hot=False)
 
     @property
     def is_roomy(self) -> bool:
         """Whether there is room for anybody, whoever it is and whatever else it has waiting."""
-        return self._waiting <= UNCONTENDED * self._room(hot=False)
+        return self._waiting <= self._roomy
 
-    def is_full(self, *, hot: bool) -> bool:
-        """Whether nothing more may wait."""
-        return (self._hot if hot else self._waiting) > self._room(hot=hot)
+    @property
+    def most(self) -> float:
+        """The most that may wait."""
+        return self._most
 
     def has_room(self, queued: Queued, cost: float, *, hot: bool) -> bool:
         """Whether `cost` more may wait of a caller who has that `queued`.
@@ -161,4 +170,4 @@ class WaitingLimit:
         self._hot = waiting * hot_share
 
     def _room(self, *, hot: bool) -> float:
-        return self.most if hot else self.most * (1.0 - HOT_WORK_RESERVE) * self._admit_scale
+        return self._most if hot else self._most * (1.0 - HOT_WORK_RESERVE) * self._admit_scale

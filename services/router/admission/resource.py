@@ -214,8 +214,9 @@ class Resource:
         self._fair.roll(elapsed_s, boundary=self.boundary, share=part, guaranteed=guaranteed)
 
     def _bound(self, scale: float) -> None:
-        self._waiting.scale(scale)
+        most = self._waiting.most
         if self._capacity.per_s is not None:
             timeout_s = self.signals.median_timeout_s
             wait_s = MAX_WAIT_S if timeout_s is None else min(MAX_WAIT_S, WAIT_OF_TIMEOUT * timeout_s)
-            self._waiting.most = self._capacity.per_s * max(wait_s, 2 * self.target_s)
+            most = self._capacity.per_s * max(wait_s, 2 * self.target_s)
+        self._waiting.bound(most, admit_scale=scale)

@@ -41,7 +41,18 @@ class FairQueue:
     All operations are O(log n) in what waits and in the callers, amortised.
     """
 
-    __slots__ = ("_ahead", "_eligible", "_entries", "_flows", "_virtual", "_waits", "backlogged", "cost_s", "items")
+    __slots__ = (
+        "_ahead",
+        "_eligible",
+        "_entries",
+        "_flows",
+        "_lone",
+        "_virtual",
+        "_waits",
+        "backlogged",
+        "cost_s",
+        "items",
+    )
 
     def __init__(self, waits: Callable[[Ticket], bool]) -> None:
         self._waits = waits
@@ -49,6 +60,8 @@ class FairQueue:
         # Heads of eligible callers by deadline, and the others by the virtual time from which they are.
         self._eligible: list[tuple[float, int, Flow]] = []
         self._ahead: list[tuple[float, int, Flow]] = []
+        # The only caller since the queue was empty: while there is no other, nobody need be lined up.
+        self._lone: Flow | None = None
         self._entries = 0
         self._virtual = 0.0
         self.backlogged = 0
@@ -79,12 +92,19 @@ class FairQueue:
         self.items += 1
         self.cost_s += ticket.cost_s
         self._entries += 1
-        before = None if is_new else flow.heap[0]
-        heappush(flow.heap, (ticket.request.deadline, ticket.id, ticket))
-        if is_new or refund:
-            self._line_up(flow)
-        elif flow.is_eligible and flow.heap[0] is not before:
-            heappush(self._eligible, (*flow.heap[0][:2], flow))
+        heap = flow.heap
+        before = None if is_new else heap[0]
+        heappush(heap, (ticket.request.deadline, ticket.id, ticket))
+        if is_new and self.items == 1:
+            self._lone = flow
+        elif self._lone is not flow:
+            if self._lone is not None:
+                lone, self._lone = self._lone, None
+                self._line_up(lone)
+            if is_new or refund:
+                self._line_up(flow)
+            elif flow.is_eligible and heap[0] is not before:
+                heappush(self._eligible, (*heap[0][:2], flow))
 
     def leave(self, ticket: Ticket, *, served: bool = False) -> None:
         """`ticket`, which `waits` no longer, is gone; `served` charges its caller for it."""
@@ -112,6 +132,8 @@ class FairQueue:
 
     def head(self) -> Ticket | None:
         """The ticket that is due next, which goes on waiting."""
+        if self._lone is not None:
+            return self._lone.heap[0][2]
         while self.items:
             self._promote()
             while self._eligible:
@@ -129,6 +151,7 @@ class FairQueue:
 
     def clear(self) -> None:
         """Forget everything: nobody waits, and who was ahead of whom ends with it."""
+        self._lone = None
         self._flows.clear()
         self._eligible.clear()
         self._ahead.clear()
@@ -146,7 +169,7 @@ class FairQueue:
             flow.heap = list(living.values())
             heapify(flow.heap)
             self._entries += len(flow.heap)
-            if flow.items:
+            if flow.items and flow is not self._lone:
                 self._line_up(flow)
 
     def work_ahead(self, caller: str, *, due_earlier: int, mean: float) -> int:
@@ -185,6 +208,8 @@ class FairQueue:
         while not self._waits(heap[0][2]):
             heappop(heap)
             self._entries -= 1
+        if flow is self._lone:
+            return
         if was_served:
             self._line_up(flow)
         elif flow.is_eligible and heap[0] is not before:

@@ -64,7 +64,7 @@ def test_limits_hold_and_one_who_holds_nothing_finds_room_whenever_there_is_any(
         assert all(count <= max(1, UNCONTENDED * most + 1) for count in callers.values())
         stranger = limits.has_room(7, hot=True, caller="stranger", model="another")
         assert stranger == (limits.requests < most and limits.size + 7 <= 10 * most)
-        assert not limits.is_roomy or limits.has_room(0, hot=False, caller=caller, model=model)
+        assert not limits.is_roomy() or limits.has_room(0, hot=False, caller=caller, model=model)
     for caller, model in held:
         limits.free(7, caller=caller, model=model)
     assert not limits._callers
@@ -73,7 +73,7 @@ def test_limits_hold_and_one_who_holds_nothing_finds_room_whenever_there_is_any(
 
 def test_waiting_work_of_one_caller_leaves_room_for_others() -> None:
     waiting = WaitingLimit()
-    waiting.most = 3.0
+    waiting.bound(3.0)
     held = 0.0
     while waiting.has_room(Queued(held, 1), 0.01, hot=True):
         waiting.take(0.01, hot=True)
@@ -88,7 +88,7 @@ def test_waiting_work_of_one_caller_leaves_room_for_others() -> None:
 
 def test_a_flood_beyond_the_bound_takes_nobody_else_their_part_and_many_strangers_pass_it_once_at_most() -> None:
     waiting = WaitingLimit()
-    waiting.most = 3.0
+    waiting.bound(3.0)
     waiting.take(30.0, hot=True)
     assert not waiting.has_room(Queued(30.0, 1), 0.01, hot=True)
     assert waiting.has_room(Queued(0.0, 1), 0.01, hot=True)
