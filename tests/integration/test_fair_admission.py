@@ -32,7 +32,6 @@ async def test_a_frozen_accelerator_with_generations_waiting_shuts_no_classifica
         mesh.processes["gpu_worker"].signal(signal.SIGSTOP)
         asker.outcomes.clear()
         await asker.classify(20, 2 * SECONDS)
-        print("frozen", asker.answered, asker.asked, told(asker, writers))
         assert asker.share >= 0.98, told(asker, writers)
 
 
@@ -43,7 +42,6 @@ async def test_two_hundred_generations_of_one_caller_shut_no_classification_out(
         writer.generate(200)
         asker.outcomes.clear()
         await asker.classify(30, 2 * SECONDS)
-        print("generations", asker.answered, asker.asked, told(asker, writer))
         assert asker.share >= 0.98, told(asker, writer)
 
 
@@ -62,5 +60,4 @@ async def test_a_flood_does_not_starve_a_polite_caller_of_the_same_priority(
         async with asyncio.TaskGroup() as group:
             group.create_task(flood.classify(250, 6.0, conversation=conversation))
             group.create_task(polite.classify(10, 6.0))
-        print("flood", polite.answered, polite.asked, flood.answered, flood.asked, told(polite, flood))
         assert polite.share >= 0.95, told(polite, flood)
