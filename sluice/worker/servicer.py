@@ -105,6 +105,8 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         )
         outbox.put(first)
         writer = asyncio.create_task(outbox.write_all(context.write))
+        # A router that is gone fails the write, and maybe cancels this call before the task is awaited.
+        writer.add_done_callback(_retrieve)
         broken: SluiceError | None = None
         try:
             await self._read(request_iterator, stream)
@@ -248,3 +250,9 @@ def _tier(number: int) -> Tier:
     if number not in {Tier.FULL.value, Tier.LIGHT.value, Tier.QUANTIZED.value}:
         raise InvalidRequest(f"{number} is no tier in which a model can serve", field="tier")
     return Tier(number)
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Take what a task ended with, which nobody else may come to do."""
+    if not task.cancelled():
+        task.exception()
