@@ -157,6 +157,8 @@ class Placement:
         self._placed += 1
         self._item_tokens += max(_LEARNING, 1.0 / self._placed) * (tokens - self._item_tokens)
         self._flow.place(found.variant_id, tokens)
+        if hot:
+            self._probing.note_hot(found.variant_id, now)
         self.prices.commit(found.pool, found.token_s * tokens)
         return found
 
@@ -249,14 +251,17 @@ class Placement:
             candidates += probe_avoided(ask, found, assigned, prices)
         for option in candidates:
             offer = option.offer
-            if self._probing.is_due(
-                offer.variant_id, pace=offer.pace, answered_at=offer.answered_at, least_s=least_s, now=now
-            ):
-                self._probing.probed(
-                    offer.variant_id, pace=offer.pace, answered_at=offer.answered_at, least_s=least_s, now=now
-                )
+            belief = {"pace": offer.pace, "answered_at": offer.answered_at, "least_s": least_s, "now": now}
+            if self._probing.is_due(offer.variant_id, **belief):
+                is_rare = self._probing.would_hold_up_hot(self._beside(offer.variant_id), now)
+                self._probing.probed(offer.variant_id, **belief, is_rare=is_rare)
                 return as_probe(ask, option, self.outlook.best.get(offer.model, {}))
         return None
+
+    def _beside(self, variant_id: str) -> set[str]:
+        """The other variants of the workers that serve this one."""
+        crews = ({offer.variant_id for offer in crew.offers} for crew in self.outlook.all_crews())
+        return set().union(*(names for names in crews if variant_id in names)) - {variant_id}
 
     def _levels_for(self, *, hot: bool) -> tuple[bool, bool]:
         """Whether level 1 diverts the next request and level 2 lightens it: each its share, by dice."""

@@ -102,6 +102,30 @@ def test_a_profile_that_promises_too_much_is_believed_for_a_moment_only() -> Non
     assert late(fates, 0.9).share_in_time(hot=True) == 1.0
 
 
+@pytest.mark.parametrize(("slowness", "hot", "others"), [(1.0, 0.9, 0.0), (1 / LIE, 0.99, 0.9)], ids=["slow", "fast"])
+def test_probes_seldom_hold_up_a_worker_that_answers_hot_requests_too(
+    slowness: float, hot: float, others: float
+) -> None:
+    async def shared() -> Fates:
+        law = replace(SLOW_ON_PAPER, device="cpu")
+        async with sim_mesh() as mesh:
+            worker = mesh.add("cpu0", law, LIGHT)
+            true = replace(law, fixed_s=law.fixed_s * slowness, token_s=law.token_s * slowness)
+            worker._laws[law.variant.id] = true
+            return await offer(
+                mesh,
+                lambda at: 20,
+                seconds=3 * SECONDS,
+                seed=1,
+                timeouts_s=(0.5,),
+                adapt=lambda one: one if one.priority >= 0.7 else full_only(one),
+            )
+
+    fates = run(shared())
+    assert fates.share_in_time(hot=True) >= hot
+    assert fates.share_in_time(hot=False) >= others
+
+
 def test_an_honest_profile_is_not_probed_at_the_cost_of_anybody() -> None:
     fates, _ = play(FULL, 1.0, rate=50, timeout_s=0.5)
     assert fates.missed() == 0

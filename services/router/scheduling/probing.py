@@ -9,7 +9,7 @@ quick where they do not, as an estimate of a round trip is corrected by every an
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 # A belief that served requests have confirmed so lately needs no probe.
@@ -19,6 +19,8 @@ REFUSED_S, AVOIDED_S = 0.25, 2.0
 MAX_INTERVAL_S = 60.0
 # An answer that shortens the expected time by this factor or more shows that the belief was wrong.
 CONFIRMED = 1.25
+# Workers whose other variants answered hot requests so lately are held up by a probe once a minute at most.
+HOT_S = 10.0
 # How often requests that others would answer are looked at.
 LOOK_S = 0.1
 MAX_VARIANTS = 1_024
@@ -38,12 +40,22 @@ class Probing:
 
     def __init__(self) -> None:
         self._last: OrderedDict[str, _Probe] = OrderedDict()
+        self._hot_at: dict[str, float] = {}
         self._looked_at = float("-inf")
 
     def keep(self, served: Container[str]) -> None:
         """Forget the variants that are not `served` any more."""
         for variant_id in [one for one in self._last if one not in served]:
             del self._last[variant_id]
+        self._hot_at = {name: at for name, at in self._hot_at.items() if name in served}
+
+    def note_hot(self, variant_id: str, now: float) -> None:
+        """A hot request is placed on the variant."""
+        self._hot_at[variant_id] = now
+
+    def would_hold_up_hot(self, beside: Iterable[str], now: float) -> bool:
+        """Whether hot requests were placed of late on a variant `beside` the one to probe, on the same workers."""
+        return any(now - self._hot_at.get(name, float("-inf")) < HOT_S for name in beside)
 
     def may_look(self, now: float) -> bool:
         """Whether it is time to look for a variant that is only avoided; says so ten times a second at most."""
@@ -63,13 +75,22 @@ class Probing:
             return True
         return now - last.at >= last.interval_s and now - answered_at >= FRESH_S
 
-    def probed(self, variant_id: str, *, pace: float, answered_at: float, least_s: float, now: float) -> None:
-        """A probe is sent."""
+    def probed(
+        self,
+        variant_id: str,
+        *,
+        pace: float,
+        answered_at: float,
+        least_s: float,
+        now: float,
+        is_rare: bool = False,
+    ) -> None:
+        """A probe is sent. `is_rare`: the next one is far off unless this one refutes the belief."""
         last = self._last.pop(variant_id, None)
         interval_s = least_s
         if last is not None and not (answered_at > last.at and _is_faster(pace, last.pace)):
             interval_s = min(MAX_INTERVAL_S, max(least_s, 2 * last.interval_s))
-        self._last[variant_id] = _Probe(now, pace, interval_s)
+        self._last[variant_id] = _Probe(now, pace, MAX_INTERVAL_S if is_rare else interval_s)
         if len(self._last) > MAX_VARIANTS:
             self._last.popitem(last=False)
 

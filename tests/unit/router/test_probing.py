@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.scheduling.probing import AVOIDED_S, FRESH_S, LOOK_S, MAX_INTERVAL_S, REFUSED_S, Probing
+from services.router.scheduling.probing import AVOIDED_S, FRESH_S, HOT_S, LOOK_S, MAX_INTERVAL_S, REFUSED_S, Probing
 
 NEVER = float("-inf")
 
@@ -71,3 +71,21 @@ def test_a_variant_that_is_gone_is_forgotten() -> None:
     probing.probed("v", pace=1.0, answered_at=NEVER, least_s=REFUSED_S, now=0.0)
     probing.keep({"other"})
     assert probing.is_due("v", pace=1.0, answered_at=NEVER, least_s=REFUSED_S, now=0.0)
+
+
+@given(age_s=st.floats(0.0, 2 * HOT_S), beside=st.sets(st.sampled_from(["hot", "cold"])))
+def test_hot_requests_on_the_same_workers_count_for_ten_seconds(age_s: float, beside: set[str]) -> None:
+    probing = Probing()
+    probing.note_hot("hot", 0.0)
+    assert probing.would_hold_up_hot(beside, age_s) is ("hot" in beside and age_s < HOT_S)
+    probing.keep({"cold"})
+    assert not probing.would_hold_up_hot(beside, 0.0)
+
+
+def test_a_probe_that_would_hold_up_hot_requests_is_rare_unless_it_refutes_the_belief() -> None:
+    probing = Probing()
+    probing.probed("v", pace=1.0, answered_at=NEVER, least_s=REFUSED_S, now=0.0, is_rare=True)
+    confirmed = {"pace": 1.0, "answered_at": 0.5, "least_s": REFUSED_S}
+    assert not probing.is_due("v", **confirmed, now=MAX_INTERVAL_S - 1)
+    assert probing.is_due("v", **confirmed, now=MAX_INTERVAL_S)
+    assert probing.is_due("v", pace=0.1, answered_at=0.5, least_s=REFUSED_S, now=1.0)
