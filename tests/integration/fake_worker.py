@@ -81,9 +81,11 @@ async def hold(worker: FakeWorker, batch: worker_pb2.Batch, context: Any) -> Non
     await worker.write(context, answered(batch))
 
 
-def serving(worker: worker_grpc.WorkerServiceServicer) -> AbstractAsyncContextManager[str]:
-    """The worker's address."""
-    return loopback(worker_grpc.add_WorkerServiceServicer_to_server, worker)
+def serving(
+    worker: worker_grpc.WorkerServiceServicer, *, host: str = "127.0.0.1", port: int = 0
+) -> AbstractAsyncContextManager[str]:
+    """The worker's address; without `port` one that is free."""
+    return loopback(worker_grpc.add_WorkerServiceServicer_to_server, worker, host=host, port=port)
 
 
 def roster_of(*addresses: str, kind: MemberKind = MemberKind.CPU_WORKER) -> Roster:

@@ -25,17 +25,22 @@ Stub = governor_grpc.GovernorServiceStub
 
 @asynccontextmanager
 async def governing(
-    epoch: int = 100, port: int = 0, wall: Callable[[], float] = time.time, **settings: Any
+    epoch: int = 100,
+    port: int = 0,
+    wall: Callable[[], float] = time.time,
+    *,
+    host: str = "127.0.0.1",
+    **settings: Any,
 ) -> AsyncIterator[tuple[Governor, str]]:
     """A governor in this process, and its address. `wall` is its wall clock."""
     governor = Governor(GovernorConfig(**settings), epoch=epoch, wall=wall)
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     server.add_generic_rpc_handlers((GovernorServicer(governor).handler(),))
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    port = server.add_insecure_port(f"{host}:{port}")
     await server.start()
     ticking = asyncio.create_task(governor.run())
     try:
-        yield governor, f"127.0.0.1:{port}"
+        yield governor, f"{host}:{port}"
     finally:
         ticking.cancel()
         governor.close()

@@ -12,13 +12,15 @@ Servicer = TypeVar("Servicer")
 
 
 @asynccontextmanager
-async def loopback(add: Callable[[Servicer, grpc.aio.Server], None], servicer: Servicer) -> AsyncIterator[str]:
+async def loopback(
+    add: Callable[[Servicer, grpc.aio.Server], None], servicer: Servicer, *, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[str]:
     """The address at which `servicer` is asked; `add` is the generated function that adds it to a server."""
     server = grpc.aio.server()
     add(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"{host}:{port}")
     await server.start()
     try:
-        yield f"127.0.0.1:{port}"
+        yield f"{host}:{port}"
     finally:
         await server.stop(None)
