@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import time
 from collections.abc import Iterator
@@ -13,20 +14,42 @@ from typing import Any
 from testcontainers.compose import DockerCompose
 from testcontainers.core.docker_client import DockerClient
 
+from sluice.cli.addresses import is_taken
 from tests.e2e.compose_engine import compose_command
 
 REPOSITORY = Path(__file__).parents[2]
 SERVICES = ("governor", "router", "gpu_worker", "cpu_worker")
 # Images keep their name from run to run, so that a second build finds its layers; port 0 lets the engine choose.
+# Routers have a range of ports, which is what scaling them takes.
 TAG = "e2e"
 SETTINGS = f"""\
 SLUICE_TAG={TAG}
 SLUICE_GOVERNOR_PORT=0
-SLUICE_ROUTER_PORT=0
+SLUICE_ROUTER_PORT={{routers}}
 SLUICE_JAEGER_PORT=0
 SLUICE_OTLP_PORT=0
 """
 START_TIMEOUT_S = 180.0
+MOST_ROUTERS = 2
+LOWEST_PORT, HIGHEST_PORT = 20_000, 30_000
+
+
+def published(container: Any, port: str) -> str:
+    """The address on the host under which `container` has `port`, such as "50051/tcp"."""
+    (binding,) = container.attrs["NetworkSettings"]["Ports"][port]
+    return f"{binding['HostIp']}:{binding['HostPort']}"
+
+
+def _range_of(count: int) -> str:
+    """Ports in a row that nobody listens on now: a range as compose.yaml wants it where a service is scaled.
+
+    They are below those that systems give out by themselves.
+    """
+    for first in random.sample(range(LOWEST_PORT, HIGHEST_PORT), 100):
+        ports = range(first, first + count)
+        if not any(is_taken(f"127.0.0.1:{port}") for port in ports):
+            return f"{ports[0]}-{ports[-1]}"
+    raise AssertionError("no ports are free")
 
 
 class ComposeStack(DockerCompose):  # type: ignore[misc]  # testcontainers' types are not followed
@@ -34,7 +57,7 @@ class ComposeStack(DockerCompose):  # type: ignore[misc]  # testcontainers' type
 
     def __init__(self, directory: Path) -> None:
         self._settings = directory / "compose.env"
-        self._settings.write_text(SETTINGS, encoding="utf-8")
+        self._settings.write_text(SETTINGS.format(routers=_range_of(MOST_ROUTERS)), encoding="utf-8")
         # Compose 1 has no `up --wait`; `start` waits instead.
         super().__init__(context=REPOSITORY, wait=False)
         self.project = f"sluice-e2e-{secrets.token_hex(3)}"
@@ -67,10 +90,22 @@ class ComposeStack(DockerCompose):  # type: ignore[misc]  # testcontainers' type
             self.engine.close()
 
     def container(self, service: str) -> Any:
-        """The container of `service`, in whatever state it is."""
-        labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]
-        (found,) = self.engine.containers.list(all=True, filters={"label": labels})
+        """The one container of `service`, in whatever state it is."""
+        (found,) = self.containers(service)
         return found
+
+    def containers(self, service: str) -> list[Any]:
+        """All containers of `service`, in whatever state they are."""
+        labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]
+        found = self.engine.containers.list(all=True, filters={"label": labels})
+        return sorted(found, key=lambda one: int(one.labels["com.docker.compose.container-number"]))
+
+    def scale(self, **numbers: int) -> None:
+        """Have so many containers of each service named, and wait until all are healthy."""
+        options = [option for name, number in numbers.items() for option in ("--scale", f"{name}={number}")]
+        with self._logs_on_failure():
+            self.compose("up", "-d", "--no-build", *options)
+            self._wait_until_healthy()
 
     def existing(self) -> set[str]:
         """The services that have a container."""
@@ -79,9 +114,8 @@ class ComposeStack(DockerCompose):  # type: ignore[misc]  # testcontainers' type
         return {container.labels["com.docker.compose.service"] for container in containers}
 
     def router(self) -> str:
-        """The router's address as the host sees it."""
-        (binding,) = self.container("router").attrs["NetworkSettings"]["Ports"]["50051/tcp"]
-        return f"{binding['HostIp']}:{binding['HostPort']}"
+        """The router's address as the host sees it; the first one's."""
+        return published(self.containers("router")[0], "50051/tcp")
 
     def heal(self) -> None:
         """Start again whatever does not run."""
@@ -106,11 +140,12 @@ class ComposeStack(DockerCompose):  # type: ignore[misc]  # testcontainers' type
     def _wait_until_healthy(self) -> None:
         give_up_at = time.monotonic() + START_TIMEOUT_S
         while True:
-            states = {service: self.container(service).attrs["State"] for service in SERVICES}
-            health = {service: state["Health"]["Status"] for service, state in states.items()}
+            containers = [one for service in SERVICES for one in self.containers(service)]
+            states = {one.name: one.attrs["State"] for one in containers}
+            health = {name: state["Health"]["Status"] for name, state in states.items()}
             if all(status == "healthy" for status in health.values()):
                 return
-            ended = [service for service, state in states.items() if state["Status"] in {"exited", "restarting"}]
+            ended = [name for name, state in states.items() if state["Status"] in {"exited", "restarting"}]
             assert not ended, f"ended instead of starting: {ended}"
             assert time.monotonic() < give_up_at, f"not healthy after {START_TIMEOUT_S} s: {health}"
             time.sleep(0.5)

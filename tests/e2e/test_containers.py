@@ -7,15 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import grpc
 import pytest
 
 from sluice import Client, Query
 from sluice.cli.demo_requests import Example, read_examples
 from sluice.client.answer import Answer
 from sluice.errors import SluiceError
-from sluice.tier import QueryClass, Tier
+from sluice.tier import MemberKind, QueryClass, Tier
+from sluice.v1 import governor_service_pb2 as governor_pb2
+from sluice.v1 import governor_service_pb2_grpc as governor_grpc
+from sluice.v1 import health_pb2
 from tests.e2e.compose_engine import require_engine
-from tests.e2e.compose_stack import REPOSITORY, SERVICES, ComposeStack
+from tests.e2e.compose_stack import REPOSITORY, SERVICES, ComposeStack, published
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
@@ -175,3 +179,62 @@ def test_only_the_profile_gpu_reserves_a_device(mesh: ComposeStack) -> None:
         assert "SLUICE_GPU_WORKER_DEVICE=cuda" in container.attrs["Config"]["Env"]
     finally:
         container.remove()
+
+
+@pytest.fixture(scope="module")
+def scaled(stack: ComposeStack) -> Iterator[ComposeStack]:
+    """The mesh with two CPU workers and two routers. It is used last in this file: starting them takes a while."""
+    stack.heal()
+    stack.scale(cpu_worker=2, router=2)
+    try:
+        yield stack
+    except BaseException:
+        stack.print_logs()
+        raise
+
+
+def fleet(mesh: ComposeStack) -> list[health_pb2.Member]:
+    """The members that the governor tells of."""
+    with grpc.insecure_channel(published(mesh.container("governor"), "50050/tcp")) as channel:
+        call = governor_grpc.GovernorServiceStub(channel).WatchFleet(governor_pb2.WatchFleetRequest(), timeout=10)
+        members = list(next(iter(call)).fleet.members)
+        call.cancel()
+    return members
+
+
+def of_kind(mesh: ComposeStack, kind: MemberKind) -> list[health_pb2.Member]:
+    """The members of one kind."""
+    return [member for member in fleet(mesh) if member.kind == kind.value]
+
+
+def test_both_of_two_workers_and_both_of_two_routers_take_work(scaled: ComposeStack, examples: list[Example]) -> None:
+    queries = [replace(one.query, query_class=QueryClass.SIMPLE) for one in examples]
+    routers = [published(container, "50051/tcp") for container in scaled.containers("router")]
+    assert len(set(routers)) == 2
+    for router in routers:
+        with Client(router) as client:
+            found = answers(list(client.infer_many(queries, max_open=32)))
+        light = {answer.worker for answer in found if answer.tier in WORKERS["cpu_worker"][0]}
+        assert light == {member.id for member in of_kind(scaled, MemberKind.CPU_WORKER)}
+        assert len(light) == 2
+
+
+def test_scaled_services_have_addresses_of_their_own_and_take_nobodys_place(scaled: ComposeStack) -> None:
+    scaled_kinds = {"cpu_worker": MemberKind.CPU_WORKER, "router": MemberKind.ROUTER}
+    log = scaled.container("governor").logs().decode().splitlines()
+    for service, kind in scaled_kinds.items():
+        members = of_kind(scaled, kind)
+        networks = [one.attrs["NetworkSettings"]["Networks"] for one in scaled.containers(service)]
+        own = {network["IPAddress"] for found in networks for network in found.values()}
+        assert {member.address.rpartition(":")[0] for member in members} == own
+        assert len(own) == 2
+        # The youngest has joined once. Two that took each other's place did so twelve times a second.
+        joins = [sum('"joined"' in line and member.id in line for line in log) for member in members]
+        assert min(joins) == 1, joins
+    assert "duplicate id/address" not in scaled.compose("logs", "--no-color")
+
+
+def test_a_worker_that_is_scaled_away_costs_no_request(scaled: ComposeStack, examples: list[Example]) -> None:
+    queries = [replace(one.query, query_class=QueryClass.SIMPLE) for one in examples]
+    answers(send(scaled, queries, midway=lambda: scaled.scale(cpu_worker=1, router=2)))
+    assert eventually(lambda: len(of_kind(scaled, MemberKind.CPU_WORKER)) == 1)
