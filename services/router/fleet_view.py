@@ -40,11 +40,12 @@ class FleetView:
     ever_written: Mapping[str, frozenset[Tier]] = field(default_factory=dict)
     variants: Mapping[str, Variant] = field(default_factory=dict)
     facts: Mapping[Key, Fact] = field(default_factory=dict)
+    names: frozenset[str] = field(init=False)
+    """All models that were served of late."""
 
-    @property
-    def names(self) -> frozenset[str]:
-        """All models that were served of late."""
-        return frozenset(self.offered) | frozenset(self.ever_written)
+    def __post_init__(self) -> None:
+        # Every request asks for them.
+        object.__setattr__(self, "names", frozenset(self.offered) | frozenset(self.ever_written))
 
     def known(self, model: str) -> str:
         """`model` if it was served of late, else nothing: callers can make up any name."""

@@ -89,8 +89,10 @@ class StreamSession:
                 message = parse(inference_pb2.InferStreamRequest, data, field="text")
                 for number in message.cancelled_ids:
                     self._cancel(number)
+                # Of what they hold together each is charged the same.
+                each = len(data) // max(1, len(message.items))
                 for item in message.items:
-                    self._submit(item)
+                    self._submit(item, each)
                 # What is refused is answered at once, so a client that does not read could fill the outbox.
                 while self._is_full():
                     self._has_room.clear()
@@ -103,19 +105,23 @@ class StreamSession:
         items = len(self._open) + len(self._outbox)
         return items >= self._router.config.max_stream_items or self._outbox.is_filling(len(self._open))
 
-    def _submit(self, item: inference_pb2.InferStreamItem) -> None:
-        number = item.id
+    def _submit(self, item: inference_pb2.InferStreamItem, message_bytes: int) -> None:
+        number, door = item.id, self._router.door
         if number in self._open:
             raise InvalidRequest(f"id {number} is already open on this stream", field="items.id")
         span = None
         try:
             check_conversation(item.request.conversation_id)
-            refusal = self._router.door.refusal(
-                priority=priority_of(item.request),
-                caller=self._caller,
-                conversation=item.request.conversation_id,
-                model=item.request.model,
-                minimum_tier=item.request.minimum_tier,
+            refusal = (
+                door.refusal(
+                    priority=priority_of(item.request),
+                    caller=self._caller,
+                    conversation=item.request.conversation_id,
+                    model=item.request.model,
+                    minimum_tier=item.request.minimum_tier,
+                )
+                if door.may_refuse
+                else None
             )
             if refusal is not None:
                 self._spans.refused_item("InferStream", item.traceparent, refusal)
@@ -128,10 +134,10 @@ class StreamSession:
                 deadline=deadline,
                 traceparent=traceparent,
                 caller=self._caller,
-                message_bytes=item.ByteSize(),
+                message_bytes=message_bytes,
             )
         except SluiceError as error:
-            self._router.door.unreadable(error.reason)
+            door.unreadable(error.reason)
             if span is None:
                 self._spans.refused_item("InferStream", item.traceparent, error)
             self._fail(number, span, error)

@@ -32,6 +32,11 @@ class Door:
         self.hot_from = hot_from
         self._clock = clock
 
+    @property
+    def may_refuse(self) -> bool:
+        """Whether anybody may be refused now: what to ask first, since most of the time nobody is."""
+        return self._admission.is_shedding
+
     def refusal(
         self,
         *,
