@@ -24,7 +24,7 @@ CAPACITY, MULTIPLE = 500.0, 1.3
 BEFORE_S, QUICK_BEFORE_S, AFTER_S = 12.0, 6.0, 10.0
 FREEZE_S, FAULT_S, QUICK_FAULT_S = 60.0, 8.0, 4.5
 QUICK_FAULTS = ("replay",)
-ALONE, STALE = "no governor is heard: deciding alone", "stale directive refused"
+ALONE, STALE = "no governor is heard: deciding alone", "a directive was refused"
 # Answers that were on their way when the fault began still name what held before.
 ON_THEIR_WAY_S = 0.5
 
