@@ -73,7 +73,11 @@ class OutcomeQueue:
 def _frame_of(outcome: inference_pb2.InferStreamOutcome) -> bytes:
     """`outcome` as an element of InferStreamResponse.outcomes: a tag, its length as a varint, and its own wire form."""
     data = outcome.SerializeToString()
-    left, length = len(data), bytearray()
+    left = len(data)
+    if left <= 0x3FFF:
+        # Nearly all: one byte of length, or two.
+        return b"\x0a%c%b" % (left, data) if left <= 0x7F else b"\x0a%c%c%b" % (left & 0x7F | 0x80, left >> 7, data)
+    length = bytearray()
     while left > 0x7F:
         length.append(left & 0x7F | 0x80)
         left >>= 7

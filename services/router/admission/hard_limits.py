@@ -116,25 +116,26 @@ class HardLimits:
 class WaitingLimit:
     """Work that waits for one resource, in device-seconds; `most` infinite is no bound.
 
-    Hot work waits for hot work only, which it does not overtake; so what cold work waits never shuts it out.
+    There is room for anybody, whoever it is, while `waiting` is no more than `roomy`. Hot work waits for hot work only,
+    which it does not overtake; so what cold work waits never shuts it out.
     """
 
-    __slots__ = ("_admit_scale", "_hot", "_most", "_roomy", "_waiting")
+    __slots__ = ("_admit_scale", "_hot", "_most", "roomy", "waiting")
 
     def __init__(self) -> None:
-        self._waiting = 0.0
+        self.waiting = 0.0
         self._hot = 0.0
         self.bound(float("inf"))
 
     def bound(self, most: float, *, admit_scale: float = 1.0) -> None:
         """Let no more than `most` wait, and leave cold work this share, in [0, 1], of what it has of that otherwise."""
         self._most, self._admit_scale = most, admit_scale
-        self._roomy = UNCONTENDED * self._room(hot=False)
+        self.roomy = UNCONTENDED * self._room(hot=False)
 
     @property
     def is_roomy(self) -> bool:
         """Whether there is room for anybody, whoever it is and whatever else it has waiting."""
-        return self._waiting <= self._roomy
+        return self.waiting <= self.roomy
 
     @property
     def most(self) -> float:
@@ -148,25 +149,25 @@ class WaitingLimit:
         fair queueing serves that before the flood, within the time that the bound stands for.
         """
         room = self._room(hot=hot)
-        free = room - (self._hot if hot else self._waiting)
+        free = room - (self._hot if hot else self.waiting)
         if free >= 0.0 and (queued.own_s <= 0.0 or queued.own_s <= ALPHA * free):
             return True
         return queued.callers > 0 and queued.own_s + cost <= room / (queued.callers + 1)
 
     def take(self, cost: float, *, hot: bool) -> None:
         """Work waits."""
-        self._waiting += cost
+        self.waiting += cost
         if hot:
             self._hot += cost
 
     def worked_off(self, cost: float) -> None:
         """So much of the work that waited does no more. Nobody says whose it was, and hot work goes first."""
-        self._waiting = max(0.0, self._waiting - cost)
+        self.waiting = max(0.0, self.waiting - cost)
         self._hot = max(0.0, self._hot - cost)
 
     def found(self, waiting: float, *, hot_share: float) -> None:
         """So much work waits in truth; `hot_share` of it, in [0, 1], is hot."""
-        self._waiting = waiting
+        self.waiting = waiting
         self._hot = waiting * hot_share
 
     def _room(self, *, hot: bool) -> float:

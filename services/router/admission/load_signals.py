@@ -8,19 +8,25 @@ from math import log2
 
 BINS_PER_OCTAVE = 4
 RANGE_S = (1e-3, 86_400.0)
+# A median needs no more of a window, however many requests come in it.
+MAX_COUNTED = 256
 
 
 class Timeouts:
     """Counts time limits in bins a fifth apart, window by window."""
 
-    __slots__ = ("_current", "_past")
+    __slots__ = ("_counted", "_current", "_past")
 
     def __init__(self, *, windows: int) -> None:
+        self._counted = 0
         self._current: dict[int, list[float]] = {}
         self._past: deque[dict[int, list[float]]] = deque(maxlen=windows)
 
     def add(self, timeout_s: float) -> None:
-        """A request came with so much time."""
+        """A request came with so much time. Of a window the first `MAX_COUNTED` count."""
+        if self._counted >= MAX_COUNTED:
+            return
+        self._counted += 1
         seconds = min(RANGE_S[1], max(RANGE_S[0], timeout_s))
         bin_ = int(log2(seconds) * BINS_PER_OCTAVE)
         entry = self._current.get(bin_)
@@ -34,6 +40,7 @@ class Timeouts:
         """Close the window and open the next."""
         self._past.append(self._current)
         self._current = {}
+        self._counted = 0
 
     def median_s(self) -> float | None:
         """The mean of the bin in which the median of the closed windows lies; None when they are empty."""

@@ -98,7 +98,7 @@ class Resource:
     @property
     def is_relaxed(self) -> bool:
         """Whether nobody is refused, whoever it is: what to ask before looking at a request at all."""
-        return self.boundary < 0 and self._waiting.is_roomy
+        return self.boundary < 0 and self._waiting.waiting <= self._waiting.roomy
 
     def refuses(self, demand: Demand, bin_: int, now: float, waits: CallerWaits) -> type[Saturated] | None:
         """Why a request is not let in here, or None. Nothing is counted, and it may be asked repeatedly."""
