@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from sluice.errors import InvalidRequest
 from sluice.tier import QueryClass, Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
@@ -27,18 +28,33 @@ class Query:
 
 
 def to_proto(query: Query) -> inference_pb2.InferRequest:
-    """The message that asks `query`."""
-    return inference_pb2.InferRequest(
-        model=query.model,
-        text=query.text,
-        priority=query.priority,
-        query_class=query.query_class.value,  # type: ignore[arg-type]
-        minimum_tier=query.minimum_tier.value,  # type: ignore[arg-type]
-        truncate=query.truncate,
-        top_k=query.top_k,
-        conversation_id=query.conversation_id,
-        request_id=query.request_id,
-    )
+    """The message that asks `query`. Raises InvalidRequest, with the field's name, where the message cannot hold it."""
+    try:
+        return inference_pb2.InferRequest(
+            model=query.model,
+            text=query.text,
+            priority=query.priority,
+            query_class=query.query_class.value,  # type: ignore[arg-type]
+            minimum_tier=query.minimum_tier.value,  # type: ignore[arg-type]
+            truncate=query.truncate,
+            top_k=query.top_k,
+            conversation_id=query.conversation_id,
+            request_id=query.request_id,
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _refusal(query, error) from None
+
+
+def _refusal(query: Query, error: Exception) -> InvalidRequest:
+    """What is said of a query that cannot be sent because of `error`: the first field that cannot."""
+    for field in fields(query):
+        if field.name == "timeout_s":
+            continue
+        try:
+            inference_pb2.InferRequest(**{field.name: getattr(query, field.name)})
+        except (TypeError, ValueError) as cause:
+            return InvalidRequest(f"{field.name} cannot be sent: {cause}", field=field.name)
+    return InvalidRequest(f"the query cannot be sent: {error}")
 
 
 def checked_timeout(timeout_s: float | None) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sluice.client.answer import Answer, from_proto
 from sluice.client.query import Query, checked_max_open, to_proto
-from sluice.errors import SluiceError
+from sluice.errors import InvalidRequest, SluiceError
 from sluice.status import duration, from_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
@@ -35,6 +35,8 @@ class StreamBook:
         self._changed = Condition()
         # The caller's iterator is read by the sender's thread and, when the stream breaks, by the reader's.
         self._reading = Lock()
+        self.source_error: Exception | None = None
+        self._unsendable: dict[int, InvalidRequest] = {}
         self._numbers = itertools.count(1)
         self._open: dict[int, float] = {}
         self.is_overdue = False
@@ -67,12 +69,17 @@ class StreamBook:
         yield from self._in_order()
 
     def fail_open(self, error: SluiceError) -> Iterator[Outcome]:
-        """The stream broke: everything open, and everything not sent yet, ends with `error`."""
+        """The stream broke: everything open, and everything not sent yet, ends with `error`.
+
+        Raises at last what reading the texts raised.
+        """
         self.close()
         with self._reading:
             for number in sorted(self._open):
                 self._end(number, error)
             yield from self._in_order()
+            if self.source_error is not None:
+                raise self.source_error
             yield from (error for _ in self._texts)
 
     def watch(self) -> bool:
@@ -98,14 +105,25 @@ class StreamBook:
         """The next texts: at most `room`, and none beyond those that make a message of `BUNDLE_BYTES`."""
         message, size = inference_pb2.InferStreamRequest(), 0
         while not self._closed and len(message.items) < room and size < BUNDLE_BYTES:
-            text = next(self._texts, None)
-            if text is None:
+            try:
+                text = next(self._texts)
+            except StopIteration:
+                break
+            except Exception as error:
+                # The caller's own: `fail_open` raises it in the caller's thread.
+                self.source_error = error
                 break
             query = text if isinstance(text, Query) else Query(text=text, **self._options)
             timeout_s = query.timeout_s if query.timeout_s is not None else self._timeout_s
             number = next(self._numbers)
-            message.items.add(id=number, request=to_proto(query), timeout=duration(timeout_s))
-            size += len(query.text.encode())
+            try:
+                request = to_proto(query)
+            except InvalidRequest as error:
+                # The router is sent an empty request in its place, which it refuses: so this text's end comes in its
+                # turn, and soon, like all others, and counts as open until then.
+                request, self._unsendable[number] = inference_pb2.InferRequest(), error
+            message.items.add(id=number, request=request, timeout=duration(timeout_s))
+            size += request.ByteSize()
             with self._changed:
                 self._open[number] = time.monotonic() + timeout_s + LATENESS_S
         return message
@@ -115,7 +133,7 @@ class StreamBook:
             if number not in self._open:
                 return
             del self._open[number]
-            self._done[number] = outcome
+            self._done[number] = self._unsendable.pop(number, outcome)
             self._changed.notify_all()
 
     def _in_order(self) -> Iterator[Outcome]:

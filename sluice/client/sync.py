@@ -52,9 +52,11 @@ class Client:
     ) -> Iterator[Answer | SluiceError]:
         """Answer many texts over one stream, at most `max_open` at a time; outcomes come in the texts' order.
 
-        A text that fails yields its error. When the stream itself breaks, or the router is stuck, every open text
-        yields that error. Texts are read ahead, in bundles of up to 256.
+        A text that fails, or that no message can hold, yields its error. When the stream itself breaks, or the router
+        is stuck, every open text yields that error. Texts are read ahead, in bundles of up to 256; what `texts` itself
+        raises is raised here, after the outcomes of what was read before.
         """
+        Query(text="", **options)  # Raises here what it raises for options that it does not know.
         book = StreamBook(texts, options, max_open=max_open, timeout_s=self._timeout_s)
         call = self._stub.InferStream(book.messages())
         watch = Thread(target=_cancel_when_overdue, args=(book, call), name="sluice-stream-watch", daemon=True)

@@ -114,14 +114,22 @@ async def test_liveness_and_readiness_are_apart(identity_mesh: LocalMesh) -> Non
 
 def test_the_sync_client_streams_in_order_and_ends_each_text_once(identity_mesh: LocalMesh) -> None:
     queries = [Query(text=f"text {number}", request_id=str(number)) for number in range(1_000)]
-    queries[500] = Query(text="")
+    # The router refuses the first, and the client the others, which no message can hold.
+    refused = {
+        500: (Query(text=""), "text"),
+        501: (Query(text="half \ud83d"), "text"),
+        999: (Query(text="t", top_k=-1), "top_k"),
+    }
+    for place, (query, _) in refused.items():
+        queries[place] = query
     with Client(identity_mesh.router) as client:
         outcomes = list(client.infer_many(queries, max_open=200))
     assert len(outcomes) == 1_000
-    bad = outcomes.pop(500)
-    assert isinstance(bad, InvalidRequest)
-    assert (bad.reason, bad.field) == (Reason.INVALID_ARGUMENT, "text")
-    expected = [query.request_id for query in queries if query.text]
+    for place, (_, field) in refused.items():
+        bad = outcomes[place]
+        assert isinstance(bad, InvalidRequest)
+        assert (bad.reason, bad.field) == (Reason.INVALID_ARGUMENT, field)
+    expected = [query.request_id for place, query in enumerate(queries) if place not in refused]
     assert [outcome.request_id for outcome in outcomes if isinstance(outcome, Answer)] == expected
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sluice import AsyncClient, Client, Query
 from sluice.client.answer import Answer
@@ -73,12 +76,13 @@ async def collected(
     return [one async for one in outcomes]
 
 
-async def many(address: str, texts: list[str], **options: Any) -> list[str]:
-    def ask() -> list[str]:
-        with Client(address) as client:
-            return [label(outcome) for outcome in client.infer_many(texts, **options)]
+def outcomes_of(address: str, texts: Iterable[str | Query], **options: Any) -> list[Answer | SluiceError]:
+    with Client(address) as client:
+        return list(client.infer_many(texts, **options))
 
-    return await asyncio.to_thread(ask)
+
+async def many(address: str, texts: list[str], **options: Any) -> list[str]:
+    return [label(outcome) for outcome in await asyncio.to_thread(outcomes_of, address, texts, **options)]
 
 
 def test_a_query_says_only_what_the_caller_said() -> None:
@@ -164,3 +168,56 @@ async def test_a_stuck_router_is_not_waited_for_beyond_the_deadlines() -> None:
     router.stream_pause_s = 3600
     async with serving(router) as address:
         assert await many(address, ["a", "b"], timeout_s=0.05) == ["Expired", "Expired"]
+
+
+UNSENDABLE = [
+    Query(text="broken \ud83d emoji"),
+    Query(text="text", top_k=-1),
+    Query(text="text", top_k=2**32),
+    Query(text="text", conversation_id="\udfff"),
+    Query(text=5),  # type: ignore[arg-type]
+]
+
+
+@given(texts=st.lists(st.sampled_from(["a", "b", *UNSENDABLE]), max_size=12), max_open=st.integers(1, 5))
+@settings(max_examples=15, deadline=None)
+def test_every_text_has_its_own_outcome_in_its_place_whether_it_can_be_sent_or_not(
+    texts: list[str | Query], max_open: int
+) -> None:
+    async def ask() -> tuple[list[Answer | SluiceError], list[tuple[int, Answer | SluiceError]]]:
+        async with serving(ScriptedRouter()) as address, AsyncClient(address) as client:
+            in_order = await asyncio.to_thread(lambda: outcomes_of(address, texts, max_open=max_open))
+            return in_order, sorted(await collected(client.infer_many(texts, max_open=max_open)), key=itemgetter(0))
+
+    in_order, by_place = asyncio.run(ask())
+    assert [place for place, _ in by_place] == list(range(len(texts)))
+    for outcomes in (in_order, [outcome for _, outcome in by_place]):
+        for text, outcome in zip(texts, outcomes, strict=True):
+            if isinstance(text, str):
+                assert label(outcome) == text
+            else:
+                assert isinstance(outcome, InvalidRequest)
+                assert outcome.field in ("text", "top_k", "conversation_id")
+
+
+async def test_what_the_texts_themselves_raise_is_raised_after_the_outcomes_of_those_before() -> None:
+    def texts() -> Iterator[str]:
+        yield from ("a", "b", "c")
+        raise OSError("the file is gone")
+
+    outcomes: list[str] = []
+
+    def ask(address: str) -> None:
+        with Client(address) as client:
+            outcomes.extend(label(outcome) for outcome in client.infer_many(texts()))
+
+    async with serving(ScriptedRouter()) as address:
+        with pytest.raises(OSError, match="the file is gone"):
+            await asyncio.to_thread(ask, address)
+    assert outcomes == ["a", "b", "c"]
+
+
+async def test_an_option_that_there_is_not_is_the_callers_mistake() -> None:
+    async with serving(ScriptedRouter()) as address:
+        with pytest.raises(TypeError, match="prioritty"):
+            await many(address, ["text"], prioritty=1)
