@@ -7,25 +7,27 @@ it takes new work. They part when the program drains, of which `sluice.runtime.s
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import grpc
-from grpc_health.v1 import _async as health_aio  # what health.aio names, where a type checker can see it
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health, health_pb2
+from grpc_reflection.v1alpha import _async as reflection_aio  # what reflection.aio names
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from sluice.config import ConfigError
 from sluice.port import bind_error
 from sluice.runtime import ended_calls, sockets
+from sluice.runtime.health import LIVENESS, Health
+from sluice.runtime.message_handlers import MessageHandlers
 from sluice.runtime.shutdown import drain, until_signalled
 from sluice.runtime.transport import Transport, server_arguments
 
 __all__ = ["LIVENESS", "READINESS", "Server", "drain", "until_signalled"]
 
-LIVENESS = "liveness"
 READINESS = "readiness"
+# Such a request names a file or a symbol, and comes back with its answer.
+MAX_REFLECTION_BYTES = 4_096
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +59,16 @@ class Server:
         ended_calls.quieten()
         self.transport = transport or Transport()
         self.grpc_server = grpc.aio.server(options=(*OPTIONS, *server_arguments(self.transport), *options))
-        self._health = _Health()
+        self._health = Health()
         self._names = ("", READINESS, *services)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
+        self.grpc_server.add_generic_rpc_handlers((self._health.handler(),))
         names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self.grpc_server)
+        self.grpc_server.add_generic_rpc_handlers((_reflection(names),))
         self.port = self.grpc_server.add_insecure_port(listen)
 
     async def start(self) -> None:
         """Open the port: alive, not yet ready."""
-        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self.set_ready(ready=False)
         await self.grpc_server.start()
 
@@ -74,7 +76,7 @@ class Server:
         """Say whether new work is welcome."""
         status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in self._names:
-            await self._health.set(name, status)
+            self._health.set(name, status)
 
     def callers(self) -> int:
         """How many connections there are."""
@@ -98,21 +100,8 @@ class Server:
         await self.grpc_server.stop(grace_s)
 
 
-class _Health(health_aio.HealthServicer):  # type: ignore[misc]
-    """Knows who watches, and so learns of a stop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.watchers: Counter[sockets.Peer] = Counter()
-
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
-        peer = sockets.peer_of(context.peer())
-        if peer is None or request.service == LIVENESS:
-            await super().Watch(request, context)
-            return
-        self.watchers[peer] += 1
-        try:
-            await super().Watch(request, context)
-        finally:
-            self.watchers[peer] -= 1
-            self.watchers += Counter()  # those of none are left out
+def _reflection(names: Sequence[str]) -> grpc.GenericRpcHandler[Any, Any]:
+    servicer = reflection_aio.ReflectionServicer(names)
+    handlers = MessageHandlers(reflection.SERVICE_NAME, max_bytes=MAX_REFLECTION_BYTES)
+    answer = handlers.stream_stream(reflection_pb2.ServerReflectionRequest, servicer.ServerReflectionInfo)
+    return handlers.handler({"ServerReflectionInfo": answer})

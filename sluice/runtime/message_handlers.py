@@ -48,11 +48,13 @@ class MessageHandlers:
     """Makes the handlers of one service. Behaviours take messages, and give messages or bytes.
 
     A behaviour that is given a stream sees Unreadable, an InvalidRequest, raised by its iterator; it may let that pass
-    or end the call itself.
+    or end the call itself. Messages of more than `max_bytes`, where that is given, are refused as unreadable:
+    a request may be kept for as long as its stream is open.
     """
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, *, max_bytes: int | None = None) -> None:
         self._service = service
+        self._max_bytes = max_bytes
         self._log = LimitedLog(logging.getLogger(__name__))
 
     def handler(self, methods: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> grpc.GenericRpcHandler[Any, Any]:
@@ -92,7 +94,7 @@ class MessageHandlers:
 
     async def _request(self, kind: type[Message], data: bytes, context: Context) -> Message:
         try:
-            return parse(kind, data)
+            return self._parse(kind, data)
         except Unreadable as error:
             self._tell(error, context)
             await abort(context, error)
@@ -102,11 +104,16 @@ class MessageHandlers:
     ) -> AsyncIterator[Message]:
         async for data in stream:
             try:
-                message = parse(kind, data)
+                message = self._parse(kind, data)
             except Unreadable as error:
                 self._tell(error, context)
                 raise
             yield message
+
+    def _parse(self, kind: type[Message], data: bytes) -> Message:
+        if self._max_bytes is not None and len(data) > self._max_bytes:
+            raise Unreadable(f"the message has {len(data)} bytes, and {self._max_bytes} is the most")
+        return parse(kind, data)
 
     def _tell(self, error: Unreadable, context: Context) -> None:
         self._log.warning(UNREADABLE, rpc_service=self._service, peer=context.peer(), why=error.message)
