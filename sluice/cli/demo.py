@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sluice.cli import arguments
-from sluice.cli.demo_report import Record, problems, summary, table
+from sluice.cli.demo_report import Record, busy_note, problems, summary, table
 from sluice.cli.demo_requests import Example, read_examples
 from sluice.cli.demo_text import write_one
 from sluice.cli.mesh import START_ORDER, LocalMesh
@@ -91,6 +91,9 @@ def judge(console: Console, examples: list[Example], records: list[Record], *, t
     found = [*problems(examples, records), *filter(None, [trouble])]
     for problem in found:
         console.print(f"[red]{problem}[/]")
+    note = busy_note(records, load=os.getloadavg()[0], cores=os.cpu_count() or 1)
+    if note:
+        console.print(note, soft_wrap=True)
     if not found:
         console.print("[green]Every request was answered, and every tier was used.[/] Next: sluice up")
     return 1 if found else 0

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sluice.cli.demo_requests import Example
 from sluice.client.answer import Answer
-from sluice.errors import SluiceError
+from sluice.errors import Expired, Saturated, SluiceError
 from sluice.tier import Tier
 
 MIN_ACCURACY = 0.90
@@ -24,6 +24,7 @@ _LEAST_TEXT, _LEAST_TRACE = 16, 9
 _GAP = 2
 _BAR = 24
 _LISTED = 8
+_BUSY_PER_CORE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,20 @@ def problems(examples: Sequence[Example], records: Sequence[Record]) -> list[str
     used = {record.outcome.tier for record in answered if isinstance(record.outcome, Answer)}
     found += [f"tier {tier.label} answered nothing" for tier in TIERS if tier not in used]
     return found
+
+
+def busy_note(records: Sequence[Record], *, load: float, cores: int) -> str:
+    """What may explain requests that were not answered: others who use the machine. Empty if nothing needs it.
+
+    `load` is the machine's load average, of which the demo itself makes up to two a core.
+    """
+    late = sum(isinstance(one.outcome, Expired | Saturated) for one in records)
+    if not late or load <= _BUSY_PER_CORE * cores:
+        return ""
+    return (
+        f"This machine is busy: its load is {load:.0f} on {cores} cores. The requests have 1 to 5 seconds each, and "
+        f"{late} of them were refused or late for want of time. Try again when it is quieter."
+    )
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -17,6 +17,9 @@ from sluice.cli.supervisor import Supervisor
 from sluice.config import FILE_VARIABLE, read_file
 from sluice.server import until_signalled
 
+# Nobody presses Ctrl-C twice so soon.
+SAME_STOP_S = 0.3
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
@@ -49,7 +52,7 @@ async def run(options: argparse.Namespace) -> int:
         log_directory=options.logs,
         on_event=say,
     )
-    stop = asyncio.create_task(until_signalled())
+    stop = asyncio.create_task(until_signalled(same_stop_s=SAME_STOP_S))
     try:
         if not await _start(mesh, stop):
             return 130

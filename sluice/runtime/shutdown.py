@@ -48,19 +48,27 @@ class Server(Protocol):
         """End everything."""
 
 
-async def until_signalled(*, or_until: Coroutine[Any, Any, None] | None = None) -> asyncio.Event:
+async def until_signalled(
+    *, or_until: Coroutine[Any, Any, None] | None = None, same_stop_s: float = 0.0
+) -> asyncio.Event:
     """Return on the first SIGTERM or SIGINT, or when `or_until` has ended.
 
-    What is returned is set by the second signal. A third one ends the process as the system does by default.
+    What is returned is set by the second signal. A third one ends the process as the system does by default. What comes
+    within `same_stop_s` of the first counts as the first: `timeout` signals its child and then the child's group.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     # SIGINT stays ignored in a program that was started so, as a shell starts what a script runs with `&`.
     numbers = [one for one in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(one) is not signal.SIG_IGN]
 
+    first_at: list[float] = []
+
     def on_signal() -> None:
         if not stop.is_set():
+            first_at.append(loop.time())
             stop.set()
+            return
+        if first_at and loop.time() - first_at[0] < same_stop_s:
             return
         logger.warning("a second signal came: the program stops at once")
         hurry.set()

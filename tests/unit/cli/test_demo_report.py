@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sluice.cli.demo_report import Record, percentile, problems, summary, table
+from sluice.cli.demo_report import Record, busy_note, percentile, problems, summary, table
 from sluice.cli.demo_requests import Example, read_examples
 from sluice.client.answer import Answer
 from sluice.client.query import Query
 from sluice.config import ConfigError
-from sluice.errors import Saturated
+from sluice.errors import Expired, InvalidRequest, Saturated, SluiceError
 from sluice.tier import QueryClass, Tier
 
 TRACE = "0123456789abcdef0123456789abcdef"
@@ -135,6 +135,16 @@ def test_a_demo_fails_for_unanswered_requests_wrong_answers_and_idle_tiers() -> 
     ]
     good = records(*(answer("a", tier) for tier in (Tier.FULL, Tier.LIGHT, Tier.QUANTIZED)))
     assert problems([record.example for record in good], good) == []
+
+
+@pytest.mark.parametrize("error", [Saturated("full up"), Expired("too late")])
+def test_a_busy_machine_is_named_where_requests_had_no_time_and_only_there(error: SluiceError) -> None:
+    made = records(answer("a", Tier.FULL), error, error)
+    note = busy_note(made, load=11.2, cores=2)
+    assert "its load is 11 on 2 cores" in note
+    assert "2 of them" in note
+    assert busy_note(made, load=3.9, cores=2) == ""
+    assert busy_note(records(answer("a", Tier.FULL), InvalidRequest("too long")), load=11.2, cores=2) == ""
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Iterator, Sequence
 
-from sluice.runtime.shutdown import drain
+import pytest
+
+from sluice.runtime.shutdown import drain, until_signalled
 from sluice.runtime.transport import Transport
 
 LAME_DUCK_S = 0.05
@@ -91,3 +95,35 @@ async def test_a_second_signal_skips_every_wait() -> None:
         )
     assert server.order[-1] == "stopped 0"
     assert "listener shut" in server.order
+
+
+@pytest.fixture
+def signals_restored() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+async def signalled(*pauses_s: float, same_stop_s: float) -> bool:
+    """Whether a second signal was seen when one was sent, and another one after each pause."""
+    waiting = asyncio.create_task(until_signalled(same_stop_s=same_stop_s))
+    await asyncio.sleep(0.01)
+    for pause_s in (0.0, *pauses_s):
+        await asyncio.sleep(pause_s)
+        os.kill(os.getpid(), signal.SIGTERM)
+        # So that the loop has seen it before it is sent again, and the two are not one to the system.
+        await asyncio.sleep(0.01)
+    hurry = await asyncio.wait_for(waiting, 5)
+    return hurry.is_set()
+
+
+@pytest.mark.usefixtures("signals_restored")
+@pytest.mark.parametrize(
+    ("pauses_s", "same_stop_s", "hurried"),
+    [((), 600.0, False), ((0.0, 0.0), 600.0, False), ((0.0,), 0.0, True), ((0.1,), 0.05, True)],
+)
+async def test_a_signal_that_is_sent_twice_at_once_is_no_second_one(
+    pauses_s: tuple[float, ...], same_stop_s: float, hurried: bool
+) -> None:
+    assert await signalled(*pauses_s, same_stop_s=same_stop_s) is hurried
