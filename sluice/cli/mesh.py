@@ -105,7 +105,7 @@ class LocalMesh:
         Once `hurry` is set nothing is waited for: every service is told a second time.
         """
         for process in reversed(self.processes.values()):
-            if process.pid:
+            if process.pid and process.exit_code is None:
                 process.signal(signal.SIGCONT)
                 process.signal(signal.SIGTERM)
                 if not await self._ended(process, hurry or asyncio.Event()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from typing import Any, cast
 
 from sluice.cli.mesh import LocalMesh
@@ -15,8 +16,9 @@ class Draining:
 
     pid = 4_711
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, exit_code: int | None = None) -> None:
         self.name = name
+        self.exit_code = exit_code
         self.signals: list[signal.Signals] = []
         self._over = asyncio.Event()
 
@@ -30,8 +32,8 @@ class Draining:
         return True
 
 
-def mesh_of(*services: Draining) -> LocalMesh:
-    mesh = LocalMesh({}, environ={}, free_ports=True, on_event=lambda *_: None)
+def mesh_of(*services: Draining, on_event: Callable[[str, str], object] = lambda *_: None) -> LocalMesh:
+    mesh = LocalMesh({}, environ={}, free_ports=True, on_event=on_event)
     mesh.processes = {one.name: cast("ServiceProcess", one) for one in services}
     return mesh
 
@@ -46,3 +48,10 @@ async def test_a_second_stop_reaches_every_service_that_still_drains() -> None:
     await asyncio.wait_for(stopping, 5)
     stopped: Any = [signal.SIGCONT, signal.SIGTERM, signal.SIGTERM]
     assert (router.signals, worker.signals) == (stopped, stopped)
+
+
+async def test_what_has_ended_is_not_stopped_and_not_said_to_be() -> None:
+    told: list[tuple[str, str]] = []
+    worker = Draining("gpu_worker", exit_code=0)
+    await asyncio.wait_for(mesh_of(worker, on_event=lambda *one: told.append(one)).stop(), 5)
+    assert (worker.signals, told) == ([], [])
