@@ -34,7 +34,8 @@ def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     arguments = sys.argv[1:]
     if arguments:
         is_question = arguments[0] in {"-h", "--help"}
-        return run_with_pipes(lambda: _print_help(help_text(name, kind), is_question=is_question))
+        refusal = "" if is_question else f"sluice {name}: takes no arguments but --help (got {' '.join(arguments)})"
+        return run_with_pipes(lambda: _print_help(help_text(name, kind), refusal=refusal))
     environ = os.environ  # noqa: TID251  the one reading of the environment in a service
     end_with_parent(environ)
     try:
@@ -60,9 +61,12 @@ def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     return 0
 
 
-def _print_help(text: str, *, is_question: bool) -> int:
-    print(text, file=sys.stdout if is_question else sys.stderr)
-    return 0 if is_question else 2
+def _print_help(text: str, *, refusal: str) -> int:
+    if not refusal:
+        print(text)
+        return 0
+    print(f"{text}\n{refusal}", file=sys.stderr)
+    return 2
 
 
 def _stop_at_once(number: int, frame: FrameType | None) -> NoReturn:

@@ -66,12 +66,17 @@ def _run(words: Sequence[str]) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     # Only the command that is asked for is imported, so that --help is instant.
     chosen = next((word for word in words if not word.startswith("-")), None)
+    chosen_parser = parser
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name == chosen:
             command = importlib.import_module(f"sluice.cli.{name}")
             command.add_arguments(subparser)
-    options = parser.parse_args(words)
+            chosen_parser = subparser
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        # By the command's own parser, whose usage lists what there is; by itself argparse shows the outer one's.
+        chosen_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     result = command.run(options)
     return int(asyncio.run(result) if inspect.iscoroutine(result) else result)
 

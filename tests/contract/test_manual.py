@@ -40,6 +40,7 @@ def test_an_argument_that_is_unknown_is_refused_with_the_help() -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: python -m services.router")
+    assert done.stderr.endswith("sluice router: takes no arguments but --help (got --port=1)\n")
 
 
 def test_help_names_the_default() -> None:

@@ -70,6 +70,7 @@ def test_every_command_explains_its_arguments(command: str) -> None:
         (["infer", "hi", "--timeout", "0"], "0 is no number of seconds above 0"),
         (["infer", "hi", "--top-k", "few"], "few is no whole number above 0"),
         (["generate"], "the following arguments are required: prompt"),
+        (["generate", "hi", "--max-tokens", "5"], "sluice generate: error: unrecognized arguments: --max-tokens 5"),
         (["generate", "hi", "--max-new-tokens", "0"], "0 is no whole number above 0"),
         (["generate", "hi", "--max-new-tokens", str(1 << 32)], "is more than anybody can mean"),
         (["generate", "hi", "--temperature", "-1"], "-1 is no number from 0 on"),
