@@ -50,6 +50,7 @@ class Journal:
         self._is_broken = False
         self._file: JournalFile | None = None
         self.past, self.epoch = self._start(epoch_at_least)
+        self._epoch_kept = self.epoch
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
         self._thread.start()
 
@@ -102,6 +103,7 @@ class Journal:
         was_closing = False
         while self._await_work(retry_s):
             try:
+                self._follow_file()
                 self._write_what_waits()
             except (OSError, sqlite3.Error) as error:
                 self._tell(error)
@@ -134,13 +136,25 @@ class Journal:
     def _has_work(self) -> bool:
         return bool(self._waiting) or self._epoch_due is not None
 
+    def _follow_file(self) -> None:
+        """Begin a new file in place of one that was moved or deleted, with what that one held."""
+        if self._file is None or not self._file.is_taken_away:
+            return
+        held = self._file.held()
+        self._drop_file()
+        logger.error("the journal was moved or deleted: a new one is begun", extra={"path": str(self._path)})
+        with self._changed:
+            # Nothing else is numbered 0, and it stands before all that waits.
+            self._waiting.extendleft((0, one) for one in reversed(held))
+            self._epoch_due = max(self._epoch_due or 0, self._epoch_kept)
+
     def _write_what_waits(self) -> None:
         with self._changed:
             batch, epoch = list(self._waiting), self._epoch_due
         if self._file is None:
             self._file = JournalFile(self._path, most=self._most)
         if epoch is not None:
-            self._file.keep_epoch(epoch, latest=max(self._latest, epoch))
+            self._epoch_kept = self._file.keep_epoch(epoch, latest=max(self._latest, epoch))
         if batch:
             self._file.add([transition for _, transition in batch])
         with self._changed:

@@ -58,7 +58,8 @@ SELECT = f"SELECT id, {COLUMNS} FROM transitions ORDER BY id DESC LIMIT ?"  # no
 INSERT = f"INSERT INTO transitions ({COLUMNS}) VALUES ({PLACES})"  # noqa: S608  a constant
 # What SQLite says of a file that is no database, is damaged, or has other tables than ours.
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
+# A RecursionError is JSON's of a column that is nested too deep.
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +74,26 @@ class JournalFile:
         self._path = path
         self._most = most
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_kind(path)
         try:
             self._connection, self.past = self._open()
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
             self._connection, self.past = self._begin_anew(str(error))
+        self._place = _place_of(path)
+
+    @property
+    def is_taken_away(self) -> bool:
+        """Whether the file was moved or deleted, so that what is written to it is not found at the next start."""
+        return _place_of(self._path) != self._place
+
+    def held(self) -> list[Transition]:
+        """The newest transitions of the open file, wherever it is by now, oldest first, as far as they can be read."""
+        try:
+            return _parsed(self._connection.execute(SELECT, (self._most,)))[0]
+        except sqlite3.Error:
+            return []
 
     def keep_epoch(self, fresh: int, *, latest: int) -> int:
         """Take an epoch that is greater than any that was taken from this file and can be one, and at least `fresh`."""
@@ -107,6 +122,7 @@ class JournalFile:
 
     def _open(self) -> tuple[sqlite3.Connection, list[Transition]]:
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        connection.text_factory = _text
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
@@ -157,7 +173,9 @@ def read_only(path: Path, *, most: int) -> tuple[list[Transition], int | None]:
     past: list[Transition] = []
     kept: int | None = None
     try:
+        _check_kind(path)
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as connection:
+            connection.text_factory = _text
             with suppress(sqlite3.Error):
                 past, _ = _parsed(connection.execute(SELECT, (most,)))
             with suppress(sqlite3.Error):
@@ -189,6 +207,29 @@ def _parsed(rows: Iterable[tuple[object, ...]]) -> tuple[list[Transition], list[
         if not good:
             raise
     return good[::-1], bad
+
+
+def _check_kind(path: Path) -> None:
+    # SQLite waits for ever for the other end of a pipe.
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no regular file")
+
+
+def _place_of(path: Path) -> tuple[int, int] | None:
+    """Which file `path` leads to now."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _text(data: bytes) -> str | bytes:
+    """A column's text. Bytes that are none stay bytes, which makes the row, and not the file, unreadable."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
 
 
 def _greatest(epochs: Iterable[object]) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
@@ -166,6 +167,7 @@ BAD = {
     "reason": b"\xff\xfe",
     "precision": "fp7",
 }
+DEEP = {"signals": "'" + "[" * 200_000 + "'", "reason": "CAST(x'ff41' AS TEXT)", "before": "CAST(x'c3' AS TEXT)"}
 
 
 @pytest.mark.parametrize("column", BAD)
@@ -192,6 +194,69 @@ def test_a_row_that_cannot_be_read_costs_itself_only(
     assert last.past == rest
     last.close()
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+@pytest.mark.parametrize("column", DEEP)
+def test_a_row_that_not_even_its_parser_bears_costs_itself_only(tmp_path: Path, column: str, number: int) -> None:
+    path = tmp_path / "journal.db"
+    first = opened(path)
+    for revision in range(1, 6):
+        first.write(transition(revision))
+    first.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE transitions SET {column} = {DEEP[column]} WHERE id = {number}")  # noqa: S608
+        connection.execute("UPDATE epochs SET epoch = CAST(x'ff41' AS TEXT)")
+    again = opened(path)
+    rest = [transition(revision) for revision in range(1, 6) if revision != number]
+    assert again.past == rest
+    again.write(transition(6))
+    again.close()
+    last = opened(path)
+    assert last.past == [*rest, transition(6)]
+    last.close()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "journal.db"
+    os.mkfifo(path)
+    journal = opened(path, at_least=7)
+    assert (journal.past, journal.epoch) == ([], 7)
+    journal.close()
+    assert "no regular file" in vars(caplog.records[0])["why"]
+
+
+def take_away(path: Path, suffixes: tuple[str, ...], *, moves: bool) -> None:
+    for suffix in suffixes:
+        own = Path(f"{path}{suffix}")
+        if moves:
+            own.rename(path.with_name(f"old{suffix}"))
+        else:
+            own.unlink()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("moves", [True, False], ids=["moved", "deleted"])
+@pytest.mark.parametrize("suffixes", [("",), ("", "-wal", "-shm")], ids=["alone", "all"])
+async def test_a_file_that_is_taken_away_while_it_runs_costs_no_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffixes: tuple[str, ...], *, moves: bool
+) -> None:
+    path = tmp_path / "journal.db"
+    journal = opened(path, at_least=7)
+    written = [transition(revision) for revision in range(1, 6)]
+    for one in written[:3]:
+        journal.write(one)
+    await until(lambda: journal.waiting == 0)
+    take_away(path, suffixes, moves=moves)
+    for one in written[3:]:
+        journal.write(one)
+    await until(lambda: journal.waiting == 0 and path.exists())
+    journal.close()
+    assert [record.message for record in caplog.records] == ["the journal was moved or deleted: a new one is begun"]
+    again = opened(path)
+    assert (again.past, again.epoch) == (written, 8)
+    again.close()
 
 
 @pytest.mark.parametrize("epoch", ["18446744073709551615", "-5", "soon", b"\xff", 1e300])
