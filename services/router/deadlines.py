@@ -24,7 +24,7 @@ class Deadlines:
 
     def add(self, ticket: Ticket) -> bool:
         """Watch `ticket`; returns whether its bucket is now the first to expire."""
-        number = _bucket(ticket)
+        number = int(ticket.request.deadline / BUCKET_S)
         bucket = self._buckets.get(number)
         if bucket is not None:
             bucket.add(ticket)
@@ -35,8 +35,7 @@ class Deadlines:
 
     def discard(self, ticket: Ticket) -> None:
         """Forget `ticket`."""
-        number = _bucket(ticket)
-        bucket = self._buckets.get(number)
+        bucket = self._buckets.get(int(ticket.request.deadline / BUCKET_S))
         if bucket is not None:
             bucket.discard(ticket)
 
@@ -56,7 +55,3 @@ class Deadlines:
         while self._order and (self._order[0] + 1) * BUCKET_S <= now:
             expired.extend(self._buckets.pop(heappop(self._order)))
         return expired
-
-
-def _bucket(ticket: Ticket) -> int:
-    return int(ticket.request.deadline / BUCKET_S)

@@ -11,7 +11,7 @@ from services.router.deadline_watch import DeadlineWatch
 from services.router.dispatcher import Dispatcher
 from services.router.generation.written import Written
 from services.router.ledger import Ledger
-from services.router.request import Answer, Outcome, Ticket, TicketState
+from services.router.request import Outcome, Ticket, TicketState
 from services.router.waiting_room import WaitingRoom
 from sluice.errors import Expired, InvalidRequest, NoEndpoint, SluiceError, WorkerFailed
 from sluice.telemetry import trace_id_of
@@ -54,16 +54,14 @@ class Endings:
         ticket.state = TicketState.DONE
         self.waiting_room.leave(ticket)
         self._deadlines.discard(ticket)
-        request = ticket.request
-        self._admission.release(ticket.size, caller=request.caller.id, model=request.model)
-        if not self._admission.requests:
+        request, name = ticket.request, "ok"
+        if not self._admission.release(ticket.size, caller=request.caller.id, model=request.model):
             self.all_done.set()
-        if isinstance(outcome, Answer):
-            self._admission.served(outcome.variant.id, ticket.cost_s, outcome.queue_s)
-        elif isinstance(outcome, WorkerFailed):
-            trace_id = trace_id_of(request.traceparent)
-            logger.error("request failed", extra={"trace_id": trace_id, "why": outcome.message})
-        name = outcome.reason.value if isinstance(outcome, SluiceError) else "ok"
+        if isinstance(outcome, SluiceError):
+            name = outcome.reason.value
+            if isinstance(outcome, WorkerFailed):
+                trace_id = trace_id_of(request.traceparent)
+                logger.error("request failed", extra={"trace_id": trace_id, "why": outcome.message})
         self._ledger.count(request.model, tier, name, ticket.pool)
         ticket.tell(outcome)
 

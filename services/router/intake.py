@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable
 
 from services.router.admission.controller import AdmissionController
-from services.router.admission.demand import Demand
 from services.router.assignment import Assignment
 from services.router.dispatcher import Dispatcher
 from services.router.endings import Endings
@@ -58,24 +57,16 @@ class Intake:
         self._quarantine.check(request, None, now)
         ticket = Ticket(self.number(), request, on_done, hot=hot, now=now)
         ticket.cost_s = self._placement.least_cost_s(request, ticket.tokens, now)
-        demand = Demand(
-            priority=request.priority,
-            hot=hot,
-            model=request.model,
-            minimum_tier=request.minimum_tier,
-            caller=request.caller,
-            conversation=request.conversation_id,
-            bundle=request.bundle,
-        )
+        request.hot = hot
         size, cost_s, timeout_s = ticket.size, ticket.cost_s, request.deadline - now
-        closed = self._admission.admit(demand, size=size, cost=cost_s, now=now)
+        closed = self._admission.admit(request, size=size, cost=cost_s, now=now)
         try:
             assignment = self._placement.place(request, tokens=ticket.tokens, hot=hot, now=now, closed=closed)
         except SluiceError as error:
             raise self._admission.withdraw(
-                demand, closed, error, size=size, cost=cost_s, timeout_s=timeout_s
+                request, closed, error, size=size, cost=cost_s, timeout_s=timeout_s
             ) from error
-        self._admission.placed(demand, assignment.variant_id, cost=cost_s, timeout_s=timeout_s)
+        self._admission.placed(request, assignment.variant_id, cost=cost_s, timeout_s=timeout_s)
         self._endings.open(ticket)
         self.enqueue(ticket, assignment)
         return ticket

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from services.router.generation.written import Written
 from services.router.requests.caller import ANONYMOUS, Bundle, Caller
@@ -45,10 +45,14 @@ class Request:
     # Whose fair share of the router it takes, and what it is let in or refused together with, if anything.
     caller: Caller = ANONYMOUS
     bundle: Bundle | None = None
+    # Set when it is submitted: whether it is above the router's threshold of priority, and asks for a generation.
+    hot: bool = False
+    generates: bool = False
     # Bytes of the message that it came in, which are held beside its text until it ends.
     message_bytes: int = 0
     # How complex the text is, in [0, 1], once that was needed; the class is then the router's guess and not a wish.
     complexity: float | None = None
+    texts: ClassVar[int] = 1
 
 
 @dataclass(slots=True, kw_only=True)

@@ -149,6 +149,7 @@ class Router:
             retry=second_tries.after_failure,
             refused=second_tries.after_refusal,
             died=second_tries.after_death,
+            served=self.admission.served,
             clock=clock,
         )
         rescue = Rescue(

@@ -20,6 +20,13 @@ Finish = Callable[[Ticket, Outcome, str], None]
 Retry = Callable[[Ticket, str, bool], None]
 
 
+class Served(Protocol):
+    """As AdmissionController has it."""
+
+    def __call__(self, variant_id: str, cost: float, queue_s: float, *, requests: int) -> None:
+        """Requests of a batch were answered, which cost and waited so much together."""
+
+
 class Died(Protocol):
     """As SecondTries has it."""
 
@@ -44,12 +51,14 @@ class Settlement:
         retry: Retry,
         refused: Refused,
         died: Died,
+        served: Served,
         clock: Callable[[], float],
     ) -> None:
         self._finish = finish
         self._retry = retry
         self._refused = refused
         self._died = died
+        self._served = served
         self._clock = clock
 
     def settle(
@@ -59,16 +68,21 @@ class Settlement:
         tier = variant.tier.label
         batch_s = max(0.0, self._clock() - batch.sent_at - compute_s)
         _end_span(batch)
+        tickets, cost_s, queue_s, answered = batch.tickets, 0.0, 0.0, 0
         for item in result.results:
-            ticket = batch.tickets[item.id]
-            if ticket.state is TicketState.DONE or ticket.id != item.id:
+            number = item.id
+            ticket = tickets[number]
+            if ticket.state is TicketState.DONE or ticket.id != number:
                 # It has ended, or was taken to another worker under another number, because this one hung.
                 continue
-            if item.WhichOneof("outcome") in {"classification", "embedding"}:
+            if item.HasField("classification") or item.HasField("embedding"):
                 answer = answer_to(ticket, item, variant=variant, worker=worker, batch_s=batch_s, compute_s=compute_s)
+                cost_s, queue_s, answered = cost_s + ticket.cost_s, queue_s + answer.queue_s, answered + 1
                 self._finish(ticket, answer, tier)
             else:
                 self._failed(ticket, item, tier)
+        if answered:
+            self._served(variant.id, cost_s, queue_s, requests=answered)
 
     def void(self, batches: Iterable[OpenBatch], *, worker: str, why: str) -> None:
         """The worker took the batches, in this order, and will not answer them. Only the first can have killed it."""

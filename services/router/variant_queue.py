@@ -63,11 +63,13 @@ class VariantQueue:
         self._enter(ticket)
         if ticket.suspect:
             self.suspects.append(ticket)
-            return
-        (self._hot if ticket.hot else self._cold).push(ticket)
-        if not ticket.hot:
+        elif ticket.hot:
+            self._hot.push(ticket)
+        else:
+            self._cold.push(ticket)
             self._arrivals.append(ticket)
-            self._trim()
+            if len(self._arrivals) > _SLACK:
+                self._trim()
 
     def put_back(self, ticket: Ticket) -> None:
         """The ticket that was popped last does not fit; it waits on, as old as it was."""
@@ -173,7 +175,7 @@ class VariantQueue:
         ticket.variant_id = ""
         (self.hot if ticket.hot else self.cold).remove(ticket.request.deadline, ticket.tokens)
         # Sums of fractions drift; an empty queue has no cost.
-        self.cost_s = self.cost_s - ticket.cost_s if len(self) else 0.0
+        self.cost_s = self.cost_s - ticket.cost_s if self.hot.items or self.cold.items else 0.0
 
     def _waits_here(self, ticket: Ticket) -> bool:
         return ticket.variant_id == self.variant_id and ticket.state is TicketState.WAITING

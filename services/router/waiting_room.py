@@ -26,6 +26,8 @@ class WaitingRoom:
 
     def leave(self, ticket: Ticket) -> None:
         """The ticket has ended."""
+        if not self._tickets:
+            return
         _, timer = self._tickets.pop(ticket.id, (ticket, None))
         if timer is not None:
             timer.cancel()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from services.router.admission.controller import AdmissionController
-from services.router.admission.demand import Demand
+from services.router.admission.demand import EdgeDemand
 from services.router.admission.resource import TICK_S, Waiting
 from services.router.requests.caller import Caller
 from sluice.errors import Saturated
@@ -43,14 +43,14 @@ class Job:
         return self.priority >= HOT_FROM
 
     @property
-    def demand(self) -> Demand:
+    def demand(self) -> EdgeDemand:
         """What it asks of admission."""
-        return Demand(
+        return EdgeDemand(
             priority=self.priority,
             hot=self.hot,
             model=VARIANT.model,
             caller=Caller(self.client),
-            conversation=self.conversation,
+            conversation_id=self.conversation,
         )
 
 

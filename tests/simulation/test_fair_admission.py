@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from services.router.admission.controller import AdmissionController
-from services.router.admission.demand import Demand
+from services.router.admission.demand import EdgeDemand
 from services.router.admission.hard_limits import Queued
 from services.router.admission.resource import TICK_S, Resource, Waiting
 from services.router.requests.caller import Caller
@@ -102,7 +102,7 @@ class Town:
 
     def _offer(self, place: int, caller: str) -> None:
         pool = self.pools[place]
-        demand = Demand(priority=0.5, hot=False, model=pool.model, generates=pool.generates, caller=Caller(caller))
+        demand = EdgeDemand(priority=0.5, hot=False, model=pool.model, generates=pool.generates, caller=Caller(caller))
         self.offered[place, caller] = self.offered.get((place, caller), 0) + 1
         try:
             self.admission.admit(demand, size=1, cost=COST_S, now=self.now)
@@ -195,7 +195,7 @@ def test_what_any_acceptable_pool_has_room_for_is_let_in_and_only_there(seed: in
     for _ in range(15):
         for tier, card in cards.items():
             for number in range(300 if flooded[tier] else 50):
-                demand = Demand(priority=number / 300, hot=False, model="m", minimum_tier=tier)
+                demand = EdgeDemand(priority=number / 300, hot=False, model="m", minimum_tier=tier)
                 admission.placed(demand, card.id, cost=COST_S, timeout_s=TIMEOUT_S)
             for _ in range(100 if flooded[tier] else 50):
                 admission.served(card.id, COST_S)
@@ -206,7 +206,7 @@ def test_what_any_acceptable_pool_has_room_for_is_let_in_and_only_there(seed: in
     assert {tier for tier in tiers if laws[tier].theta > 0} == {tier for tier in tiers if flooded[tier]}
     for minimum in (Tier.UNSPECIFIED, *tiers):
         acceptable = [tier for tier in tiers if tier >= minimum]
-        demand = Demand(priority=0.01, hot=False, model="m", minimum_tier=minimum)
+        demand = EdgeDemand(priority=0.01, hot=False, model="m", minimum_tier=minimum)
         at_the_door = admission.turn_away(demand, now=now)
         if all(flooded[tier] for tier in acceptable):
             assert at_the_door is not None

@@ -162,10 +162,7 @@ class AdmissionController:
         bin_ = bin_of(demand.priority)
         for resource, share in self._map.shares(variant_id):
             known = cost * share if 0.0 < cost < inf else resource.typical_cost * share
-            resource.count(demand, bin_, known, let_in=True)
-            resource.take(known, hot=demand.hot)
-            if timeout_s is not None:
-                resource.signals.came_with(timeout_s)
+            resource.let_in(demand, bin_, known, timeout_s)
 
     def withdraw(self, demand: Demand, closed: Collection[str], why: SluiceError, *, size: int, cost: float,
                  timeout_s: float) -> SluiceError:  # fmt: skip
@@ -190,16 +187,18 @@ class AdmissionController:
             why.metadata = self._refusals.metadata
         return why
 
-    def release(self, size: int, *, caller: str, model: str) -> None:
-        """A request that was let in has ended."""
-        self._limits.free(size, caller=caller, model=model)
+    def release(self, size: int, *, caller: str, model: str) -> int:
+        """A request that was let in has ended. Returns how many are open still."""
+        limits = self._limits
+        limits.free(size, caller=caller, model=model)
+        return limits.requests
 
-    def served(self, variant_id: str, cost: float, queue_s: float | None = None) -> None:
-        """A request of `cost` was answered with a variant, after `queue_s` in the queue if that is known."""
+    def served(self, variant_id: str, cost: float, queue_s: float | None = None, *, requests: int = 1) -> None:
+        """Requests of `cost` in all were answered with a variant, after `queue_s` in its queue if that is known."""
         for resource, share in self._map.shares(variant_id):
             resource.served(cost * share)
             if queue_s is not None:
-                resource.signals.waited(queue_s)
+                resource.signals.waited(queue_s, requests)
 
     def generated(self, worker: str, cost: float) -> None:
         """A worker spent so much time on generations."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.router.admission.controller import AdmissionController
-from services.router.admission.demand import Demand
+from services.router.admission.demand import EdgeDemand
 from services.router.admission.rejection import Refusal
 from services.router.ledger import Ledger
 from services.router.requests.caller import Bundle, Caller
@@ -57,14 +57,14 @@ class Door:
         if not self._admission.is_shedding or self.draining() or not 0.0 <= priority <= 1.0:
             return None
         hot = priority >= self.hot_from
-        demand = Demand(
+        demand = EdgeDemand(
             priority=priority,
             hot=hot,
             model=model,
             minimum_tier=minimum_tier,
             generates=generates,
             caller=caller,
-            conversation=conversation,
+            conversation_id=conversation,
             bundle=bundle,
             texts=texts,
         )

@@ -79,9 +79,9 @@ class LoadSignals:
         """A request came with so much time until its deadline."""
         self._timeouts.add(timeout_s)
 
-    def waited(self, queue_s: float) -> None:
-        """A request that was answered, or a generation that was begun, had waited so long."""
-        self._answered += 1
+    def waited(self, queue_s: float, requests: int = 1) -> None:
+        """Requests that were answered, or generations that were begun, had waited so long in all."""
+        self._answered += requests
         self._waited_s += queue_s
 
     def roll(self, queue_s: float) -> None:

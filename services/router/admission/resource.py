@@ -107,7 +107,7 @@ class Resource:
             if bin_ < boundary:
                 return Outranked
             caller = demand.caller.id
-            if not self._fair.lets_in(bin_, caller, now, conversation=demand.conversation, bundle=demand.bundle):
+            if not self._fair.lets_in(bin_, caller, now, conversation=demand.conversation_id, bundle=demand.bundle):
                 return Outranked
         if self._waiting.is_roomy:
             return None
@@ -120,17 +120,21 @@ class Resource:
         if cost is None:
             cost = self.typical_cost * demand.texts
         else:
-            self._costs[0] += 1
-            self._costs[1] += cost
+            costs = self._costs
+            costs[0] += 1
+            costs[1] += cost
         self._histogram.add(bin_, cost)
         if not demand.hot:
             self._fair.count(bin_, demand.caller.id, cost, demand.texts)
             if bin_ == self.boundary:
                 self._fair.settle(bin_, demand.caller.id, let_in=let_in, requests=demand.texts)
 
-    def take(self, cost: float, *, hot: bool) -> None:
-        """A request that was let in waits here."""
-        self._waiting.take(cost, hot=hot)
+    def let_in(self, demand: Demand, bin_: int, cost: float, timeout_s: float | None) -> None:
+        """A request was offered, let in, and waits here, for `timeout_s` at the longest if that is known."""
+        self.count(demand, bin_, cost, let_in=True)
+        self._waiting.take(cost, hot=demand.hot)
+        if timeout_s is not None:
+            self.signals.came_with(timeout_s)
 
     def served(self, cost: float) -> None:
         """So much work was done."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.router.admission.controller import AdmissionController
-from services.router.admission.demand import Demand
 from services.router.dispatcher import Dispatcher
 from services.router.endings import Endings
 from services.router.generation.choice import Choice
@@ -63,23 +62,16 @@ class TextIntake:
         self._quarantine.check(request, sampling, now)
         ticket = TextTicket(self._number(), request, sampling, hot=hot, now=now)
         ticket.cost_s = self._costs.expected_s(request.model, sampling.max_new_tokens)
-        demand = Demand(
-            priority=request.priority,
-            hot=hot,
-            model=request.model,
-            minimum_tier=request.minimum_tier,
-            generates=True,
-            caller=request.caller,
-        )
+        request.hot, request.generates = hot, True
         size, cost_s, timeout_s = ticket.size, ticket.cost_s, request.deadline - now
-        closed = self._admission.admit(demand, size=size, cost=cost_s, now=now)
+        closed = self._admission.admit(request, size=size, cost=cost_s, now=now)
         try:
             choice = self._placement.place(ticket, closed=closed)
         except SluiceError as error:
             raise self._admission.withdraw(
-                demand, closed, error, size=size, cost=cost_s, timeout_s=timeout_s
+                request, closed, error, size=size, cost=cost_s, timeout_s=timeout_s
             ) from error
-        self._admission.placed(demand, choice.variant_id, cost=cost_s, timeout_s=timeout_s)
+        self._admission.placed(request, choice.variant_id, cost=cost_s, timeout_s=timeout_s)
         self._endings.open(ticket)
         self._enqueue(ticket, choice)
         return ticket

@@ -79,7 +79,7 @@ class FairQueue:
         if flow is None:
             flow = self._flows[caller] = Flow(self._virtual)
         is_new = not flow.items
-        if refund:
+        if refund and flow is not self._lone:
             flow.start -= max(MIN_COST_S, ticket.cost_s)
         if is_new:
             self.backlogged += 1
@@ -108,25 +108,35 @@ class FairQueue:
 
     def leave(self, ticket: Ticket, *, served: bool = False) -> None:
         """`ticket`, which `waits` no longer, is gone; `served` charges its caller for it."""
-        flow = self._flows[ticket.request.caller.id]
-        if served:
-            cost_s = max(MIN_COST_S, ticket.cost_s)
-            flow.start += cost_s
-            self._virtual += cost_s / self.backlogged
-        flow.items -= 1
-        flow.tokens -= ticket.tokens
-        # Sums of fractions drift; who has nothing waiting has no cost.
-        flow.cost_s = flow.cost_s - ticket.cost_s if flow.items else 0.0
-        self.items -= 1
-        self.cost_s = self.cost_s - ticket.cost_s if self.items else 0.0
-        if not flow.items:
-            self.backlogged -= 1
-            flow.is_eligible = False
-        if not self.items:
+        if self.items == 1:
             self.clear()
             return
-        if flow.items:
-            self._surface(flow, was_served=served)
+        flow = self._flows[ticket.request.caller.id]
+        cost_s = ticket.cost_s
+        flow.items -= 1
+        flow.tokens -= ticket.tokens
+        flow.cost_s -= cost_s
+        self.items -= 1
+        self.cost_s -= cost_s
+        if flow is self._lone:
+            # While nobody else waits, the virtual time keeps up with the only caller: neither need be counted.
+            if flow.heap[0][2] is ticket:
+                heappop(flow.heap)
+                self._entries -= 1
+            if self._entries > self.items:
+                self._surface(flow, was_served=served)
+        else:
+            if served:
+                charge_s = max(MIN_COST_S, cost_s)
+                flow.start += charge_s
+                self._virtual += charge_s / self.backlogged
+            if flow.items:
+                self._surface(flow, was_served=served)
+            else:
+                # Sums of fractions drift; who has nothing waiting has no cost.
+                flow.cost_s = 0.0
+                self.backlogged -= 1
+                flow.is_eligible = False
         if len(self._flows) > 2 * self.backlogged + _SLACK or self._entries > 3 * self.items + _SLACK:
             self.compact()
 

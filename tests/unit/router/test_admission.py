@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.router.admission.controller import AdmissionController
-from services.router.admission.demand import Demand
+from services.router.admission.demand import EdgeDemand
 from services.router.admission.resource import Resource, Waiting
 from services.router.requests.caller import Caller
 from sluice.errors import NoEndpoint, Outranked, Saturated, SluiceError
@@ -21,9 +21,9 @@ from tests.unit.router.groups import GROUP, VARIANT
 TICK_S = 0.1
 
 
-def asked(priority: float, *, hot: bool = False, client: str = "", texts: int = 1) -> Demand:
+def asked(priority: float, *, hot: bool = False, client: str = "", texts: int = 1) -> EdgeDemand:
     """What one request asks of the only resource."""
-    return Demand(priority=priority, hot=hot, model=VARIANT.model, caller=Caller(client), texts=texts)
+    return EdgeDemand(priority=priority, hot=hot, model=VARIANT.model, caller=Caller(client), texts=texts)
 
 
 @dataclass

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from services.router.admission.controller import AdmissionController
-from services.router.admission.demand import Demand
+from services.router.admission.demand import EdgeDemand
 from services.router.admission.load_shedding import Door
 from services.router.ledger import Ledger
 from services.router.requests.caller import ANONYMOUS
@@ -31,7 +31,7 @@ class House:
 
     def fill(self, count: int) -> None:
         for _ in range(count):
-            self.admission.admit(Demand(priority=0.9, hot=True), size=1, cost=1e-3, now=0.0)
+            self.admission.admit(EdgeDemand(priority=0.9, hot=True), size=1, cost=1e-3, now=0.0)
 
 
 def test_with_room_everybody_may_go_on_and_nothing_is_counted() -> None:

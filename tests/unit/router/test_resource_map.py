@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.router.admission.demand import Demand
+from services.router.admission.demand import EdgeDemand
 from services.router.admission.resource import Resource
 from services.router.admission.resource_map import MAX_DORMANT, ResourceMap
 from sluice.tier import Tier
@@ -21,7 +21,7 @@ def workers(resources: tuple[Resource, ...]) -> list[set[str]]:
 
 
 def route(held: ResourceMap, model: str, tier: int = 0, *, generates: bool = False) -> list[set[str]]:
-    demand = Demand(priority=0.5, hot=False, model=model, minimum_tier=tier, generates=generates)
+    demand = EdgeDemand(priority=0.5, hot=False, model=model, minimum_tier=tier, generates=generates)
     return workers(held.route(demand).resources)
 
 

@@ -36,18 +36,24 @@ class Desk:
         self.tickets = {number: self._ticket(number) for number in (1, 2, 3)}
         self.batch = OpenBatch(id=7, variant_id=VARIANT.id, tickets=self.tickets, sent_at=10.0)
         self.refused: dict[int, str] = {}
+        self.served: list[tuple[str, float, float, int]] = []
         self.settlement = Settlement(
             finish=self._finish,
             retry=self._retry,
             refused=self._refused,
             died=self._died,
+            served=self._answered,
             clock=lambda: 12.0,
         )
+
+    def _answered(self, variant_id: str, cost: float, queue_s: float, *, requests: int) -> None:
+        self.served.append((variant_id, cost, queue_s, requests))
 
     def _ticket(self, number: int) -> Ticket:
         request = Request(model="m", text="text", deadline=99.0)
         made = Ticket(number, request, lambda outcome: None, hot=False, now=9.5)
         made.state, made.dispatched_at, made.attempts = TicketState.DISPATCHED, 10.0, 1
+        made.cost_s = 0.25
         return made
 
     def _finish(self, ticket: Ticket, outcome: Outcome, tier: str = "") -> None:
@@ -89,6 +95,7 @@ def test_each_request_gets_its_own_answer_with_where_its_time_went() -> None:
         assert outcome.result.classification.label == f"label {number}"
         assert (outcome.worker, outcome.variant, tier) == ("w1", VARIANT, "light")
         assert (outcome.queue_s, outcome.batch_s, outcome.compute_s) == (0.5, 1.5, 0.5)
+    assert desk.served == [(VARIANT.id, 0.75, 1.5, 3)]
     assert not desk.retried
 
 
@@ -102,6 +109,7 @@ def test_a_failure_of_an_items_own_is_its_outcome_and_nobody_elses(error: Sluice
     assert isinstance(outcome, type(error))
     assert (outcome.message, outcome.field) == (error.message, error.field)
     assert all(isinstance(desk.finished[number][0], Answer) for number in (1, 3))
+    assert desk.served == [(VARIANT.id, 0.5, 1.0, 2)]
     assert not desk.retried
 
 
