@@ -11,6 +11,9 @@ from enum import IntEnum
 class Tier(IntEnum):
     """A kind of service, ordered by the quality it is expected to give."""
 
+    # Each request looks things up by it, and an Enum's own hash is a call of Python.
+    __hash__ = int.__hash__
+
     UNSPECIFIED = 0
     QUANTIZED = 1
     LIGHT = 2
@@ -24,6 +27,8 @@ class Tier(IntEnum):
 
 class QueryClass(IntEnum):
     """What kind of question a request is."""
+
+    __hash__ = int.__hash__
 
     UNSPECIFIED = 0
     SIMPLE = 1

@@ -19,7 +19,7 @@ from services.router.request_span import RequestSpans
 from services.router.requests.caller import Caller
 from services.router.requests.validation import bounded_traceparent, check_conversation, deadline_after
 from services.router.router import Router
-from services.router.translation import fill_response, priority_of, to_request
+from services.router.translation import encode_response, priority_of, to_request
 from sluice.errors import Cancelled, InvalidRequest, ShuttingDown, SluiceError
 from sluice.runtime.message_handlers import parse
 from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES
@@ -91,8 +91,9 @@ class StreamSession:
                     self._cancel(number)
                 # Of what they hold together each is charged the same.
                 each = len(data) // max(1, len(message.items))
+                may_refuse = self._router.door.may_refuse
                 for item in message.items:
-                    self._submit(item, each)
+                    self._submit(item, each, may_refuse=may_refuse)
                 # What is refused is answered at once, so a client that does not read could fill the outbox.
                 while self._is_full():
                     self._has_room.clear()
@@ -105,39 +106,27 @@ class StreamSession:
         items = len(self._open) + len(self._outbox)
         return items >= self._router.config.max_stream_items or self._outbox.is_filling(len(self._open))
 
-    def _submit(self, item: inference_pb2.InferStreamItem, message_bytes: int) -> None:
-        number, door = item.id, self._router.door
+    def _submit(self, item: inference_pb2.InferStreamItem, message_bytes: int, *, may_refuse: bool) -> None:
+        number, asked = item.id, item.request
         if number in self._open:
             raise InvalidRequest(f"id {number} is already open on this stream", field="items.id")
         span = None
         try:
-            check_conversation(item.request.conversation_id)
-            refusal = (
-                door.refusal(
-                    priority=priority_of(item.request),
-                    caller=self._caller,
-                    conversation=item.request.conversation_id,
-                    model=item.request.model,
-                    minimum_tier=item.request.minimum_tier,
-                )
-                if door.may_refuse
-                else None
-            )
+            refusal = self._refusal(asked) if may_refuse else None
             if refusal is not None:
                 self._spans.refused_item("InferStream", item.traceparent, refusal)
                 self._refuse(number, refusal)
                 return
             traceparent, span = self._spans.begin("InferStream", bounded_traceparent(item.traceparent))
-            deadline = deadline_after(self._timeout_s(item), time.monotonic())
             request = to_request(
-                item.request,
-                deadline=deadline,
+                asked,
+                deadline=deadline_after(self._timeout_s(item), time.monotonic()),
                 traceparent=traceparent,
                 caller=self._caller,
                 message_bytes=message_bytes,
             )
         except SluiceError as error:
-            door.unreadable(error.reason)
+            self._router.door.unreadable(error.reason)
             if span is None:
                 self._spans.refused_item("InferStream", item.traceparent, error)
             self._fail(number, span, error)
@@ -150,6 +139,16 @@ class StreamSession:
         else:
             self._open[number] = ticket, span
 
+    def _refusal(self, asked: inference_pb2.InferRequest) -> Refusal | None:
+        check_conversation(asked.conversation_id)
+        return self._router.door.refusal(
+            priority=priority_of(asked),
+            caller=self._caller,
+            conversation=asked.conversation_id,
+            model=asked.model,
+            minimum_tier=asked.minimum_tier,
+        )
+
     def _timeout_s(self, item: inference_pb2.InferStreamItem) -> float:
         return seconds_of(item.timeout) if item.HasField("timeout") else self._router.config.default_timeout_s
 
@@ -157,9 +156,7 @@ class StreamSession:
         if isinstance(outcome, SluiceError):
             self._fail(number, span, outcome)
             return
-        message = inference_pb2.InferStreamOutcome(id=number)
-        fill_response(message.response, outcome, request.request_id)
-        refused = self._outbox.put(message)
+        refused = self._outbox.put(number, encode_response(outcome, request.request_id))
         if refused is not None:
             self._fail(number, span, refused)
             return
@@ -168,13 +165,13 @@ class StreamSession:
         self._ended(number)
 
     def _fail(self, number: int, span: Span | None, error: SluiceError) -> None:
-        self._outbox.put_status(inference_pb2.InferStreamOutcome(id=number, status=to_item_status(error)))
+        self._outbox.put_status(number, to_item_status(error))
         if span is not None:
             self._spans.fail(span, error)
         self._ended(number)
 
     def _refuse(self, number: int, refusal: Refusal) -> None:
-        self._outbox.put_status(inference_pb2.InferStreamOutcome(id=number, status=refusal.item_status))
+        self._outbox.put_status(number, refusal.item_status)
         self._has_outcome.set()
 
     def _ended(self, number: int) -> None:

@@ -11,8 +11,11 @@ from sluice.v1 import inference_service_pb2 as inference_pb2
 # Beyond this share of the bytes that may wait, nothing new is taken.
 FILLING = 0.25
 RETRY_AFTER_S = 1.0
-# The tag of an outcome inside a message: field 1, length-delimited.
-_TAG = b"\x0a"
+# Tags on the wire, a field's number and its type: InferStreamResponse.outcomes, and InferStreamOutcome's own.
+_OUTCOME = b"\x0a"
+_ID = b"\x08"
+_RESPONSE = b"\x12"
+_STATUS = b"\x1a"
 
 
 class OutcomeQueue:
@@ -29,9 +32,12 @@ class OutcomeQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, outcome: inference_pb2.InferStreamOutcome) -> SluiceError | None:
-        """Let `outcome` wait, or return why it cannot: alone it is too large, or too much waits already."""
-        frame = _frame_of(outcome)
+    def put(self, number: int, response: bytes) -> SluiceError | None:
+        """Let the outcome of id `number` wait, an InferResponse in its wire form.
+
+        Or return why it cannot: alone it is too large, or too much waits already.
+        """
+        frame = _frame_of(number, _RESPONSE, response)
         size = len(frame)
         if size > self._max_message_bytes:
             return too_large(size, self._max_message_bytes)
@@ -42,9 +48,9 @@ class OutcomeQueue:
         self._append(frame)
         return None
 
-    def put_status(self, outcome: inference_pb2.InferStreamOutcome) -> None:
-        """Let a failure wait, which is small and bounded by the number of texts."""
-        self._append(_frame_of(outcome))
+    def put_status(self, number: int, status: inference_pb2.ItemStatus) -> None:
+        """Let the failure of id `number` wait, which is small and bounded by the number of texts."""
+        self._append(_frame_of(number, _STATUS, status.SerializeToString()))
 
     def is_filling(self, open_texts: int) -> bool:
         """Whether what waits, and what `open_texts` will add to it by the usual size, is more than may pile up."""
@@ -70,16 +76,21 @@ class OutcomeQueue:
         self._bytes += len(frame)
 
 
-def _frame_of(outcome: inference_pb2.InferStreamOutcome) -> bytes:
-    """`outcome` as an element of InferStreamResponse.outcomes: a tag, its length as a varint, and its own wire form."""
-    data = outcome.SerializeToString()
-    left = len(data)
-    if left <= 0x3FFF:
-        # Nearly all: one byte of length, or two.
-        return b"\x0a%c%b" % (left, data) if left <= 0x7F else b"\x0a%c%c%b" % (left & 0x7F | 0x80, left >> 7, data)
-    length = bytearray()
-    while left > 0x7F:
-        length.append(left & 0x7F | 0x80)
-        left >>= 7
-    length.append(left)
-    return _TAG + length + data
+def _frame_of(number: int, field: bytes, data: bytes) -> bytes:
+    """An element of InferStreamResponse.outcomes: a tag and a length before id, and `field` before its length and data.
+
+    See https://protobuf.dev/programming-guides/encoding/.
+    """
+    outcome = b"".join((_ID, _varint(number), field, _varint(len(data)), data))
+    return b"".join((_OUTCOME, _varint(len(outcome)), outcome))
+
+
+def _varint(value: int) -> bytes:
+    # Nearly all have one byte, two or three.
+    if value <= 0x7F:
+        return b"%c" % value
+    if value <= 0x3FFF:
+        return b"%c%c" % (value & 0x7F | 0x80, value >> 7)
+    if value <= 0x1FFFFF:
+        return b"%c%c%c" % (value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14)
+    return b"%c" % (value & 0x7F | 0x80) + _varint(value >> 7)

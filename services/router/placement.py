@@ -73,6 +73,8 @@ class Placement:
         self._aged_at = float("-inf")
         self.prices = Prices()
         self.outlook = Outlook()
+        # When `look` has to look again.
+        self._look_at = float("-inf")
         self._survey = Survey(max_batch_size=max_batch_size)
         self._flow = Flow()
         self._affinity = Affinity()
@@ -106,15 +108,17 @@ class Placement:
     def refresh(self) -> None:
         """Something has changed that the next estimate must not miss."""
         self.outlook = replace(self.outlook, at=float("-inf"))
+        self._look_at = float("-inf")
         self._precedents.forget()
 
     def look(self, now: float) -> Outlook:
         """What the crews offer at `now`, or did a moment ago."""
-        if now - self._aged_at >= AGE_S:
-            self._see(self.view.aged(now), now)
-        if now - self.outlook.at >= REFRESH_S:
+        if now >= self._look_at:
+            if now - self._aged_at >= AGE_S:
+                self._see(self.view.aged(now), now)
             self._flow.roll(now)
             self.outlook = self._survey.look(self._workers(), self._flow, item_tokens=self._item_tokens, now=now)
+            self._look_at = now + REFRESH_S
             self._precedents.forget()
         return self.outlook
 

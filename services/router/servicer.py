@@ -19,7 +19,7 @@ from services.router.infer_stream import StreamSession
 from services.router.request_span import RequestSpans, traceparent_in
 from services.router.requests.validation import check_conversation, deadline_after
 from services.router.router import Router
-from services.router.translation import fill_response, priority_of, to_request
+from services.router.translation import encode_response, priority_of, to_request
 from sluice.errors import ShuttingDown, SluiceError
 from sluice.runtime.message_handlers import parse
 from sluice.runtime.message_size import checked, limit_of
@@ -88,10 +88,8 @@ class InferenceServicer:
                     record(answer)
         except SluiceError as error:
             await abort(context, error)
-        response = inference_pb2.InferResponse()
-        fill_response(response, answer, request.request_id)
         try:
-            return checked(response.SerializeToString(), context.invocation_metadata)
+            return checked(encode_response(answer, request.request_id), context.invocation_metadata)
         except SluiceError as error:
             await abort(context, error)
 

@@ -34,6 +34,8 @@ MAX_TEXTS = 1_024
 MAX_PARAMETERS = 64
 MAX_PARAMETER_BYTES = 256
 MAX_OUTPUTS = 2
+# Names with so few characters together are within the least of their bounds, whatever the characters.
+_SHORT_NAMES = min(MAX_MODEL_BYTES, MAX_CONVERSATION_ID_BYTES, MAX_REQUEST_ID_BYTES) // 4
 # So much of a caller's own words is repeated in an error.
 _SHOWN = 64
 
@@ -46,14 +48,17 @@ def validate(request: Request, *, max_text_bytes: int, now: float, text_field: s
     # Written so that NaN fails it too.
     if not request.deadline > now:
         raise Expired("the deadline had passed when the request arrived")
-    text = request.text
+    text, model, conversation_id, request_id = request.text, request.model, request.conversation_id, request.request_id
     if not text or text.isspace():
         raise InvalidRequest(f"the {text_field} is empty", field=text_field)
-    check_size(text, max_text_bytes, text_field)
-    check_priority(request.priority)
-    check_size(request.model, MAX_MODEL_BYTES, "model")
-    check_conversation(request.conversation_id)
-    check_size(request.request_id, MAX_REQUEST_ID_BYTES, "request_id")
+    if len(text) * 4 > max_text_bytes:
+        check_size(text, max_text_bytes, text_field)
+    if not 0.0 <= request.priority <= 1.0:
+        check_priority(request.priority)
+    if len(model) + len(conversation_id) + len(request_id) > _SHORT_NAMES:
+        check_size(model, MAX_MODEL_BYTES, "model")
+        check_conversation(conversation_id)
+        check_size(request_id, MAX_REQUEST_ID_BYTES, "request_id")
 
 
 def validate_sampling(sampling: Sampling) -> None:

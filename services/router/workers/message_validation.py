@@ -129,21 +129,23 @@ def check_result(
     batch = open_batches.get(result.batch_id)
     if batch is None:
         raise ProtocolError("result.batch_id", f"batch {result.batch_id} is not open")
-    answered = [item.id for item in result.results]
-    if len(answered) != len(batch.tickets) or batch.tickets.keys() != set(answered):
+    items, tickets = list(result.results), batch.tickets
+    # In the order in which they were sent, as a rule.
+    answered = [item.id for item in items]
+    if answered != list(tickets) and (len(answered) != len(tickets) or tickets.keys() != set(answered)):
         raise ProtocolError("result.results", f"they do not name each item of batch {batch.id} once")
     _check_time("result.wait", seconds_of(result.wait))
     _check_time("result.compute", seconds_of(result.compute))
     shape = shapes[batch.variant_id]
     labels = shape.labels if shape.task is Task.TEXT_CLASSIFICATION else NO_LABELS
-    for place, item in enumerate(result.results):
-        if item.WhichOneof("outcome") == "classification":
+    for place, item in enumerate(items):
+        if labels and item.HasField("classification"):
             # Nearly all are like this, and the rest is looked at closely.
             answer = item.classification
             if answer.label in labels and 0.0 <= answer.score <= 1.0 and not answer.scores:
                 continue
         try:
-            _check_item(item, shape, batch.tickets[item.id])
+            _check_item(item, shape, tickets[item.id])
         except ProtocolError as error:
             raise ProtocolError(f"result.results[{place}].{error.field}", error.problem) from None
 

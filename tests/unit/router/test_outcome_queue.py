@@ -14,8 +14,8 @@ LIMIT = 1_000
 MOST_WAITING = 5_000
 
 
-def outcome(number: int, size: int) -> inference_pb2.InferStreamOutcome:
-    return inference_pb2.InferStreamOutcome(id=number, response=inference_pb2.InferResponse(model="x" * size))
+def response(size: int) -> bytes:
+    return inference_pb2.InferResponse(model="x" * size).SerializeToString()
 
 
 @given(st.lists(st.integers(0, 1_200) | st.none(), max_size=60))
@@ -34,7 +34,7 @@ def test_what_is_taken_comes_once_in_order_and_in_messages_that_fit(steps: list[
             if queue:
                 read()
             continue
-        refused = queue.put(outcome(number, size))
+        refused = queue.put(number, response(size))
         if refused is None:
             taken.append(number)
         elif size < LIMIT - 40:
@@ -47,13 +47,23 @@ def test_what_is_taken_comes_once_in_order_and_in_messages_that_fit(steps: list[
     assert not queue.is_filling(1_000)
 
 
+@given(st.integers(0, 2**64 - 1), st.integers(0, 40_000), st.text(max_size=40))
+def test_what_is_encoded_by_hand_is_what_protobuf_reads(number: int, size: int, message: str) -> None:
+    queue = OutcomeQueue(max_message_bytes=100_000, max_waiting_bytes=200_000)
+    assert queue.put(number, response(size)) is None
+    queue.put_status(number, inference_pb2.ItemStatus(code=3, message=message))
+    answered, failed = inference_pb2.InferStreamResponse.FromString(queue.next_message()).outcomes
+    assert (answered.id, answered.response.model) == (number, "x" * size)
+    assert (failed.id, failed.status.code, failed.status.message) == (number, 3, message)
+
+
 def test_a_reader_that_pauses_stops_the_stream_before_its_answers_have_no_room() -> None:
     queue = OutcomeQueue(max_message_bytes=LIMIT, max_waiting_bytes=MOST_WAITING)
     assert not queue.is_filling(100)
-    assert queue.put(outcome(1, 400)) is None
+    assert queue.put(1, response(400)) is None
     assert not queue.is_filling(1)
     assert queue.is_filling(3)
-    while queue.put(outcome(2, 400)) is None:
+    while queue.put(2, response(400)) is None:
         assert len(queue) < 100
     assert len(queue) == 12
 

@@ -6,7 +6,7 @@ import pytest
 
 from services.router.request import DEFAULT_PRIORITY, Answer, Request
 from services.router.requests.caller import Caller
-from services.router.translation import fill_response, to_request
+from services.router.translation import encode_response, to_request
 from sluice.errors import InvalidRequest
 from sluice.status import seconds_of
 from sluice.tier import Level, QueryClass, Task, Tier
@@ -40,9 +40,7 @@ def answer(
 
 
 def filled(given: Answer) -> inference_pb2.InferResponse:
-    message = inference_pb2.InferResponse()
-    fill_response(message, given, "mine")
-    return inference_pb2.InferResponse.FromString(message.SerializeToString())
+    return inference_pb2.InferResponse.FromString(encode_response(given, "mine"))
 
 
 def test_every_field_of_a_request_arrives() -> None:
