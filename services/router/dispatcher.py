@@ -69,13 +69,16 @@ class Dispatcher:
 
     def enqueue(self, ticket: Ticket, variant_id: str) -> None:
         """Let `ticket` wait for `variant_id`."""
-        self.queue(variant_id).push(ticket)
-        rate = self._rate.count(ticket.enqueued_at)
-        crowd = self._crowd.count(self._open_requests(), ticket.enqueued_at)
+        queue, now = self.queues.get(variant_id), ticket.enqueued_at
+        (queue if queue is not None else self.queue(variant_id)).push(ticket)
+        rate = self._rate.count(now)
+        crowd = self._crowd.count(self._open_requests(), now)
         self._gathers = is_worth_gathering(rate, crowd, self._gather_s)
         if ticket.hot:
-            self._hot_at = ticket.enqueued_at
-        self.look(at_once=ticket.hot or not self._gathers)
+            self._hot_at = now
+        at_once = ticket.hot or not self._gathers
+        if self._next_look is None or (at_once and not self._at_once):
+            self.look(at_once=at_once)
 
     def credit_came(self, link: WorkerLink) -> None:
         """`link` can take a batch. A device slower than a gathering must not be kept waiting for one."""

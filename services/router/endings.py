@@ -10,7 +10,7 @@ from services.router.admission.controller import AdmissionController
 from services.router.deadline_watch import DeadlineWatch
 from services.router.dispatcher import Dispatcher
 from services.router.generation.written import Written
-from services.router.ledger import Ledger
+from services.router.ledger import OK, Ledger
 from services.router.request import Outcome, Ticket, TicketState
 from services.router.waiting_room import WaitingRoom
 from sluice.errors import Expired, InvalidRequest, NoEndpoint, SluiceError, WorkerFailed
@@ -54,7 +54,7 @@ class Endings:
         ticket.state = TicketState.DONE
         self.waiting_room.leave(ticket)
         self._deadlines.discard(ticket)
-        request, name = ticket.request, "ok"
+        request, name = ticket.request, OK
         if not self._admission.release(ticket.size, caller=request.caller.id, model=request.model):
             self.all_done.set()
         if isinstance(outcome, SluiceError):

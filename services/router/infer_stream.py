@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from opentelemetry.trace import Span
 
@@ -23,7 +24,7 @@ from services.router.translation import encode_response, priority_of, to_request
 from sluice.errors import Cancelled, InvalidRequest, ShuttingDown, SluiceError
 from sluice.runtime.message_handlers import parse
 from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES
-from sluice.status import seconds_of, to_item_status
+from sluice.status import to_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 Write = Callable[[bytes], Awaitable[None]]
@@ -41,6 +42,7 @@ class StreamSession:
         self._router = router
         self._spans = spans
         self._caller = caller
+        self._default_timeout_s = router.config.default_timeout_s
         self._open: dict[int, tuple[Ticket, Span | None] | None] = {}
         self._outbox = OutcomeQueue(
             max_message_bytes=max_message_bytes, max_waiting_bytes=router.config.max_stream_bytes
@@ -120,7 +122,7 @@ class StreamSession:
             traceparent, span = self._spans.begin("InferStream", bounded_traceparent(item.traceparent))
             request = to_request(
                 asked,
-                deadline=deadline_after(self._timeout_s(item), time.monotonic()),
+                deadline=self._deadline(item),
                 traceparent=traceparent,
                 caller=self._caller,
                 message_bytes=message_bytes,
@@ -133,7 +135,7 @@ class StreamSession:
             return
         self._open[number] = None
         try:
-            ticket = self._router.submit(request, lambda outcome: self._done(number, request, span, outcome))
+            ticket = self._router.submit(request, partial(self._done, number, request, span))
         except SluiceError as error:
             self._fail(number, span, error)
         else:
@@ -149,8 +151,11 @@ class StreamSession:
             minimum_tier=asked.minimum_tier,
         )
 
-    def _timeout_s(self, item: inference_pb2.InferStreamItem) -> float:
-        return seconds_of(item.timeout) if item.HasField("timeout") else self._router.config.default_timeout_s
+    def _deadline(self, item: inference_pb2.InferStreamItem) -> float:
+        if not item.HasField("timeout"):
+            return time.monotonic() + self._default_timeout_s
+        timeout = item.timeout
+        return deadline_after(timeout.seconds + timeout.nanos * 1e-9, time.monotonic())
 
     def _done(self, number: int, request: Request, span: Span | None, outcome: Outcome) -> None:
         if isinstance(outcome, SluiceError):

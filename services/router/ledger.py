@@ -11,6 +11,8 @@ from sluice.errors import Reason
 WINDOW_S = 1.0
 # Callers can name any model. What is beyond so many kinds of outcome is counted without a name.
 MOST_OUTCOMES = 4_096
+# The outcome of a request that was answered.
+OK = "ok"
 _REFUSED = frozenset({Reason.SATURATED, Reason.PRIORITY})
 
 
@@ -43,11 +45,14 @@ class Ledger:
         if key not in self.outcomes and len(self.outcomes) >= MOST_OUTCOMES:
             key = "", tier, outcome, pool
         self.outcomes[key] += times
-        self._current.ended += times
+        current = self._current
+        current.ended += times
+        if outcome == OK:
+            return
         if outcome == Reason.EXPIRED:
-            self._current.expired += times
+            current.expired += times
         elif outcome in _REFUSED:
-            self._current.refused += times
+            current.refused += times
 
     def diverted(self, device_s: float) -> None:
         """A request was kept off the accelerators, of which it would have taken so many seconds."""

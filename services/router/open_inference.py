@@ -20,7 +20,6 @@ from services.router.request_span import RequestSpans, traceparent_in
 from services.router.requests.caller import Bundle, Caller
 from services.router.requests.validation import (
     MAX_MODEL_BYTES,
-    bounded_traceparent,
     check_model_infer,
     check_outputs,
     check_size,
@@ -153,7 +152,7 @@ class OpenInferenceServicer:
         limits_s = [limit for limit in (context.time_remaining(), parameters.timeout_s) if limit is not None]
         timeout_s = min(limits_s, default=self._router.config.default_timeout_s)
         deadline = deadline_after(timeout_s, time.monotonic())
-        traceparent = bounded_traceparent(traceparent_in(context))
+        traceparent = traceparent_in(context)
         return [
             Request(
                 model=message.model_name,

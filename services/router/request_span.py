@@ -13,6 +13,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from services.router.admission.rejection import Refusal
 from services.router.generation.written import Written, finish_name
 from services.router.request import Answer, Request
+from services.router.requests.validation import bounded_traceparent
 from sluice.errors import Reason, SluiceError
 from sluice.telemetry import TRACEPARENT_KEY, Tracing, traceparent_of
 
@@ -134,10 +135,10 @@ class RequestSpans:
 
 
 def traceparent_in(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The caller's traceparent, or an empty string."""
+    """The caller's traceparent, or an empty string for one that is longer than any that means something."""
     for key, value in context.invocation_metadata() or ():
         if key == TRACEPARENT_KEY:
-            return value if isinstance(value, str) else ""
+            return bounded_traceparent(value) if isinstance(value, str) else ""
     return ""
 
 

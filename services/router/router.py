@@ -10,6 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from services.router.admission.controller import AdmissionController
 from services.router.admission.hard_limits import Queued
@@ -191,7 +192,7 @@ class Router:
     async def infer(self, request: Request) -> Answer:
         """Answer `request`. Raises SluiceError; cancelling the caller cancels the request, at the worker too."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        ticket = self.submit(request, lambda outcome: _resolve(future, outcome))
+        ticket = self.submit(request, partial(_resolve, future))
         try:
             outcome = await future
         except asyncio.CancelledError:

@@ -8,7 +8,6 @@ from google.protobuf.duration_pb2 import Duration
 
 from services.router.request import DEFAULT_PRIORITY, Answer, Request
 from services.router.requests.caller import Caller
-from services.router.requests.validation import bounded_traceparent
 from sluice.errors import InvalidRequest
 from sluice.tier import Level, QueryClass, Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
@@ -36,23 +35,25 @@ def tier_of(number: int) -> Tier:
 def to_request(
     message: inference_pb2.InferRequest, *, deadline: float, traceparent: str, caller: Caller, message_bytes: int = 0
 ) -> Request:
-    """The request that `message`, of `message_bytes`, makes. Raises InvalidRequest for numbers outside the enums."""
-    try:
-        query_class = _CLASSES[message.query_class]
-    except KeyError:
-        raise InvalidRequest(f"there is no query class {message.query_class}", field="query_class") from None
+    """The request that `message`, of `message_bytes`, makes. `traceparent` is bounded already.
+
+    Raises InvalidRequest for numbers outside the enums.
+    """
+    query_class, minimum_tier = _CLASSES.get(message.query_class), _TIERS.get(message.minimum_tier)
+    if query_class is None:
+        raise InvalidRequest(f"there is no query class {message.query_class}", field="query_class")
     return Request(
         model=message.model,
         text=message.text,
         deadline=deadline,
-        priority=priority_of(message),
+        priority=message.priority if message.HasField("priority") else DEFAULT_PRIORITY,
         query_class=query_class,
-        minimum_tier=tier_of(message.minimum_tier),
+        minimum_tier=minimum_tier if minimum_tier is not None else tier_of(message.minimum_tier),
         truncate=message.truncate,
         top_k=message.top_k,
         conversation_id=message.conversation_id,
         request_id=message.request_id,
-        traceparent=bounded_traceparent(traceparent),
+        traceparent=traceparent,
         caller=caller,
         message_bytes=message_bytes,
     )

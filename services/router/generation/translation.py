@@ -8,7 +8,6 @@ from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
 from services.router.request import Request
 from services.router.requests.caller import Caller
-from services.router.requests.validation import bounded_traceparent
 from services.router.translation import priority_of, tier_of
 from sluice.telemetry import trace_id_of
 from sluice.v1 import inference_service_pb2 as inference_pb2
@@ -25,7 +24,7 @@ def to_request(
         priority=priority_of(message),
         minimum_tier=tier_of(message.minimum_tier),
         request_id=message.request_id,
-        traceparent=bounded_traceparent(traceparent),
+        traceparent=traceparent,
         caller=caller,
         message_bytes=message_bytes,
     )
