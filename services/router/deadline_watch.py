@@ -10,22 +10,22 @@ from services.router.request import Ticket
 
 
 class DeadlineWatch:
-    """Calls `expire` with the tickets whose deadline has passed, within two buckets' time of it."""
+    """Calls `expire` with the tickets whose deadline has passed, within two buckets' time of it.
+
+    `discard` is for a ticket that is done.
+    """
 
     def __init__(self, expire: Callable[[Iterable[Ticket]], None], *, clock: Callable[[], float]) -> None:
         self._expire = expire
         self._clock = clock
         self._deadlines = Deadlines()
+        self.discard = self._deadlines.discard
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, ticket: Ticket) -> None:
         """Watch `ticket` until its deadline or `discard`."""
         if self._deadlines.add(ticket):
             self._arm()
-
-    def discard(self, ticket: Ticket) -> None:
-        """The ticket is done."""
-        self._deadlines.discard(ticket)
 
     def open_tickets(self) -> Sequence[Ticket]:
         """All that are watched."""

@@ -45,12 +45,15 @@ class OutcomeQueue:
             problem = f"{self._bytes} bytes of answers wait for the stream's reader, and {self._max_waiting_bytes} may"
             return Saturated(problem, retry_after_s=RETRY_AFTER_S)
         self._mean_bytes += 0.05 * (size - self._mean_bytes) if self._mean_bytes else size
-        self._append(frame)
+        self._waiting.append(frame)
+        self._bytes += size
         return None
 
     def put_status(self, number: int, status: inference_pb2.ItemStatus) -> None:
         """Let the failure of id `number` wait, which is small and bounded by the number of texts."""
-        self._append(_frame_of(number, _STATUS, status.SerializeToString()))
+        frame = _frame_of(number, _STATUS, status.SerializeToString())
+        self._waiting.append(frame)
+        self._bytes += len(frame)
 
     def is_filling(self, open_texts: int) -> bool:
         """Whether what waits, and what `open_texts` will add to it by the usual size, is more than may pile up."""
@@ -71,18 +74,14 @@ class OutcomeQueue:
         self._bytes -= size
         return b"".join(frames)
 
-    def _append(self, frame: bytes) -> None:
-        self._waiting.append(frame)
-        self._bytes += len(frame)
-
 
 def _frame_of(number: int, field: bytes, data: bytes) -> bytes:
     """An element of InferStreamResponse.outcomes: a tag and a length before id, and `field` before its length and data.
 
     See https://protobuf.dev/programming-guides/encoding/.
     """
-    outcome = b"".join((_ID, _varint(number), field, _varint(len(data)), data))
-    return b"".join((_OUTCOME, _varint(len(outcome)), outcome))
+    head = _ID + _varint(number) + field + _varint(len(data))
+    return b"".join((_OUTCOME, _varint(len(head) + len(data)), head, data))
 
 
 def _varint(value: int) -> bytes:

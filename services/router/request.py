@@ -147,6 +147,7 @@ def answer_to(
     ticket: Ticket, result: worker_pb2.ItemResult, *, variant: Variant, worker: str, batch_s: float, compute_s: float
 ) -> Answer:
     """The answer that a worker's `result` is to `ticket`."""
+    traceparent = ticket.request.traceparent
     return Answer(
         result=result,
         variant=variant,
@@ -156,5 +157,5 @@ def answer_to(
         queue_s=ticket.dispatched_at - ticket.enqueued_at,
         batch_s=batch_s,
         compute_s=compute_s,
-        trace_id=trace_id_of(ticket.request.traceparent),
+        trace_id=trace_id_of(traceparent) if traceparent else "",
     )
