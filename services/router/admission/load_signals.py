@@ -23,7 +23,7 @@ class Timeouts:
         self._past: deque[dict[int, list[float]]] = deque(maxlen=windows)
 
     def add(self, timeout_s: float) -> bool:
-        """A request came with so much time. Of a window the first `MAX_COUNTED` count; whether there is room for more."""
+        """A request came with so much time. Of a window `MAX_COUNTED` count; returns whether there is room for more."""
         if self._counted >= MAX_COUNTED:
             return False
         self._counted += 1
