@@ -50,6 +50,8 @@ DEFAULT_MAX_REDIAL_S = 30.0
 
 Outbox = asyncio.Queue[worker_pb2.ExecuteRequest | None]
 
+# The most ids in one message that cancels.
+MOST_CANCELLED = 4_096
 # The most characters of a mesh's name and of a boot id.
 MOST_NAME = 128
 
@@ -97,6 +99,7 @@ class WorkerLink:
         self._clock = clock
         self._numbers = itertools.count(1)
         self._outbox: Outbox = asyncio.Queue()
+        self._cancelling: worker_pb2.ExecuteRequest | None = None
         self._shapes: dict[str, AnswerShape] = {}
         self._budget = MessageBudget()
         self._redial = Redial(max_refused_s=max_redial_s)
@@ -150,19 +153,39 @@ class WorkerLink:
         """Spend a credit on `batch`. The outbox is bounded by the credits that the worker gave."""
         self.credits -= 1
         self.open[batch.id] = batch
-        self._outbox.put_nowait(worker_pb2.ExecuteRequest(batch=to_proto(batch, traceparent, self._clock())))
+        self._put(worker_pb2.ExecuteRequest(batch=to_proto(batch, traceparent, self._clock())))
 
     def send_text(self, ticket: TextTicket, variant_id: str) -> None:
         """Spend a credit for texts on `ticket`."""
         self.texts.send(ticket)
         ticket.writer, ticket.worker = self.described[variant_id], self.worker
         generation = wire.to_proto(ticket, variant_id, self._clock())
-        self._outbox.put_nowait(worker_pb2.ExecuteRequest(generation=generation))
+        self._put(worker_pb2.ExecuteRequest(generation=generation))
 
     def cancel(self, items: Iterable[int]) -> None:
-        """Tell the worker that nobody waits any more for the tickets that had these ids when they were sent."""
-        if self.up:
-            self._outbox.put_nowait(worker_pb2.ExecuteRequest(cancel=worker_pb2.CancelItems(ids=items)))
+        """Tell the worker that nobody waits any more for the tickets that had these ids when they were sent.
+
+        One message has all that are cancelled between two others: work must not wait behind one for each.
+        """
+        if not self.up:
+            return
+        request = self._cancelling
+        if request is None or len(request.cancel.ids) >= MOST_CANCELLED:
+            request = worker_pb2.ExecuteRequest(cancel=worker_pb2.CancelItems())
+            self._put(request)
+            self._cancelling = request
+        request.cancel.ids.extend(items)
+
+    def _put(self, request: worker_pb2.ExecuteRequest) -> None:
+        # What is cancelled from now on may have been sent by this message, and must come behind it.
+        self._cancelling = None
+        self._outbox.put_nowait(request)
+
+    async def _requests(self, outbox: Outbox) -> AsyncIterator[worker_pb2.ExecuteRequest]:
+        while (request := await outbox.get()) is not None:
+            if request is self._cancelling:
+                self._cancelling = None
+            yield request
 
     async def run(self) -> None:
         """Keep the link up until cancelled."""
@@ -185,8 +208,10 @@ class WorkerLink:
     async def _one_stream(self, execute: Any) -> tuple[bool, str, bool]:
         """Returns whether it was up, why it ended, and whether for what the worker said."""
         outbox: Outbox = asyncio.Queue()
-        self._outbox = outbox
-        call = execute(_until_none(outbox), metadata=((MESH_METADATA, self._mesh), (MAX_MESSAGE_KEY, str(MAX_BYTES))))
+        self._outbox, self._cancelling = outbox, None
+        call = execute(
+            self._requests(outbox), metadata=((MESH_METADATA, self._mesh), (MAX_MESSAGE_KEY, str(MAX_BYTES)))
+        )
         why, refused = "the worker ended the stream", False
         try:
             async for data in call:
@@ -337,8 +362,3 @@ class WorkerLink:
                 elapsed_s=elapsed_s,
                 now=self.heard_at,
             )
-
-
-async def _until_none(outbox: Outbox) -> AsyncIterator[worker_pb2.ExecuteRequest]:
-    while (request := await outbox.get()) is not None:
-        yield request

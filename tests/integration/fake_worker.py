@@ -36,6 +36,7 @@ class FakeWorker(worker_grpc.WorkerServiceServicer):
         self.variant = card(tier)
         self.batches: list[worker_pb2.Batch] = []
         self.cancelled: list[int] = []
+        self.cancels = 0
         self.streams = 0
         self.release = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -59,6 +60,7 @@ class FakeWorker(worker_grpc.WorkerServiceServicer):
                     self.batches.append(request.batch)
                     group.create_task(self.answer(self, request.batch, context))
                 else:
+                    self.cancels += 1
                     self.cancelled.extend(request.cancel.ids)
 
 

@@ -132,6 +132,24 @@ async def test_a_cancelled_request_that_waits_is_never_computed() -> None:
     assert len(worker.batches) == 1
 
 
+async def test_work_waits_behind_one_message_for_all_that_is_cancelled() -> None:
+    worker = FakeWorker(hold, credits_=4)
+    async with serving(worker) as address, router_to(address) as router:
+        sent = [asyncio.create_task(router.infer(request(f"sent {number}"))) for number in range(100)]
+        await until(lambda: sum(len(batch.items) for batch in worker.batches) == 100)
+        for one in sent:
+            one.cancel()
+        await asyncio.gather(*sent, return_exceptions=True)
+        await until(lambda: len(worker.cancelled) == 100)
+        assert sorted(worker.cancelled) == sorted(item.id for batch in worker.batches for item in batch.items)
+        assert worker.cancels <= 5
+        worker.release.set()
+        # What is cancelled later is told as well.
+        later = asyncio.create_task(router.infer(request("later")))
+        worker.answer = answer_well
+        assert label(await later) == "later"
+
+
 async def test_cancelling_a_request_that_was_sent_reaches_the_worker() -> None:
     worker = FakeWorker(hold, credits_=1)
     async with serving(worker) as address, router_to(address) as router:
