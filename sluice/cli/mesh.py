@@ -93,11 +93,14 @@ class LocalMesh:
         await self.stop()
 
     def start(self, name: str) -> None:
-        """Start one service, anew if it has ended."""
+        """Start one service, anew if it has ended. Raises ServiceFailed if the system does not let us."""
         self._on_event(name, "starting")
-        # A mesh may run for longer than the system keeps temporary files.
-        self._write_settings()
-        self.processes[name].start()
+        try:
+            # A mesh may run for longer than the system keeps temporary files.
+            self._write_settings()
+            self.processes[name].start()
+        except OSError as error:
+            raise ServiceFailed(f"{name} cannot be started: {error}") from error
 
     async def stop(self, *, hurry: asyncio.Event | None = None) -> None:
         """Drain the router first, so that it still has workers to finish with; kill what does not end.
@@ -124,7 +127,7 @@ class LocalMesh:
 
     def _write_settings(self) -> None:
         if not self._file.exists():
-            self._file.parent.mkdir(mode=0o700, exist_ok=True)
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
 
     def _check_addresses(self) -> None:

@@ -106,11 +106,12 @@ class ServiceProcess:
 
     def last_lines(self) -> str:
         """The end of its log."""
-        if not self.log.exists():
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, self.log.stat().st_size - LAST_BYTES))
+                lines = log.read().decode(errors="replace").splitlines()
+        except OSError:
             return "(no log)"
-        with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - LAST_BYTES))
-            lines = log.read().decode(errors="replace").splitlines()
         return "\n".join(f"  {line}" for line in lines[-LAST_LINES:])
 
 

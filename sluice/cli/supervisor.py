@@ -69,8 +69,12 @@ class Supervisor:
             ready = await self._start_again(process)
 
     async def _start_again(self, process: ServiceProcess) -> float | None:
-        """Start it; returns when it became ready, or None if it ended first."""
-        self._mesh.start(process.name)
+        """Start it; returns when it became ready, or None if it ended first or could not even be started."""
+        try:
+            self._mesh.start(process.name)
+        except ServiceFailed as error:
+            self._on_event(process.name, str(error))
+            return None
         try:
             await process.ready(None, on_wait=lambda why: self._on_event(process.name, why))
         except ServiceFailed:

@@ -76,6 +76,40 @@ def held_after_death(mesh: LocalMesh, name: str) -> Iterator[None]:
         yield
 
 
+async def test_a_log_that_cannot_be_written_for_a_while_costs_a_restart_and_not_the_mesh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restart_policy, "FIRST_BACKOFF_S", 0.1)
+    events: list[tuple[str, str]] = []
+    logs = tmp_path / "logs"
+    mesh = LocalMesh(
+        IDENTITY_MESH,
+        environ=os.environ,
+        free_ports=True,
+        log_directory=logs,
+        on_event=lambda *event: events.append(event),
+    )
+    async with mesh:
+        supervisor = Supervisor(mesh, on_event=lambda *event: events.append(event))
+        running = asyncio.create_task(supervisor.run())
+        logs.rename(tmp_path / "moved")
+        logs.touch()
+        mesh.processes["governor"].signal(signal.SIGKILL)
+        await until(lambda: any(event.startswith("governor cannot be started: ") for _, event in events))
+        logs.unlink()
+        await until(lambda: events[-1] == ("governor", "ready"))
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_log_that_cannot_be_written_at_the_start_is_said_in_one_line(tmp_path: Path) -> None:
+    mesh = LocalMesh(IDENTITY_MESH, environ=os.environ, free_ports=True, log_directory=tmp_path / "file")
+    (tmp_path / "file").touch()
+    with pytest.raises(process.ServiceFailed, match=r"cannot be started: .*file"):
+        await mesh.__aenter__()
+
+
 async def test_a_start_says_within_seconds_what_it_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "FIRST_WORD_S", 0.2)
     monkeypatch.setattr(process, "WORD_EVERY_S", 0.2)
