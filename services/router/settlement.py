@@ -73,7 +73,10 @@ class Settlement:
             number = item.id
             ticket = tickets[number]
             if ticket.state is TicketState.DONE or ticket.id != number:
-                # It has ended, or was taken to another worker under another number, because this one hung.
+                # It has ended, or was taken to another worker under another number, because this one hung. The device's
+                # time is spent all the same: where it is not counted, callers that give up make workers look slow.
+                if item.HasField("classification") or item.HasField("embedding"):
+                    cost_s += ticket.cost_s
                 continue
             if item.HasField("classification") or item.HasField("embedding"):
                 answer = answer_to(ticket, item, variant=variant, worker=worker, batch_s=batch_s, compute_s=compute_s)
@@ -81,7 +84,7 @@ class Settlement:
                 self._finish(ticket, answer, tier)
             else:
                 self._failed(ticket, item, tier)
-        if answered:
+        if cost_s:
             self._served(variant.id, cost_s, queue_s, requests=answered)
 
     def void(self, batches: Iterable[OpenBatch], *, worker: str, why: str) -> None:

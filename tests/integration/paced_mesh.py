@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -107,6 +108,20 @@ class Caller:
             self._begin(self._infer(request, timeout_s))
         await self.ended()
 
+    async def give_up(self, count: int, seconds: float, *, after_s: float = 0.01) -> None:
+        """Ask `count` times at once on a stream and cancel what is open after `after_s`, again and again."""
+        begun_at, call, number = time.monotonic(), self._stub().InferStream(), 0
+        reading = asyncio.create_task(_drop(call))
+        while time.monotonic() - begun_at < seconds:
+            message = inference_pb2.InferStreamRequest(cancelled_ids=range(number - count, number) if number else ())
+            for _ in range(count):
+                message.items.add(id=number, request=inference_pb2.InferRequest(model=CLASSIFIER, text="text"))
+                number += 1
+            await call.write(message)
+            await asyncio.sleep(after_s)
+        call.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
     def generate(self, count: int, *, words: int = 100, timeout_s: float = 30.0, **fields: Any) -> None:
         """Begin so many generations at once."""
         for _ in range(count):
@@ -150,6 +165,11 @@ class Caller:
             self.outcomes[f"{error.code().name}: {error.details()}"] += 1
         else:
             self.outcomes["ok"] += 1
+
+
+async def _drop(call: Any) -> None:
+    async for _ in call:
+        pass
 
 
 class PacedMesh:

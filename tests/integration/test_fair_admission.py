@@ -61,3 +61,14 @@ async def test_a_flood_does_not_starve_a_polite_caller_of_the_same_priority(
             group.create_task(flood.classify(250, 6.0, conversation=conversation))
             group.create_task(polite.classify(10, 6.0))
         assert polite.share >= 0.95, told(polite, flood)
+
+
+async def test_a_caller_who_always_gives_up_makes_no_worker_look_slow_to_others(tmp_path: Path) -> None:
+    async with paced_mesh(tmp_path, cpu=(CLASSIFIER,)) as mesh:
+        fickle, polite = await mesh.caller(FLOOD), await mesh.caller(POLITE)
+        await polite.classify(5, 1.0)
+        polite.outcomes.clear()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fickle.give_up(100, 5.0))
+            group.create_task(polite.classify(10, 5.0))
+        assert polite.share >= 0.95, told(polite)

@@ -86,6 +86,21 @@ class Desk:
         self.settlement.settle(self.batch, result, variant=VARIANT, worker="w1", compute_s=0.5)
 
 
+def test_what_was_computed_for_callers_who_had_gone_was_served_all_the_same() -> None:
+    desk = Desk()
+    for number in (1, 3):
+        desk.tickets[number].state = TicketState.DONE
+    # The third was left out by the worker, and cost nothing.
+    desk.settle(item3=Expired("too late"))
+    assert list(desk.finished) == [2]
+    assert desk.served == [(VARIANT.id, 0.5, 0.5, 1)]
+    alone = Desk()
+    for ticket in alone.tickets.values():
+        ticket.state = TicketState.DONE
+    alone.settle()
+    assert alone.served == [(VARIANT.id, 0.75, 0.0, 0)]
+
+
 def test_each_request_gets_its_own_answer_with_where_its_time_went() -> None:
     desk = Desk()
     desk.settle()
