@@ -84,9 +84,12 @@ class GovernorServicer:
             # Leaving wakes the writer, which ends between two messages: a call cannot be ended in the middle of one.
             self._governor.leave(registration.id, ticket, reason)
             reader.cancel()
-            await asyncio.wait({writer}, timeout=LAST_WRITE_S)
+            _, stuck = await asyncio.wait({writer}, timeout=LAST_WRITE_S)
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
+        if stuck:
+            # A member that does not read is not told its end either: gRPC takes no status behind a message that waits.
+            raise asyncio.CancelledError
         try:
             for task in (reader, writer):
                 if not task.cancelled():

@@ -15,6 +15,8 @@ from h2.settings import SettingCodes
 
 from benchmarks.attacks.raw_http2 import RawHttp2
 from sluice.server import READINESS, Server
+from sluice.v1 import governor_service_pb2 as governor_pb2
+from tests.integration.live_governor import governing
 from tests.unit.polling import until
 from tests.unit.streams import end_of
 
@@ -96,3 +98,20 @@ async def test_bytes_that_are_no_message_and_large_ones_are_refused_without_a_tr
                 assert codes == [grpc.StatusCode.INVALID_ARGUMENT] * 3
         assert not [record for record in caplog.records if record.exc_info]
         assert len(caplog.records) <= 2
+
+
+async def test_a_member_that_does_not_read_leaves_the_fleet_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    card = {"registration": {"id": "deaf", "kind": 3, "address": "127.0.0.1:1"}}
+    message = governor_pb2.JoinRequest(**card).SerializeToString()  # type: ignore[arg-type]
+    async with governing(report_interval_ms=20) as (governor, address), RawHttp2(address) as deaf:
+        deaf.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        stream = deaf.call("/sluice.v1.GovernorService/Join", message, end=False)
+        deaf.flush()
+        await until(governor.table.members)
+        await until(lambda: not governor.table.members())
+        deaf.h2.end_stream(stream)
+        deaf.flush()
+        await asyncio.sleep(1.5)
+    assert not [record for record in caplog.records if record.exc_info]
