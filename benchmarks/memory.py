@@ -57,12 +57,10 @@ async def attacker(address: str, name: str, *options: str) -> AsyncIterator[dict
     """A process that attacks; the block begins when all its calls have ended, and ends the process."""
     command = (sys.executable, "-m", "benchmarks.attacks.large_requests", address, name, *options)
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
     try:
-        yield json.loads(await process.stdout.readline())
+        yield json.loads(await process.stdout.readline())  # type: ignore[union-attr]
     finally:
-        process.stdin.close()
+        process.stdin.close()  # type: ignore[union-attr]
         await process.wait()
 
 

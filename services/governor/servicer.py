@@ -27,7 +27,7 @@ from sluice.errors import InvalidRequest, ShuttingDown, SluiceError
 from sluice.fleet import DepartureReason, Registration
 from sluice.fleet_wire import registration_from_proto, report_from_proto
 from sluice.runtime.message_handlers import MessageHandlers
-from sluice.status import abort, duration, seconds_of
+from sluice.status import abort, abort_with, duration, seconds_of
 from sluice.tier import MemberKind
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import health_pb2
@@ -99,9 +99,10 @@ class GovernorServicer:
         if self._governor.closing:
             await abort(context, ShuttingDown("this governor is shutting down"))
         if self._governor.stands_by:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "another governor directs the fleet; dial again")
+            await abort_with(context, grpc.StatusCode.UNAVAILABLE, "another governor directs the fleet; dial again")
         if lost_its_place:
-            await context.abort(grpc.StatusCode.ABORTED, "the member has a newer stream, or was silent for too long")
+            why = "the member has a newer stream, or was silent for too long"
+            await abort_with(context, grpc.StatusCode.ABORTED, why)
 
     async def watch_fleet(self, request: governor_pb2.WatchFleetRequest, context: Context) -> AsyncIterator[bytes]:
         """The fleet, at once and whenever it changes; with `history`, the changes of levels too."""
@@ -138,7 +139,7 @@ class GovernorServicer:
             else:
                 directive = self._governor.override(wanted, duration_s=seconds_of(request.duration))
         except Superseded as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await abort_with(context, grpc.StatusCode.UNAVAILABLE, str(error))
         return governor_pb2.SetDegradationResponse(directive=directive_to_proto(directive))
 
     async def _seat(
@@ -149,7 +150,7 @@ class GovernorServicer:
             own, theirs = self._governor.config.mesh, mesh_named(registration.mesh)
             if theirs != own:
                 why = f"this governor directs mesh '{own}', and '{registration.id}' belongs to mesh '{theirs}'"
-                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
+                await abort_with(context, grpc.StatusCode.FAILED_PRECONDITION, why)
             return registration, await self._join(registration)
         except SluiceError as error:
             await abort(context, error)
@@ -159,7 +160,7 @@ class GovernorServicer:
             code, why = grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
         except Superseded as error:
             code, why = grpc.StatusCode.UNAVAILABLE, str(error)
-        await context.abort(code, why)
+        await abort_with(context, code, why)
         raise AssertionError("abort returned")
 
     async def _join(self, registration: Registration) -> int:

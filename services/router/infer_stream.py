@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import cast
 
 from opentelemetry.trace import Span
 
@@ -76,9 +77,14 @@ class StreamSession:
             self._abandon()
             await asyncio.gather(reader, return_exceptions=True)
         if self._error is not None:
-            raise self._error
+            raise self._taken_error()
         if self._closing and not is_complete:
             raise ShuttingDown("this router is shutting down")
+
+    def _taken_error(self) -> SluiceError:
+        # Held on, it would hold this session by its traceback, and so itself.
+        error, self._error = self._error, None
+        return cast("SluiceError", error)
 
     def close(self) -> None:
         """End the stream when what is open has been answered."""

@@ -63,9 +63,10 @@ class Intake:
         try:
             assignment = self._placement.place(request, tokens=ticket.tokens, hot=hot, now=now, closed=closed)
         except SluiceError as error:
+            # As the cause of itself it would hold the request until the garbage collector's next full pass.
             raise self._admission.withdraw(
                 request, closed, error, size=size, cost=cost_s, timeout_s=timeout_s
-            ) from error
+            ) from None
         self._admission.placed(request, assignment.variant_id, cost=cost_s, timeout_s=timeout_s)
         self._endings.open(ticket)
         self.enqueue(ticket, assignment)

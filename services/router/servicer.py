@@ -23,7 +23,7 @@ from services.router.translation import encode_response, priority_of, to_request
 from sluice.errors import ShuttingDown, SluiceError
 from sluice.runtime.message_handlers import parse
 from sluice.runtime.message_size import checked, limit_of
-from sluice.status import abort
+from sluice.status import abort, abort_with
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 SERVICE = "sluice.v1.InferenceService"
@@ -160,5 +160,4 @@ class InferenceServicer:
 
 async def refuse(context: Context, refusal: Refusal) -> NoReturn:
     """End the call with `refusal`, in trailers alone: once headers have gone out, no client library tries it again."""
-    await context.abort(refusal.code, refusal.message, refusal.trailers)
-    raise AssertionError("abort returned")
+    await abort_with(context, refusal.code, refusal.message, refusal.trailers)

@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2
 
 from sluice.runtime import sockets
 from sluice.runtime.message_handlers import MessageHandlers
+from sluice.status import abort_with
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Response = health_pb2.HealthCheckResponse
@@ -57,7 +58,7 @@ class Health:
         """The state now. Aborts with NOT_FOUND for a service that is not served here."""
         status = self._states.get(request.service)
         if status is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
+            await abort_with(context, grpc.StatusCode.NOT_FOUND, "there is no such service here")
         return _response(status)
 
     async def watch(

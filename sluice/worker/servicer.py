@@ -15,7 +15,7 @@ from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
 from sluice.runtime.limited_log import LimitedLog
 from sluice.runtime.message_handlers import MessageHandlers
 from sluice.runtime.message_size import MAX_BYTES, limit_of
-from sluice.status import abort
+from sluice.status import abort, abort_with
 from sluice.tier import Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
@@ -92,7 +92,7 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         if theirs != self._mesh:
             why = f"this worker belongs to mesh '{self._mesh}', and the router to mesh '{theirs}'"
             limited.warning("A router of another mesh was refused.", peer=context.peer(), mesh=theirs, own=self._mesh)
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
+            await abort_with(context, grpc.StatusCode.FAILED_PRECONDITION, why)
         if not self._catalog.ready or self.draining:
             await abort(context, NoEndpoint("this worker serves nothing just now"))
         limit = limit_of(_metadata(context))
@@ -141,9 +141,9 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
                 precision=request.precision,
             )
         except UnknownCheckpoint as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
+            await abort_with(context, grpc.StatusCode.NOT_FOUND, error.message)
         except AlreadyHeld as error:
-            await context.abort(grpc.StatusCode.ALREADY_EXISTS, error.message)
+            await abort_with(context, grpc.StatusCode.ALREADY_EXISTS, error.message)
         except SluiceError as error:
             await abort(context, error)
         return worker_pb2.LoadModelResponse(variant=to_proto(variant))
@@ -155,7 +155,7 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         try:
             await self._catalog.unload(request.variant)
         except UnknownCheckpoint as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
+            await abort_with(context, grpc.StatusCode.NOT_FOUND, error.message)
         return worker_pb2.UnloadModelResponse()
 
     def open_items(self) -> int:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
-from contextlib import suppress
-from types import FunctionType, ModuleType
+from contextlib import contextmanager, suppress
+from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 
 import grpc
+import pytest
 
+from sluice.errors import WorkerFailed
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
+from sluice.status import to_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
-from tests.integration.fake_worker import FakeWorker, answer_well, hold
+from sluice.v1 import worker_service_pb2 as worker_pb2
+from tests.integration.fake_worker import Answerer, FakeWorker, answer_well, hold
 from tests.integration.live_router import Face, asks, end_of, facing, outcomes
 from tests.unit.polling import until
 
@@ -100,3 +104,56 @@ async def test_the_walk_sees_what_is_held_and_all_of_it_counts_as_open_bytes() -
         call.cancel()
         await until(lambda: face.router.open_requests == 0)
         assert face.router.admission.size == 0
+
+
+async def fail(worker: FakeWorker, batch: worker_pb2.Batch, context: Any) -> None:
+    """Say of each text that it failed."""
+    result = worker_pb2.BatchResult(batch_id=batch.id)
+    for item in batch.items:
+        result.results.add(id=item.id).status.CopyFrom(to_item_status(WorkerFailed("it failed")))
+    await worker.write(
+        context, worker_pb2.ExecuteResponse(result=result, credit=worker_pb2.Credit(batches=1, max_items=128))
+    )
+
+
+def frames_of_errors() -> set[str]:
+    """The router's functions that errors hold by their tracebacks, and with them whatever those had in hand."""
+    codes = [one.tb_frame.f_code for one in gc.get_objects() if isinstance(one, TracebackType)]
+    return {code.co_qualname for code in codes if "/services/" in code.co_filename or code.co_qualname == "abort"}
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Only what nobody holds any more is freed meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def test_no_failed_call_leaves_its_request_to_the_garbage_collector() -> None:
+    async with facing(FakeWorker(answer_well)) as face:
+        with no_collector():
+            for number in range(5):
+                await ask_everything(face, number)
+                infer = inference_pb2.InferRequest
+                await tried(face.stub.Infer(infer(text="t", conversation_id=MARK * 100), timeout=5))
+                await tried(face.channel.unary_unary("/sluice.v1.InferenceService/Infer")(b"\xff", timeout=5))  # type: ignore[call-arg]
+                call = face.raw_stream()
+                await call.write(b"\xff")
+                await end_of(call)
+            await until(lambda: not frames_of_errors())
+
+
+@pytest.mark.parametrize(("answer", "most"), [(fail, 1_000), (hold, 1_000), (hold, 1)])
+async def test_nor_does_one_that_its_worker_fails_or_whose_time_is_up_or_that_is_refused(
+    answer: Answerer, most: int
+) -> None:
+    async with facing(FakeWorker(answer), max_open_requests=most) as face:
+        with no_collector():
+            for number in range(5):
+                requests = [inference_pb2.InferRequest(text=f"{number} {one} {MARK}") for one in range(2)]
+                await asyncio.gather(*(tried(face.stub.Infer(one, timeout=0.2)) for one in requests))
+            await until(lambda: not frames_of_errors())

@@ -68,9 +68,10 @@ class TextIntake:
         try:
             choice = self._placement.place(ticket, closed=closed)
         except SluiceError as error:
+            # As the cause of itself it would hold the request until the garbage collector's next full pass.
             raise self._admission.withdraw(
                 request, closed, error, size=size, cost=cost_s, timeout_s=timeout_s
-            ) from error
+            ) from None
         self._admission.placed(request, choice.variant_id, cost=cost_s, timeout_s=timeout_s)
         self._endings.open(ticket)
         self._enqueue(ticket, choice)
