@@ -23,7 +23,7 @@ _M_MMAP_THRESHOLD = -3
 MIB = 2**20
 # So much above the least that was seen is worth a call.
 GROWTH, SLACK_BYTES = 1.05, 4 * MIB
-# A call that gives back less than this was not worth it, and the next one waits longer.
+# A call that gives back less than this was not worth it, and the next one waits longer unless the size changes.
 WORTH_BYTES = 2 * MIB
 FIRST_INTERVAL_S, MAX_INTERVAL_S = 5.0, 40.0
 
@@ -33,17 +33,21 @@ logger = logging.getLogger(__name__)
 class TrimPolicy:
     """When to trim. Pure: resident bytes and a monotonic clock in seconds are arguments."""
 
-    __slots__ = ("_due_at", "_interval_s", "least")
+    __slots__ = ("_due_at", "_interval_s", "_left", "_soonest_at", "least")
 
     def __init__(self) -> None:
         self.least: int | None = None
         self._interval_s = FIRST_INTERVAL_S
-        self._due_at = float("-inf")
+        self._due_at = self._soonest_at = float("-inf")
+        self._left = 0
 
     def is_due(self, resident: int, now: float) -> bool:
         """Whether to trim a program that has `resident` bytes."""
         self.least = resident if self.least is None else min(self.least, resident)
-        return resident > self.least * GROWTH + SLACK_BYTES and now >= self._due_at
+        # What was in use when nothing could be given back, as in the middle of a burst, may be free by now.
+        has_changed = abs(resident - self._left) > SLACK_BYTES
+        due_at = self._soonest_at if has_changed else self._due_at
+        return resident > self.least * GROWTH + SLACK_BYTES and now >= due_at
 
     def trimmed(self, before: int, after: int, now: float) -> None:
         """It was done, and changed the resident bytes so."""
@@ -51,7 +55,8 @@ class TrimPolicy:
             self._interval_s = FIRST_INTERVAL_S
         else:
             self._interval_s = min(MAX_INTERVAL_S, 2 * self._interval_s)
-        self._due_at = now + self._interval_s
+        self._left = after
+        self._soonest_at, self._due_at = now + FIRST_INTERVAL_S, now + self._interval_s
 
 
 def map_large_blocks() -> None:

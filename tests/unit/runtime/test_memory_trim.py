@@ -35,10 +35,23 @@ def test_one_that_has_grown_is_trimmed_and_again_while_that_helps() -> None:
 def test_where_nothing_is_given_back_it_is_tried_ever_more_rarely() -> None:
     policy = TrimPolicy()
     policy.is_due(60 * MIB, 0.0)
-    tried = [now for now in range(1_000) if policy.is_due(600 * MIB, now) and not policy.trimmed(1, 1, now)]
+    tried = [
+        now for now in range(1_000) if policy.is_due(600 * MIB, now) and not policy.trimmed(600 * MIB, 600 * MIB, now)
+    ]
     gaps = [later - sooner for sooner, later in pairwise(tried)]
     assert gaps == sorted(gaps)
     assert gaps[-1] == MAX_INTERVAL_S
+
+
+def test_a_size_that_changes_is_looked_at_soon_however_little_was_given_back_before() -> None:
+    policy = TrimPolicy()
+    policy.is_due(60 * MIB, 0.0)
+    for now in range(5):
+        policy.trimmed(600 * MIB, 600 * MIB, now)
+    assert not policy.is_due(600 * MIB, now + FIRST_INTERVAL_S)
+    for size in (300 * MIB, 900 * MIB):
+        assert not policy.is_due(size, now + FIRST_INTERVAL_S / 2)
+        assert policy.is_due(size, now + FIRST_INTERVAL_S)
 
 
 @given(st.lists(st.integers(1, 2**40), max_size=30))
