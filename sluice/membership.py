@@ -50,6 +50,7 @@ LEAVE_S = 0.5
 SETTLED_S = 10.0
 WHAT_TO_DO = {
     grpc.StatusCode.INVALID_ARGUMENT: "correct what the message names; all programs of a mesh should be of one release",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "raise the bound of the governor that the message names, and its memory",
     grpc.StatusCode.ALREADY_EXISTS: "give every process an `id` and an `advertise` of its own, or stop the other one",
     grpc.StatusCode.FAILED_PRECONDITION: (
         f"set `mesh` ({MESH_VARIABLE}) alike in all programs of one mesh, or `governor` to the one of its own mesh"

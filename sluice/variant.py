@@ -29,6 +29,9 @@ MAX_CACHE_TOKENS = 2**48
 MAX_GENERATIONS = 65_536
 MAX_TOKEN_BYTES = 1_048_576
 
+# What each of them counts for beside its words: its names, numbers and their places.
+_VARIANT_BYTES, _LABEL_BYTES, _POINT_BYTES = 1_024, 64, 128
+
 EnumType = TypeVar("EnumType", bound=IntEnum)
 
 
@@ -70,6 +73,19 @@ class Variant:
     cache_tokens: int = 0
     max_generations: int = 0
     max_token_bytes: int = 0
+
+
+def card_bytes(variants: Iterable[Variant]) -> int:
+    """What `variants` count for where cards are kept: their words' bytes, and a constant for whatever has any.
+
+    Memory grows with the number of labels and points too, not only with what they take on the wire.
+    """
+    return sum(
+        _VARIANT_BYTES
+        + sum(_LABEL_BYTES + len(label.encode(errors="replace")) for label in one.labels)
+        + _POINT_BYTES * len(one.profile)
+        for one in variants
+    )
 
 
 def variant_id(model: str, tier: Tier, precision: str) -> str:

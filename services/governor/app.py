@@ -14,6 +14,7 @@ from services.governor.governor import Governor
 from services.governor.journal import Journal
 from services.governor.servicer import SERVICE, GovernorServicer
 from sluice.control.epochs import TAKEN_AHEAD_S, latest_epoch, new_epoch
+from sluice.runtime.memory_trim import keep_small, map_large_blocks
 from sluice.server import Server, drain, until_signalled
 from sluice.telemetry import Tracing
 
@@ -28,6 +29,7 @@ async def run(config: GovernorConfig, tracing: Tracing) -> None:
     or the journal cannot be used.
     """
     del tracing
+    map_large_blocks()
     server = Server(listen=config.listen, services=(SERVICE,), transport=config.transport)
     # A governor that starts later has the greater epoch, without anything kept on disk. With a journal that holds even
     # if the clock was set back.
@@ -47,6 +49,7 @@ async def run(config: GovernorConfig, tracing: Tracing) -> None:
     await server.start()
     ticking = asyncio.create_task(governor.run())
     showing = asyncio.create_task(show_readiness(governor, server))
+    trimming = asyncio.create_task(keep_small())
     logger.info("ready", extra={"port": server.port, "epoch": governor.controller.current.epoch})
     hurry = await until_signalled()
 
@@ -57,6 +60,7 @@ async def run(config: GovernorConfig, tracing: Tracing) -> None:
     await _end(showing)
     await drain(server, finish, grace_s=config.drain_timeout_s, hurry=hurry)
     await _end(ticking)
+    await _end(trimming)
     if journal is not None:
         await asyncio.to_thread(journal.close)
 

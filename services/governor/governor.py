@@ -50,7 +50,11 @@ class Governor:
     ) -> None:
         """`clock` is monotonic, `wall` counts seconds since 1970, `dice` gives epochs their tails."""
         self.config = config
-        self.table = MembershipTable(report_interval_s=config.report_interval_ms / 1000, max_members=config.max_members)
+        self.table = MembershipTable(
+            report_interval_s=config.report_interval_ms / 1000,
+            max_members=config.max_members,
+            max_card_bytes=config.max_card_bytes,
+        )
         self.controller = Controller(
             epoch=epoch, lease_s=config.lease_s, automatic=config.automatic, thresholds=config.thresholds
         )
@@ -134,7 +138,7 @@ class Governor:
         self._publish()
 
     def report(self, member_id: str, report: Report) -> None:
-        """A member told how it does; others are told only if it matters to them."""
+        """A member told how it does; others are told only if it matters to them. Raises FleetFull."""
         now, before = self._clock(), self.table.revision
         wrong = self.table.report(member_id, report, self.controller.current, now=now)
         for what in wrong:

@@ -11,6 +11,7 @@ from sluice.degradation.fusion import Heard
 from sluice.degradation.witness import Witness
 from sluice.directive import Directive
 from sluice.fleet import Departure, DepartureReason, Member, Registration, Report
+from sluice.variant import card_bytes
 
 SILENT_INTERVALS = 3
 # A program whose loop is late by as much as this is still there.
@@ -23,7 +24,7 @@ class IdTaken(Exception):
 
 
 class FleetFull(Exception):
-    """There are as many members as this governor takes."""
+    """There are as many members, or as many bytes of their cards, as this governor takes."""
 
 
 @dataclass(slots=True)
@@ -35,16 +36,18 @@ class Seat:
     heard_at: float
     witness: Witness
     obedience: Obedience = field(default_factory=Obedience)
+    card_bytes: int = 0
 
 
 class MembershipTable:
     """Members by id. `revision` rises with every change that others decide by."""
 
-    def __init__(self, *, report_interval_s: float, max_members: int = 1024) -> None:
+    def __init__(self, *, report_interval_s: float, max_members: int = 1024, max_card_bytes: int = 2**26) -> None:
         self.revision = 1
         self._silence_s = max(SILENT_INTERVALS * report_interval_s, SHORTEST_SILENCE_S)
         self._fresh_s = max(SILENT_INTERVALS * report_interval_s, SHORTEST_FRESH_S)
         self._max_members = max_members
+        self._max_card_bytes = max_card_bytes
         self._seats: dict[str, Seat] = {}
         self._tickets = 0
         self._departures = Departures()
@@ -126,9 +129,14 @@ class MembershipTable:
         return seat.member.applied if seat is not None else None
 
     def report(self, member_id: str, report: Report, directive: Directive, *, now: float) -> list[str]:
-        """A member told how it does, under `directive`; returns what is wrong with that, for a log."""
+        """A member told how it does, under `directive`; returns what is wrong with that, for a log.
+
+        Raises FleetFull when there is no room for its cards; nothing of the report is then kept.
+        """
         seat = self._seats[member_id]
         before = seat.member.report
+        if before is None or before.variants != report.variants:
+            seat.card_bytes = self._room_for(seat, report)
         if before is None:
             self._departures.forget(seat.member)
         if before is None or (before.variants, before.draining) != (report.variants, report.draining):
@@ -187,6 +195,17 @@ class MembershipTable:
             self._departures.note(self._seats.pop(name).member, DepartureReason.LOST, now=now)
             self.revision += 1
         return silent
+
+    def _room_for(self, seat: Seat, report: Report) -> int:
+        """The bytes of a member's new cards, which fit beside all others'. Raises FleetFull."""
+        size = card_bytes(report.variants)
+        others = sum(one.card_bytes for one in self._seats.values()) - seat.card_bytes
+        if others + size > self._max_card_bytes:
+            raise FleetFull(
+                f"the cards of '{seat.member.id}' count for {size} bytes, those of the other members for {others},"
+                f" and max_card_bytes is {self._max_card_bytes}"
+            )
+        return size
 
     def _is_silent(self, seat: Seat, now: float) -> bool:
         return now - seat.heard_at > self._silence_s

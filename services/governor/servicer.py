@@ -23,7 +23,7 @@ from sluice.control.bounds import MAX_WATCH_INTERVAL_S, field_of
 from sluice.control.epochs import LAST_EPOCH
 from sluice.control.identity import mesh_named
 from sluice.directive_wire import directive_to_proto
-from sluice.errors import InvalidRequest, ShuttingDown, SluiceError
+from sluice.errors import InvalidRequest, Saturated, ShuttingDown, SluiceError
 from sluice.fleet import DepartureReason, Registration
 from sluice.fleet_wire import registration_from_proto, report_from_proto
 from sluice.runtime.message_handlers import MessageHandlers
@@ -44,6 +44,8 @@ CHALLENGE_S = 0.5
 CHALLENGE_POLL_S = 0.02
 # A stream that broke is read to its end a moment before its handler is cancelled; one that was half-closed is not.
 SETTLE_S = 0.05
+# When a member for whom there is no room may ask again.
+RETRY_AFTER_S = 5.0
 # A fleet is sent to a router no sooner than so many times the time that the one before it took.
 FLEET_REST = 4.0
 # The most bytes of each of the strings in a registration.
@@ -202,7 +204,10 @@ class GovernorServicer:
                 report = report_from_proto(message)
             except ValueError as error:
                 raise _invalid(error, inside="report") from error
-            governor.report(member_id, report)
+            try:
+                governor.report(member_id, report)
+            except FleetFull as error:
+                raise Saturated(str(error), retry_after_s=RETRY_AFTER_S) from None
 
         intake = Intake(read, interval_s=governor.config.report_interval_ms / 1000)
         try:
@@ -278,7 +283,10 @@ async def _why_it_goes(reader: asyncio.Task[None]) -> DepartureReason:
         # The governor closes, stands by, or cannot write: the member has done nothing.
         return DepartureReason.LOST
     if reader.exception() is not None:
-        return DepartureReason.REMOVED if isinstance(reader.exception(), SluiceError) else DepartureReason.LOST
+        # A member for whom there is no room works, and stays in use where it is known.
+        why = reader.exception()
+        is_its_fault = isinstance(why, SluiceError) and not isinstance(why, Saturated)
+        return DepartureReason.REMOVED if is_its_fault else DepartureReason.LOST
     await asyncio.sleep(SETTLE_S)
     return DepartureReason.LEFT
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,8 +28,10 @@ from sluice.cli.mesh import LocalMesh
 from sluice.cli.process import ServiceProcess
 from sluice.control.epochs import latest_epoch, new_epoch
 from sluice.directive import DirectiveState
+from sluice.fleet import DepartureReason
 from sluice.v1 import governor_service_pb2 as governor_pb2
-from tests.integration.live_governor import Stub, governing, member, stub_of
+from tests.integration.large_fleet import long_card
+from tests.integration.live_governor import Stub, governing, idle, member, stub_of
 from tests.unit.polling import until
 from tests.unit.streams import end_of
 
@@ -311,3 +314,20 @@ async def test_a_bad_row_and_a_file_that_is_none_do_not_keep_a_governor_from_sta
 def damaged(folder: Path) -> int:
     """How many journals were set aside."""
     return len(list(folder.glob("journal.db.damaged-*")))
+
+
+async def test_a_member_for_whose_card_there_is_no_room_is_refused_and_costs_no_other_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    large = replace(idle(), variants=(long_card(1, 60_000),))
+    async with governing(max_card_bytes=65_536) as (governor, address), member(address, "small"):
+        await until(lambda: len(governor.table.members()) == 1)
+        async with member(address, "large", report=lambda: large):
+            await until(lambda: "the governor refuses this member" in caplog.messages)
+            said = next(one for one in caplog.records if one.message == "the governor refuses this member")
+            assert "RESOURCE_EXHAUSTED" not in said.__dict__["why"]
+            assert "max_card_bytes is 65536" in said.__dict__["why"]
+            await until(lambda: [one.id for one in governor.table.members()] == ["small"])
+            # No router takes it for one that broke the contract.
+            reasons = {one.id: one.reason for one in governor.fleet().departed}
+            assert reasons == {"large": DepartureReason.LOST}

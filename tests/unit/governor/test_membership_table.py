@@ -6,13 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.governor.departures import KEPT_S, MOST
-from services.governor.membership_table import IdTaken, MembershipTable
+from services.governor.membership_table import FleetFull, IdTaken, MembershipTable
 from sluice.directive import Directive
 from sluice.fleet import DepartureReason, Registration, Report
 from sluice.tier import MemberKind, Task, Tier
-from sluice.variant import Variant, VariantState
+from sluice.variant import BatchTime, Variant, VariantState, card_bytes
 
 VARIANT = Variant(id="m/light-fp32", model="m", tier=Tier.LIGHT, task=Task.TEXT_CLASSIFICATION)
 SAID = Directive(epoch=4, revision=2)
@@ -208,3 +210,38 @@ def test_departures_are_bounded_in_number_and_age(table: MembershipTable) -> Non
     assert len(told) <= MOST
     assert {one.id for one in told} == {f"w{number}" for number in range(MOST + 5) if number >= MOST - KEPT_S}
     assert table.departed(now=10 * MOST) == ()
+
+
+def reporting(labels: int, points: int) -> Report:
+    point = BatchTime(items=1, tokens=64, time_s=0.01, deviation_s=0.0)
+    variant = replace(VARIANT, labels=tuple(f"label {number}" for number in range(labels)), profile=(point,) * points)
+    return replace(REPORT, variants=(variant,))
+
+
+steps = st.tuples(st.sampled_from("abcde"), st.none() | st.tuples(st.integers(0, 300), st.integers(0, 100)))
+
+
+@given(st.lists(steps, max_size=60))
+def test_all_cards_stay_within_their_bound_and_who_leaves_makes_room(
+    taken: list[tuple[str, tuple[int, int] | None]],
+) -> None:
+    table, most = MembershipTable(report_interval_s=0.5, max_card_bytes=40_000), 40_000
+    tickets: dict[str, int] = {}
+    for name, said in taken:
+        if said is None:
+            if name in tickets:
+                table.leave(name, tickets.pop(name))
+            continue
+        if name not in tickets:
+            tickets[name] = table.join(card(name, address=f"{name}:1"), now=0)
+        held = {one.id: one.report for one in table.members()}
+        report = reporting(*said)
+        others = sum(card_bytes(one.variants) for other, one in held.items() if one is not None and other != name)
+        if others + card_bytes(report.variants) <= most:
+            table.report(name, report, SAID, now=0)
+        else:
+            with pytest.raises(FleetFull, match=f"'{name}'.* max_card_bytes is 40000"):
+                table.report(name, report, SAID, now=0)
+            assert {one.id: one.report for one in table.members()} == held
+    kept = [one.report.variants for one in table.members() if one.report is not None]
+    assert sum(map(card_bytes, kept)) <= most
