@@ -81,6 +81,9 @@ bench-restart: $(DEV) lint-protos ## what callers lose when routers restart; wri
 bench-attacks: $(DEV) ## what misuse of HTTP/2 does to a good caller; writes benchmarks/results/attacks.json
 	@$(BIN)/python -m benchmarks.attacks
 
+bench-memory: $(DEV) ## what very large calls leave of the router's memory, eleven minutes; writes benchmarks/results/memory.json
+	@$(BIN)/python -m benchmarks.memory
+
 bench-cpu: $(DEV) ## the CPU tiers against their targets, ten minutes; writes benchmarks/results/cpu.json
 	@$(BIN)/python -m benchmarks.cpu
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,11 @@ class Watched:
         return round(mib, 1)
 
     async def watch(self) -> None:
-        """Look often, until cancelled."""
-        while True:
-            self.now()
-            await asyncio.sleep(POLL_S)
+        """Look often, until cancelled or the program has ended."""
+        with suppress(psutil.NoSuchProcess):
+            while True:
+                self.now()
+                await asyncio.sleep(POLL_S)
 
 
 @asynccontextmanager

@@ -37,7 +37,8 @@ class GovernorConfig(Section):
     """The most members; more are refused."""
     max_card_bytes: int = Field(default=67_108_864, ge=65_536)
     """The most bytes of all members' cards together; a member whose card does not fit is refused. A variant counts for
-    1,024 bytes, a label for 64 and its own, a point of a profile for 128; memory grows by up to ten times as much."""
+    1,024 bytes, a label for 64 and its own, a point of a profile for 128. Memory grows by six times as much, and by up
+    to 3 MiB for each call that is sent the fleet and does not read it."""
     max_watchers: int = Field(default=64, ge=1)
     """The most calls that watch the fleet; more are refused."""
     drain_timeout_s: float = Field(default=5, ge=0, le=600)

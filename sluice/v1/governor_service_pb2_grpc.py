@@ -81,7 +81,8 @@ class GovernorServiceServicer(object):
         cannot be understood; FAILED_PRECONDITION if the member belongs to another mesh; ALREADY_EXISTS as above, and if a
         member that says no boot id has a live member's id and another address (one with the same address replaces the
         older stream); ABORTED on a stream that was replaced or silent for too long; RESOURCE_EXHAUSTED if the fleet is
-        full; and UNAVAILABLE when the governor shuts down, or while another governor with a greater epoch directs members:
+        full, or its cards leave no room for those of a report (the message names the bound; the member may try again);
+        and UNAVAILABLE when the governor shuts down, or while another governor with a greater epoch directs members:
         dial again, and reach that one.
 
         A Fleet that would make a message longer than 3 MiB comes in several messages, one behind the other: see Fleet.parts.
