@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-WINDOW_S = 0.02
+RATE_WINDOW_S = 0.02
 
 
 class ArrivalRate:
@@ -19,7 +19,7 @@ class ArrivalRate:
         """A request came at `now` (seconds, never falling); returns the rate."""
         self._count += 1
         elapsed_s = now - self._started_at
-        if elapsed_s >= WINDOW_S:
+        if elapsed_s >= RATE_WINDOW_S:
             self._per_second = self._count / elapsed_s
             self._count = 0
             self._started_at = now

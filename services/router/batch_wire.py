@@ -7,7 +7,7 @@ from sluice.status import duration
 from sluice.v1 import worker_service_pb2 as worker_pb2
 
 
-def to_proto(batch: OpenBatch, traceparent: str, now: float) -> worker_pb2.Batch:
+def batch_to_proto(batch: OpenBatch, traceparent: str, now: float) -> worker_pb2.Batch:
     """What the worker is sent: each item with the time that it has left at `now`."""
     message = worker_pb2.Batch(id=batch.id, variant=batch.variant_id, traceparent=traceparent)
     add = message.items.add

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-WINDOW_S = 0.05
+PEAK_WINDOW_S = 0.05
 
 
 class Crowd:
@@ -18,9 +18,9 @@ class Crowd:
     def count(self, open_requests: int, now: float) -> int:
         """So many are open at `now` (seconds, never falling); returns the peak."""
         elapsed_s = now - self._started_at
-        if elapsed_s >= WINDOW_S:
+        if elapsed_s >= PEAK_WINDOW_S:
             # After a pause longer than a window nobody is left of the crowd before it.
-            self._last_peak = self._peak if elapsed_s < 2 * WINDOW_S else 0
+            self._last_peak = self._peak if elapsed_s < 2 * PEAK_WINDOW_S else 0
             self._peak = 0
             self._started_at = now
         self._peak = max(self._peak, open_requests)

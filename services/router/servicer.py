@@ -14,7 +14,7 @@ import grpc
 
 from services.router.admission.rejection import Refusal
 from services.router.generation.generate_call import generate
-from services.router.generation.translation import to_request as to_text
+from services.router.generation.translation import to_generation
 from services.router.infer_stream import StreamSession
 from services.router.request_span import RequestSpans, traceparent_in
 from services.router.requests.validation import check_conversation, deadline_after
@@ -125,7 +125,7 @@ class InferenceServicer:
             if refusal is not None:
                 self._spans.refused("Generate", context, refusal)
                 await refuse(context, refusal)
-            request, sampling = to_text(
+            request, sampling = to_generation(
                 message,
                 deadline=self._deadline(context),
                 traceparent=traceparent_in(context),

@@ -16,11 +16,11 @@ from typing import Any
 import grpc
 
 from services.router.batch import OpenBatch
-from services.router.batch_wire import to_proto
+from services.router.batch_wire import batch_to_proto
 from services.router.ejection import Conduct
-from services.router.generation import wire
 from services.router.generation.text_account import TextAccount
 from services.router.generation.text_ticket import TextTicket
+from services.router.generation.wire import generation_to_proto
 from services.router.lifecycle.lone_try import Reservation
 from services.router.link_owner import LinkOwner
 from services.router.pools import Pool, pool_of
@@ -153,13 +153,13 @@ class WorkerLink:
         """Spend a credit on `batch`. The outbox is bounded by the credits that the worker gave."""
         self.credits -= 1
         self.open[batch.id] = batch
-        self._put(worker_pb2.ExecuteRequest(batch=to_proto(batch, traceparent, self._clock())))
+        self._put(worker_pb2.ExecuteRequest(batch=batch_to_proto(batch, traceparent, self._clock())))
 
     def send_text(self, ticket: TextTicket, variant_id: str) -> None:
         """Spend a credit for texts on `ticket`."""
         self.texts.send(ticket)
         ticket.writer, ticket.worker = self.described[variant_id], self.worker
-        generation = wire.to_proto(ticket, variant_id, self._clock())
+        generation = generation_to_proto(ticket, variant_id, self._clock())
         self._put(worker_pb2.ExecuteRequest(generation=generation))
 
     def cancel(self, items: Iterable[int]) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from sluice.engine.half import heads_of
 from sluice.engine.quantizers import Quantizer
 
-_EXPERTS = "Experts"
+_EXPERTS_SUFFIX = "Experts"
 _EXPERT_DIMENSIONS = 3
 # What kernels take of rows and columns.
 _MULTIPLE = 16
@@ -38,7 +38,7 @@ def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
 
     quantize_(model, quantizer.config, filter_fn=is_inner, device=device)
     for module in model.modules():
-        if type(module).__name__.endswith(_EXPERTS):
+        if type(module).__name__.endswith(_EXPERTS_SUFFIX):
             module.to(device)
             _quantize_experts(module, quantizer)
     if not any(is_quantized(one) for one in model.parameters()):

@@ -13,7 +13,7 @@ from sluice.telemetry import trace_id_of
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 
-def to_request(
+def to_generation(
     message: inference_pb2.GenerateRequest, *, deadline: float, traceparent: str, caller: Caller, message_bytes: int = 0
 ) -> tuple[Request, Sampling]:
     """What `message` asks for, and how it shall go on. Raises InvalidRequest for a number that is no tier."""

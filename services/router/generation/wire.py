@@ -16,7 +16,7 @@ def size_of(ticket: TextTicket) -> int:
     return ticket.text_bytes + FIXED_BYTES + sum(STOP_BYTES + len(one.encode()) for one in ticket.sampling.stop)
 
 
-def to_proto(ticket: TextTicket, variant_id: str, now: float) -> worker_pb2.Generation:
+def generation_to_proto(ticket: TextTicket, variant_id: str, now: float) -> worker_pb2.Generation:
     """What the worker is sent: the text with the time that it has left at `now`."""
     request, sampling = ticket.request, ticket.sampling
     return worker_pb2.Generation(

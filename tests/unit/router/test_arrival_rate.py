@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.arrival_rate import WINDOW_S, ArrivalRate
+from services.router.arrival_rate import RATE_WINDOW_S, ArrivalRate
 
 
 def feed(rate: ArrivalRate, *, start: float, per_second: float, requests: int) -> float:
@@ -17,7 +17,7 @@ def feed(rate: ArrivalRate, *, start: float, per_second: float, requests: int) -
 
 @pytest.mark.parametrize("per_second", [100.0, 1_000.0, 20_000.0])
 def test_a_steady_stream_is_measured_as_it_is(per_second: float) -> None:
-    windows = max(8, int(4 * WINDOW_S * per_second))
+    windows = max(8, int(4 * RATE_WINDOW_S * per_second))
     assert feed(ArrivalRate(), start=1_000.0, per_second=per_second, requests=windows) == pytest.approx(
         per_second, rel=0.1
     )
@@ -38,4 +38,4 @@ def test_a_caller_who_sends_one_after_the_other_is_never_taken_for_a_crowd() -> 
 def test_a_rise_is_seen_within_two_windows() -> None:
     rate = ArrivalRate()
     feed(rate, start=10.0, per_second=100, requests=100)
-    assert feed(rate, start=11.0, per_second=10_000, requests=int(2 * WINDOW_S * 10_000)) > 5_000
+    assert feed(rate, start=11.0, per_second=10_000, requests=int(2 * RATE_WINDOW_S * 10_000)) > 5_000

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.router.batch import BatchLimits, OpenBatch, form
-from services.router.batch_wire import to_proto
+from services.router.batch_wire import batch_to_proto
 from services.router.request import Request, Ticket, TicketState
 from services.router.variant_queue import VariantQueue
 from sluice.status import seconds_of
@@ -115,7 +115,7 @@ def test_batches_take_everything_once_in_order_and_within_their_bounds(
 
 def test_the_worker_is_told_the_time_that_is_left() -> None:
     batch = formed(queue_of(ticket(3, "hello", deadline=12.5), ticket(4, deadline=1.0)), now=5.0)
-    message = to_proto(batch, "batch trace", 5.0)
+    message = batch_to_proto(batch, "batch trace", 5.0)
     late, item = sorted(message.items, key=lambda one: one.timeout.seconds)
     assert (message.id, message.variant, message.traceparent) == (7, "m/light-fp32", "batch trace")
     assert (item.id, item.text, item.top_k, item.truncate, item.traceparent) == (3, "hello", 3, True, "trace 3")
@@ -131,7 +131,7 @@ def test_no_batch_of_several_items_has_a_larger_message_than_its_worker_takes(si
     taken = 0
     while (batch := form(queue, BatchLimits(max_items=8, max_bytes=most), number=2**63, ages=False, now=0)) is not None:
         taken += len(batch.tickets)
-        message = worker_pb2.ExecuteRequest(batch=to_proto(batch, "t" * 55, 0.0))
+        message = worker_pb2.ExecuteRequest(batch=batch_to_proto(batch, "t" * 55, 0.0))
         assert message.ByteSize() <= batch.size
         assert batch.size <= most or len(batch.tickets) == 1
     assert taken == len(sizes)

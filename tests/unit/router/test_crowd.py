@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.router.crowd import WINDOW_S, Crowd
+from services.router.crowd import PEAK_WINDOW_S, Crowd
 
 
 def test_a_batch_that_has_just_been_answered_is_not_missed() -> None:
@@ -10,13 +10,13 @@ def test_a_batch_that_has_just_been_answered_is_not_missed() -> None:
     for number in range(1, 65):
         crowd.count(number, 1.0)
     # All of them are answered at once, and come again one by one.
-    assert crowd.count(1, 1.0 + WINDOW_S) == 64
+    assert crowd.count(1, 1.0 + PEAK_WINDOW_S) == 64
 
 
 def test_a_crowd_that_has_gone_home_is_forgotten() -> None:
     crowd = Crowd()
     crowd.count(64, 1.0)
-    assert crowd.count(1, 1.0 + 2 * WINDOW_S) == 1
+    assert crowd.count(1, 1.0 + 2 * PEAK_WINDOW_S) == 1
 
 
 def test_a_few_callers_stay_a_few_however_fast_they_are() -> None:

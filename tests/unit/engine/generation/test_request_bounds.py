@@ -13,10 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.router.batch import OpenBatch
-from services.router.batch_wire import to_proto as to_batch
+from services.router.batch_wire import batch_to_proto as to_batch
 from services.router.generation.text_ticket import TextTicket
-from services.router.generation.translation import to_request as to_generation
-from services.router.generation.wire import to_proto
+from services.router.generation.translation import to_generation
+from services.router.generation.wire import generation_to_proto as to_proto
 from services.router.request import Ticket
 from services.router.requests.caller import ANONYMOUS
 from services.router.requests.validation import deadline_after, validate, validate_sampling
