@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 
-from sluice.engine.cores import granted_cores
 from sluice.engine.cpu_info import CPU_INFO, read_cpu_info
+from sluice.runtime.cpu import granted_cores
 
 # What int8 and bf16 kernels choose their instructions by.
 FEATURES = (

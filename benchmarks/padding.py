@@ -21,12 +21,12 @@ import torch
 from benchmarks.length_mix import lengths
 from benchmarks.machine import machine
 from services.cpu_worker.load import load
-from sluice.engine.onnx_backend import OnnxBackend
+from sluice.domain.enums import Tier
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
+from sluice.engine.encoder.torch_backend import TorchBackend
+from sluice.engine.onnx.backend import OnnxBackend
 from sluice.engine.packing import pack
-from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
-from sluice.engine.torch_backend import TorchBackend
-from sluice.tier import Tier
-from sluice.worker.backend import Item, ModelSpec
+from sluice.worker.execution.backend import Item, ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = {"full": Tier.FULL, "light": Tier.LIGHT, "quantized": Tier.QUANTIZED}

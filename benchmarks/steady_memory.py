@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.length_mix import lengths
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS
 from sluice.engine.packing import pack
-from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES, LARGEST, LAYERS, VOCABULARY = 1000, 16, 2, 30_522
@@ -39,7 +39,7 @@ def graph(folder: Path) -> Path:
     """The int8 graph of a model with random weights, made in `folder`."""
     from transformers import AutoModelForSequenceClassification, DistilBertConfig
 
-    from sluice.engine.onnx_export import export_int8
+    from sluice.engine.onnx.export import export_int8
 
     config = DistilBertConfig(n_layers=LAYERS, vocab_size=VOCABULARY, num_labels=15)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)

@@ -26,10 +26,10 @@ from benchmarks.gpu.report import Report
 from benchmarks.machine import machine, versions
 from sluice.cli.mesh import LocalMesh
 from sluice.client import AsyncClient
-from sluice.degradation.degradation import Degradation
-from sluice.directive_wire import degradation_to_proto
-from sluice.errors import SluiceError
-from sluice.tier import Level, Tier
+from sluice.control.codec import degradation_to_proto
+from sluice.control.degradation.level_state import Degradation
+from sluice.domain.enums import Level, Tier
+from sluice.domain.errors import SluiceError
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from google.protobuf.duration_pb2 import Duration
 
 from sluice.control import bounds
-from sluice.degradation.degradation import Degradation
-from sluice.directive_wire import (
+from sluice.control.codec import (
     degradation_from_proto,
     degradation_to_proto,
     directive_from_proto,
@@ -16,12 +15,13 @@ from sluice.directive_wire import (
     signals_to_proto,
     timestamp,
 )
-from sluice.fleet import Departure, DepartureReason, Fleet, Member, Registration, Report
-from sluice.status import seconds_of
-from sluice.tier import MemberKind
+from sluice.control.degradation.level_state import Degradation
+from sluice.control.fleet import Departure, DepartureReason, Fleet, Member, Registration, Report
+from sluice.domain.enums import MemberKind
+from sluice.domain.status import seconds_of
+from sluice.domain.variant import Variant, variants_from_proto
+from sluice.domain.variant import to_proto as variant_to_proto
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2, model_pb2
-from sluice.variant import Variant, variants_from_proto
-from sluice.variant import to_proto as variant_to_proto
 
 
 class VariantCache:

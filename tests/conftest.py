@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sluice.cli.mesh import LocalMesh
-from sluice.engine.cores import granted_cores
+from sluice.runtime.cpu import granted_cores
 
 MOST_PROCESSES = 8
 

@@ -13,12 +13,12 @@ if str(ROOT) not in sys.path:
 from services.governor.config import GovernorConfig  # noqa: E402
 from services.gpu_worker.config import GpuWorkerConfig  # noqa: E402
 from services.router.config import RouterConfig  # noqa: E402
-from sluice.config import TelemetryConfig  # noqa: E402
-from sluice.degradation.thresholds import Thresholds  # noqa: E402
-from sluice.manual import markdown_table  # noqa: E402
-from sluice.runtime.transport import Transport  # noqa: E402
+from sluice.control.degradation.thresholds import Thresholds  # noqa: E402
+from sluice.runtime.config import TelemetryConfig  # noqa: E402
+from sluice.runtime.settings_help import markdown_table  # noqa: E402
+from sluice.transport.settings import Transport  # noqa: E402
 from sluice.worker.config import ModelEntry, WorkerConfig  # noqa: E402
-from sluice.worker.openai_server import OpenAIServer  # noqa: E402
+from sluice.worker.execution.openai_config import OpenAIServer  # noqa: E402
 
 PAGE = ROOT / "docs" / "operations.md"
 BETWEEN = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- end of settings -->)", re.DOTALL)

@@ -18,7 +18,7 @@ import psutil
 from benchmarks.attacks.attacks import ATTACKS
 from benchmarks.identity_mesh import identity_mesh
 from sluice import AsyncClient
-from sluice.errors import SluiceError
+from sluice.domain.errors import SluiceError
 
 RESULTS = Path(__file__).parents[1] / "results" / "attacks.json"
 RATE = 50.0

@@ -14,8 +14,8 @@ from benchmarks.cpu.scale import Scale
 from benchmarks.cpu.shapes import Shape, make_checkpoint
 from benchmarks.figure import Figure
 from services.cpu_worker.load import load
-from sluice.tier import Tier
-from sluice.worker.backend import Backend, ModelSpec
+from sluice.domain.enums import Tier
+from sluice.worker.execution.backend import Backend, ModelSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "bench-cpu"

@@ -10,7 +10,7 @@ from benchmarks.cpu.texts import texts_of
 from benchmarks.length_mix import lengths
 from sluice.client.query import Query
 from sluice.client.sync import Client
-from sluice.errors import SluiceError
+from sluice.domain.errors import SluiceError
 
 OPEN = 512
 """Texts that are open at a time: four of the largest batches, so that the worker never waits for one."""

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from unittest.mock import patch
 
 from services.cpu_worker.__main__ import run
-from sluice.engine import pipeline
-from sluice.program import main
+from sluice.engine.encoder import pipeline
+from sluice.runtime.program import main
 from sluice.worker.config import WorkerConfig
 
 

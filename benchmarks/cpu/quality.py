@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from benchmarks.cpu.bench import MODELS, Bench
 from benchmarks.figure import Figure, Target
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.engine.model import load_model
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
+from sluice.engine.checkpoint.model import load_model
 from sluice.training import corpus, phrasebook
 from sluice.training.evaluation import Predict, judge, torch_predictor
 from sluice.training.grammar import Message
-from sluice.worker.backend import Backend, Classified, Item
+from sluice.worker.execution.backend import Backend, Classified, Item
 
 LIGHT, QUANTIZED = MODELS / "support-intent-light", MODELS / "support-intent-quantized"
 INT8_TARGET, INT4_TARGET = Target(0.5, at_most=True), Target(2.0, at_most=True)

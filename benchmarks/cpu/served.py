@@ -15,8 +15,8 @@ from benchmarks.figure import Figure, Target, ratio_figure
 from benchmarks.length_mix import LONGEST, SHORTEST
 from benchmarks.rounds import interleave
 from sluice.cli.mesh import LocalMesh
-from sluice.errors import SluiceError
-from sluice.worker.backend import Backend, Item
+from sluice.domain.errors import SluiceError
+from sluice.worker.execution.backend import Backend, Item
 
 TARGET = Target(0.85)
 HOW = (

@@ -11,7 +11,7 @@ from benchmarks.cpu.bench import Bench
 from benchmarks.cpu.quality import LIGHT, QUANTIZED
 from benchmarks.figure import Figure, Target
 from sluice.compression.package import unpack
-from sluice.engine.weights import weight_files
+from sluice.engine.checkpoint.weights import weight_files
 
 INT8_TARGET, INT4_TARGET = Target(0.30, at_most=True), Target(0.20, at_most=True)
 SUFFIXES = frozenset({".bin", ".data", ".onnx", ".pt", ".safetensors"})

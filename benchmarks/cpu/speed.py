@@ -15,11 +15,11 @@ from benchmarks.cpu.shapes import Shape
 from benchmarks.cpu.texts import texts_of
 from benchmarks.figure import Figure, Target, ratio_figure
 from benchmarks.rounds import Leg, interleave
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.engine.cores import granted_cores
-from sluice.engine.model import load_model
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
+from sluice.engine.checkpoint.model import load_model
+from sluice.runtime.cpu import granted_cores
 from sluice.training.evaluation import Predict, torch_predictor
-from sluice.worker.backend import Item
+from sluice.worker.execution.backend import Item
 
 BATCH, TOKENS = 16, 64
 CALIBRATION = tuple(range(8, 129, 8))

@@ -14,13 +14,13 @@ from benchmarks.cpu.bench import MODEL, MODELS, ROOT, Bench
 from benchmarks.cpu.speed import rate
 from benchmarks.figure import Figure, ratio_figure
 from benchmarks.rounds import interleave
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.engine.cores import granted_cores
+from sluice.domain.enums import Tier
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from sluice.engine.generation.loading import open_generator
-from sluice.engine.generation.prompt_tokens import PromptReader
-from sluice.tier import Tier
-from sluice.worker.backend import ModelSpec
-from sluice.worker.generator import Piece, Prompt
+from sluice.engine.generation.prompt_tokenizer import PromptReader
+from sluice.runtime.cpu import granted_cores
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generator import Piece, Prompt
 
 MANY = 16
 NEW_TOKENS = 48

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.overload.speed import Speed, mean_tokens, per_second
+from sluice.domain.enums import QueryClass
 from sluice.load.text import Text, read_texts
-from sluice.tier import QueryClass
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "demo"

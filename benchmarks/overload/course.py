@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 
-from sluice.tier import Level, MemberKind
+from sluice.domain.enums import Level, MemberKind
 
 Signals = Mapping[str, float]
 Course = Callable[[MemberKind, float, Collection[Level]], Signals]

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.overload.speed import Speed, tokens_of, wait
 from services.gpu_worker.config import GpuWorkerConfig
-from sluice.program import main
-from sluice.telemetry import Tracing
-from sluice.tier import MemberKind, Task, Tier
-from sluice.variant import BatchTime, Variant, variant_id
+from sluice.domain.enums import MemberKind, Task, Tier
+from sluice.domain.variant import BatchTime, Variant, variant_id
+from sluice.runtime.program import main
+from sluice.runtime.tracing import Tracing
 from sluice.worker.app import serve
-from sluice.worker.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
 from sluice.worker.config import WorkerConfig
+from sluice.worker.execution.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
 
 VARIABLE = "OVERLOAD_DEVICE"
 # Qualities over all and by complexity. The full tier's is the demo model's own. Light and quantized are assumed: the

@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.overload.course import Course
-from sluice.directive import DirectiveState
-from sluice.fleet import Registration, Report
+from sluice.control.directive import DirectiveState
+from sluice.control.fleet import Registration, Report
+from sluice.control.membership_client import Membership
+from sluice.domain.enums import MemberKind
 from sluice.load.fleet_log import FleetLog
-from sluice.membership import Membership
 from sluice.plot.series import Results
-from sluice.tier import MemberKind
 
 # Real signals never repeat themselves to the last digit, and one that does is not believed.
 TREMBLE = 1e-4

@@ -18,7 +18,7 @@ from benchmarks.overload.cast import MODEL, ROOT, Cast, Device
 from benchmarks.overload.device import VARIABLE
 from sluice.cli.addresses import choose_ports
 from sluice.cli.process import ServiceProcess
-from sluice.config import FILE_VARIABLE
+from sluice.runtime.config import FILE_VARIABLE
 
 READY_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 10.0

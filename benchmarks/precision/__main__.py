@@ -22,10 +22,10 @@ from transformers import logging as transformers_logging
 from benchmarks.machine import machine, versions
 from benchmarks.precision.measuring import Model, Row, time_all
 from benchmarks.precision.subject import Subject, demo, large
+from sluice.domain.errors import InvalidRequest
 from sluice.engine.accelerator import device_name, pick_device
-from sluice.engine.cores import granted_cores
-from sluice.engine.precise import PRECISIONS
-from sluice.errors import InvalidRequest
+from sluice.engine.precision.loader import PRECISIONS
+from sluice.runtime.cpu import granted_cores
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "precision"
 LIBRARIES = ("torch", "torchao", "transformers", "sluice")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from benchmarks.precision.subject import Shape, Subject
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.engine.precise import load_precise, unlearning
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
+from sluice.engine.precision.loader import load_precise, unlearning
 from sluice.engine.quantized import held_bytes
 from sluice.training.grammar import Message
 

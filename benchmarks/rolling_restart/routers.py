@@ -18,7 +18,7 @@ from benchmarks.stock_clients import Ends, Plan, call
 from sluice.cli.addresses import free_port
 from sluice.cli.process import ServiceProcess
 from sluice.client.options import service_config
-from sluice.config import variable_of
+from sluice.runtime.config import variable_of
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 INFER = "/sluice.v1.InferenceService/Infer"

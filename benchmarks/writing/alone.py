@@ -21,8 +21,8 @@ from benchmarks.writing.model import SPEC, generator_of
 from benchmarks.writing.scale import Scale, scale_of
 from benchmarks.writing.step_clock import StepClock
 from benchmarks.writing.vocabulary import words
-from sluice.engine.generation.generator import ContinuousGenerator
-from sluice.worker.generator import Hear, Piece, Prompt
+from sluice.engine.generation.engine import ContinuousGenerator
+from sluice.worker.execution.generator import Hear, Piece, Prompt
 
 TIMEOUT_S = 120.0
 LONE_PROMPT, LONE_TOKENS = 64, 256

@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.writing.scale import Scale
 from benchmarks.writing.vocabulary import words
 from sluice.client import AsyncClient
-from sluice.errors import SluiceError
+from sluice.domain.errors import SluiceError
 
 TIMEOUT_S = 120.0
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from benchmarks.writing.scale import Scale
-from sluice.worker.generator import Generator, Piece, Prompt
+from sluice.worker.execution.generator import Generator, Piece, Prompt
 
 TIMEOUT_S = 60.0
 

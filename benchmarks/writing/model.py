@@ -15,11 +15,11 @@ from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.qwen import make_model
 from benchmarks.writing.scale import Scale
 from benchmarks.writing.vocabulary import words
-from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.generation.generator import ContinuousGenerator
+from sluice.domain.enums import Task, Tier
+from sluice.engine.checkpoint.checkpoint import Checkpoint
+from sluice.engine.generation.engine import ContinuousGenerator
 from sluice.engine.generation.shape import shape_for
-from sluice.tier import Task, Tier
-from sluice.worker.backend import ModelSpec
+from sluice.worker.execution.backend import ModelSpec
 
 PRECISION = "bf16"
 SPEC = ModelSpec(model="random", tier=Tier.FULL, checkpoint=Path("random"))

@@ -11,7 +11,7 @@ from benchmarks.figure import Figure
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.floors import copy_bytes_per_s
 from benchmarks.writing.scale import Scale, scale_of
-from sluice.engine.generation.paged_decode import Pages, write_and_attend
+from sluice.engine.generation.attention.paged import Pages, write_and_attend
 from sluice.engine.generation.shape import ACCELERATOR_PAGE
 
 # Those of DeepSeek-R1-Distill-Qwen-1.5B.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from sluice.engine.generation.generator import ContinuousGenerator
+from sluice.engine.generation.engine import ContinuousGenerator
 
 PROMPTS, TOKENS = "prompts", "tokens"
 IDLE = "idle"

@@ -13,12 +13,12 @@ from pathlib import Path
 from benchmarks.writing.scale import Scale
 from services.gpu_worker.config import GpuWorkerConfig
 from services.gpu_worker.load import accelerator
-from sluice.program import main
-from sluice.telemetry import Tracing
-from sluice.tier import MemberKind
+from sluice.domain.enums import MemberKind
+from sluice.runtime.program import main
+from sluice.runtime.tracing import Tracing
 from sluice.worker.app import serve
-from sluice.worker.backend import ModelSpec
-from sluice.worker.generator import Generator
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generator import Generator
 
 SCALE, PROFILE = "scale.json", "profile.json"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from services.cpu_worker.load import load
-from sluice.program import main
+from sluice.domain.enums import MemberKind
 from sluice.runtime.cache_directory import cache_directory
-from sluice.telemetry import Tracing
-from sluice.tier import MemberKind
+from sluice.runtime.program import main
+from sluice.runtime.tracing import Tracing
+from sluice.testing.identity import or_identity
 from sluice.worker.app import serve
 from sluice.worker.config import WorkerConfig
-from sluice.worker.external import or_external
-from sluice.worker.identity import or_identity
+from sluice.worker.models.loaders import or_external
 from sluice.worker.profiled import profiled
 
 

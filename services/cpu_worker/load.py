@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sluice.errors import InvalidRequest
-from sluice.tier import Task, Tier
-from sluice.worker.backend import Backend, ModelSpec
-from sluice.worker.generator import Generator
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import InvalidRequest
+from sluice.worker.execution.backend import Backend, ModelSpec
+from sluice.worker.execution.generator import Generator
 
 
 def load(spec: ModelSpec, *, cache: str) -> Backend | Generator:
@@ -21,9 +21,9 @@ def load(spec: ModelSpec, *, cache: str) -> Backend | Generator:
 
     from sluice.compression.package import unpack
     from sluice.compression.shipped import INT4, int4_graph, shipped_precisions
-    from sluice.engine.checkpoint import open_checkpoint
-    from sluice.engine.onnx_backend import INT8, OnnxBackend
-    from sluice.engine.torch_backend import TorchBackend
+    from sluice.engine.checkpoint.checkpoint import open_checkpoint
+    from sluice.engine.encoder.torch_backend import TorchBackend
+    from sluice.engine.onnx.backend import INT8, OnnxBackend
 
     kept = Path(cache)
     packed = spec.checkpoint.is_file()

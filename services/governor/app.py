@@ -10,13 +10,13 @@ from pathlib import Path
 from random import Random
 
 from services.governor.config import GovernorConfig
-from services.governor.governor import Governor
+from services.governor.control_loop import Governor
 from services.governor.journal import Journal
 from services.governor.servicer import SERVICE, GovernorServicer
 from sluice.control.epochs import TAKEN_AHEAD_S, latest_epoch, new_epoch
 from sluice.runtime.memory_trim import keep_small, map_large_blocks
-from sluice.server import Server, drain, until_signalled
-from sluice.telemetry import Tracing
+from sluice.runtime.tracing import Tracing
+from sluice.transport.server import Server, drain, until_signalled
 
 # How late readiness may be where nobody is told of a change.
 READINESS_S = 0.5

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sluice.config import Address, Section
+from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.control.identity import DEFAULT_MESH, MeshName
-from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
-from sluice.runtime.transport import Transport
+from sluice.runtime.config import Address, Section
+from sluice.transport.settings import Transport
 
 
 class GovernorConfig(Section):

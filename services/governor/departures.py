@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluice.fleet import Departure, DepartureReason, Member
+from sluice.control.fleet import Departure, DepartureReason, Member
 
 KEPT_S = 600.0
 MOST = 1_024

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 
-from sluice.fleet import Transition
+from sluice.control.fleet import Transition
 
 
 class History:

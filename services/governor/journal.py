@@ -17,7 +17,7 @@ from pathlib import Path
 
 from services.governor.journal_file import JournalFile, read_only
 from sluice.control.epochs import LAST_EPOCH, resumed_epoch
-from sluice.fleet import Transition
+from sluice.control.fleet import Transition
 from sluice.runtime.limited_log import LimitedLog
 
 MOST_WAITING = 10_000

@@ -19,13 +19,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sluice.control.codec import transition_from_proto, transition_to_proto
+from sluice.control.degradation.signals import Signals
+from sluice.control.directive import Directive
 from sluice.control.epochs import LAST_EPOCH, resumed_epoch
-from sluice.degradation.signals import Signals
-from sluice.directive import Directive
-from sluice.directive_wire import transition_from_proto, transition_to_proto
-from sluice.fleet import Transition
+from sluice.control.fleet import Transition
+from sluice.domain.enums import Level
 from sluice.precision import Precision
-from sluice.tier import Level
 
 BUSY_TIMEOUT_S = 5.0
 # Epochs are unsigned numbers of 64 bits, which SQLite's integers are not.

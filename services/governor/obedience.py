@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sluice.directive import Directive
-from sluice.fleet import Report
+from sluice.control.directive import Directive
+from sluice.control.fleet import Report
 
 ALARM_S = 2.0
 

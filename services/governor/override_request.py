@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sluice.control import bounds
-from sluice.directive import Directive
-from sluice.errors import InvalidRequest
+from sluice.control.directive import Directive
+from sluice.domain.enums import Level
+from sluice.domain.errors import InvalidRequest
+from sluice.domain.status import seconds_of
 from sluice.precision import Precision
-from sluice.status import seconds_of
-from sluice.tier import Level
 from sluice.v1 import governor_service_pb2 as governor_pb2
 
 LONGEST_S = 86_400.0

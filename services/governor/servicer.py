@@ -12,23 +12,23 @@ from typing import Any
 
 import grpc
 
-from services.governor.governor import Governor
-from services.governor.intake import Intake
+from services.governor.control_loop import Governor
+from services.governor.fleet_watch import Watchers
 from services.governor.leadership import Superseded
-from services.governor.membership_table import FleetFull, IdTaken
+from services.governor.members import FleetFull, IdTaken
 from services.governor.override_request import to_override
+from services.governor.report_throttle import Intake
 from services.governor.snapshots import SMALLEST_INTERVAL_S, Snapshots
-from services.governor.watchers import Watchers
 from sluice.control.bounds import MAX_WATCH_INTERVAL_S, field_of
+from sluice.control.codec import directive_to_proto
 from sluice.control.epochs import LAST_EPOCH
+from sluice.control.fleet import DepartureReason, Registration
 from sluice.control.identity import mesh_named
-from sluice.directive_wire import directive_to_proto
-from sluice.errors import InvalidRequest, Saturated, ShuttingDown, SluiceError
-from sluice.fleet import DepartureReason, Registration
+from sluice.domain.enums import MemberKind
+from sluice.domain.errors import InvalidRequest, Saturated, ShuttingDown, SluiceError
+from sluice.domain.status import abort, abort_with, duration, seconds_of
 from sluice.fleet_wire import registration_from_proto, report_from_proto
-from sluice.runtime.message_handlers import MessageHandlers
-from sluice.status import abort, abort_with, duration, seconds_of
-from sluice.tier import MemberKind
+from sluice.transport.message_handlers import MessageHandlers
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import health_pb2
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sluice.control.fleet import Fleet
 from sluice.control.snapshot import split
-from sluice.fleet import Fleet
 from sluice.fleet_wire import VariantCache, fleet_to_proto
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import health_pb2

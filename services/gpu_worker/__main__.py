@@ -8,13 +8,13 @@ from functools import partial
 from services.gpu_worker.compiled import keep_compiled
 from services.gpu_worker.config import GpuWorkerConfig
 from services.gpu_worker.load import accelerator, load
-from sluice.program import main
+from sluice.domain.enums import MemberKind
 from sluice.runtime.cache_directory import cache_directory
-from sluice.telemetry import Tracing
-from sluice.tier import MemberKind
+from sluice.runtime.program import main
+from sluice.runtime.tracing import Tracing
+from sluice.testing.identity import or_identity
 from sluice.worker.app import serve
-from sluice.worker.external import or_external
-from sluice.worker.identity import or_identity
+from sluice.worker.models.loaders import or_external
 from sluice.worker.profiled import profiled
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sluice.config import Address, also_read_from
 from sluice.precision import PrecisionMode
+from sluice.runtime.config import Address, also_read_from
 from sluice.worker.config import WorkerConfig
 
 

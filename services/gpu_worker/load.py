@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from sluice.domain.enums import Task
 from sluice.precision import PrecisionMode, held_name
-from sluice.tier import Task
-from sluice.worker.accelerator_monitor import Accelerator
-from sluice.worker.backend import Backend, ModelSpec
-from sluice.worker.generator import Generator
+from sluice.worker.execution.backend import Backend, ModelSpec
+from sluice.worker.execution.generator import Generator
+from sluice.worker.resources.accelerator import Accelerator
 
 
 def load(spec: ModelSpec, *, device_name: str, mode: PrecisionMode = PrecisionMode.AUTO) -> Backend | Generator:
@@ -15,10 +15,10 @@ def load(spec: ModelSpec, *, device_name: str, mode: PrecisionMode = PrecisionMo
     Raises InvalidRequest naming the file or field at fault.
     """
     from sluice.engine.accelerator import pick_device
-    from sluice.engine.auto_precision import best_precision
-    from sluice.engine.checkpoint import open_checkpoint
+    from sluice.engine.checkpoint.checkpoint import open_checkpoint
+    from sluice.engine.encoder.torch_backend import TorchBackend
     from sluice.engine.generation.loading import open_generator
-    from sluice.engine.torch_backend import TorchBackend
+    from sluice.engine.precision.auto import best_precision
 
     device = pick_device(device_name)
     checkpoint = open_checkpoint(spec.checkpoint)

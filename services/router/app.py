@@ -8,22 +8,22 @@ import gc
 import logging
 from datetime import UTC, datetime
 
+from services.router.api.inference_servicer import SERVICE, InferenceServicer
+from services.router.api.open_inference_servicer import OpenInferenceServicer
 from services.router.config import RouterConfig
-from services.router.ledger import WINDOW_S
-from services.router.open_inference import OpenInferenceServicer
-from services.router.pools import Pool
-from services.router.request_span import RequestSpans
+from services.router.observability.stats import WINDOW_S
+from services.router.observability.tracing import RequestSpans
+from services.router.requests.device_pool import Pool
 from services.router.router import Router
-from services.router.servicer import SERVICE, InferenceServicer
+from sluice.control.directive import DirectiveState
+from sluice.control.fleet import Report
 from sluice.control.identity import identify
-from sluice.degradation.autonomy import Autonomy
-from sluice.directive import DirectiveState
-from sluice.fleet import Report
-from sluice.membership import Membership
+from sluice.control.membership_client import Membership
+from sluice.control.standalone import Autonomy
+from sluice.domain.enums import MemberKind
 from sluice.runtime.memory_trim import keep_small, map_large_blocks
-from sluice.server import Server, drain, until_signalled
-from sluice.telemetry import Tracing
-from sluice.tier import MemberKind
+from sluice.runtime.tracing import Tracing
+from sluice.transport.server import Server, drain, until_signalled
 
 OIP_SERVICE = "inference.GRPCInferenceService"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from opentelemetry.trace import Span, SpanKind
 
-from services.router.batch import OpenBatch
-from sluice.telemetry import Tracing
+from services.router.queueing.batch import OpenBatch
+from sluice.runtime.tracing import Tracing
 
 SPAN_NAME = "sluice.v1.WorkerService/Execute"
 
@@ -28,7 +28,7 @@ def start_batch_span(tracing: Tracing, batch: OpenBatch, worker: str) -> Span | 
         "rpc.method": "Execute",
         "sluice.batch.id": batch.id,
         "sluice.batch.size": len(batch.tickets),
-        "sluice.variant": batch.variant_id,
+        "sluice.domain.variant": batch.variant_id,
         "sluice.worker": worker,
     }
     return tracing.start(SPAN_NAME, kind=SpanKind.CLIENT, attributes=attributes, links=links)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from sluice.variant import BatchTime
+from sluice.domain.variant import BatchTime
 
 # Attention makes long texts cost more than their share of tokens.
 SUPERLINEAR = 1.5

@@ -8,8 +8,8 @@ from importlib import import_module
 from math import inf, isfinite, isnan
 from pathlib import Path
 
-from services.router.complexity import FEATURES, Complexity, Weights
-from sluice.config import ConfigError
+from services.router.scheduling.complexity import FEATURES, Complexity, Weights
+from sluice.runtime.config import ConfigError
 
 SHIPPED = Path(__file__).with_name("complexity.json")
 UNKNOWN = 0.5

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from services.router.requests.caller import parse_networks
-from sluice.config import Address, OptionalAddress, Section
+from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.control.identity import DEFAULT_MESH, MeshName
-from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
-from sluice.runtime.transport import Transport
+from sluice.runtime.config import Address, OptionalAddress, Section
+from sluice.transport.settings import Transport
 
 
 def _network(value: str) -> str:

@@ -7,9 +7,9 @@ from math import sqrt
 
 from services.router.admission.resource import Waiting
 from services.router.offer import Crew
-from services.router.outlook import Outlook
-from services.router.pools import Pool
-from services.router.variant_queue import VariantQueue
+from services.router.queueing.queue import VariantQueue
+from services.router.requests.device_pool import Pool
+from services.router.scheduling.capacity_snapshot import Outlook
 
 # Delays shorter than this are alike.
 NEGLIGIBLE_S = 0.005

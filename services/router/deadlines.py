@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from services.router.request import Ticket
+from services.router.requests.request import Ticket
 
 BUCKET_S = 0.01
 

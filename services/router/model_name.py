@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.router.fleet_view import FleetView
-from sluice.errors import InvalidRequest, NoEndpoint, UnknownModel
-from sluice.tier import Task
+from services.router.scheduling.model_registry import FleetView
+from sluice.domain.enums import Task
+from sluice.domain.errors import InvalidRequest, NoEndpoint, UnknownModel
 
 
 def resolve(model: str, view: FleetView, *, default: str, writes: bool = False) -> str:

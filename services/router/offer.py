@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.router.batch_time import BatchCurve
-from services.router.pools import Pool
-from sluice.tier import Tier
+from services.router.requests.device_pool import Pool
+from sluice.domain.enums import Tier
 
 
 # Not frozen: dozens are made in each refresh, and freezing triples the cost. Nobody changes one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from sluice.tier import QueryClass, Tier
+from sluice.domain.enums import QueryClass, Tier
 
 # First the tier made for the class, then the one that costs the caller least to fall over to.
 PREFERENCE: Mapping[QueryClass, tuple[Tier, ...]] = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sluice.tier import Tier
-from sluice.variant import Variant
+from sluice.domain.enums import Tier
+from sluice.domain.variant import Variant
 
 BUCKETS = 8
 # What is believed until it is measured: the intercept, and the slope over complexity.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluice.tier import QueryClass
+from sluice.domain.enums import QueryClass
 
 # Between two and three of the seven constructs that the demo's messages are made of.
 COMPLEX_FROM = 2.5 / 7

@@ -16,33 +16,33 @@ from services.router.admission.controller import AdmissionController
 from services.router.admission.hard_limits import Queued
 from services.router.admission.load_shedding import Door
 from services.router.admission.resource_map import worker_groups
-from services.router.batch import OpenBatch
-from services.router.beat import Beat
 from services.router.complexity_model import load_complexity
 from services.router.config import RouterConfig
-from services.router.dispatcher import Dispatcher
-from services.router.endings import Endings
-from services.router.fleet_view import FleetView
-from services.router.generation.text_ticket import TextTicket
-from services.router.generation.texts import Texts
-from services.router.intake import Intake
-from services.router.ledger import Ledger
+from services.router.control_loop import Beat
+from services.router.dispatch.dispatcher import Dispatcher
+from services.router.lifecycle.completion import Endings
+from services.router.lifecycle.generations import Texts
 from services.router.lifecycle.quarantine import Quarantine
-from services.router.placement import Placement
-from services.router.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
+from services.router.lifecycle.recovery import Rescue
+from services.router.lifecycle.results import Settlement
+from services.router.lifecycle.retry import SecondTries
+from services.router.lifecycle.submission import Intake
+from services.router.observability.stats import Ledger
+from services.router.queueing.batch import OpenBatch
 from services.router.requests.caller import CallerResolver, parse_networks
-from services.router.rescue import Rescue
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
 from services.router.retry_budget import RetryBudget
-from services.router.second_try import SecondTries
-from services.router.settlement import Settlement
-from services.router.worker_link import WorkerLink
+from services.router.scheduling.model_registry import FleetView
+from services.router.scheduling.scheduler import Placement
+from services.router.workers.client import WorkerLink
 from services.router.workers.pool import WorkerPool
-from sluice.directive import DirectiveState
-from sluice.errors import Cancelled, ShuttingDown, SluiceError
-from sluice.telemetry import Tracing
-from sluice.tier import Level
+from sluice.control.directive import DirectiveState
+from sluice.domain.enums import Level
+from sluice.domain.errors import Cancelled, ShuttingDown, SluiceError
+from sluice.domain.variant import Variant
+from sluice.runtime.tracing import Tracing
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import Variant
 
 
 class Router:

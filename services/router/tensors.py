@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 
 from services.router.requests.validation import check_shape, shown
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 
 INPUT = "text"

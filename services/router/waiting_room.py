@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from services.router.request import Ticket
+from services.router.requests.request import Ticket
 
 
 class WaitingRoom:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from sluice.config import ConfigError, read_file, string_from_variable, variable_of
-from sluice.port import bind_error
+from sluice.runtime.config import ConfigError, read_file, string_from_variable, variable_of
+from sluice.transport.bind_check import bind_error
 
 DEFAULT_LISTEN = {
     "governor": "127.0.0.1:50050",

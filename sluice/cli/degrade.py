@@ -8,15 +8,15 @@ import sys
 
 import grpc
 
-from sluice.channel import proxy_options
 from sluice.cli import arguments
 from sluice.cli.addresses import configured
-from sluice.config import ConfigError
-from sluice.degradation.degradation import Degradation
-from sluice.directive_wire import degradation_to_proto, directive_from_proto
+from sluice.control.codec import degradation_to_proto, directive_from_proto
+from sluice.control.degradation.level_state import Degradation
+from sluice.domain.enums import Level
+from sluice.domain.status import duration
 from sluice.precision import Precision
-from sluice.status import duration
-from sluice.tier import Level
+from sluice.runtime.channel import proxy_options
+from sluice.runtime.config import ConfigError
 from sluice.v1 import degradation_pb2
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc

@@ -22,7 +22,7 @@ from sluice.cli.demo_text import write_one
 from sluice.cli.mesh import START_ORDER, LocalMesh
 from sluice.cli.process import ServiceFailed
 from sluice.client.aio import AsyncClient
-from sluice.config import read_file
+from sluice.runtime.config import read_file
 
 MAX_OPEN = 16
 # Wide enough for whole trace ids where nobody looks on, such as in a file.

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from sluice.cli.demo_requests import Example
 from sluice.client.answer import Answer
-from sluice.errors import Expired, Saturated, SluiceError
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import Expired, Saturated, SluiceError
 
 MIN_ACCURACY = 0.90
 COLUMNS = ("#", "text", "label", "", "tier", "variant", "worker", "queue ms", "compute ms", "trace id")

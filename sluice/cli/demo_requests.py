@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sluice.client.query import Query
-from sluice.config import ConfigError
-from sluice.errors import InvalidRequest
-from sluice.text_file import read_rows, text_of
-from sluice.tier import QueryClass
+from sluice.domain.enums import QueryClass
+from sluice.domain.errors import InvalidRequest
+from sluice.runtime.config import ConfigError
+from sluice.runtime.jsonl import read_rows, text_of
 
 _CLASSES = {query_class.label: query_class for query_class in QueryClass if query_class}
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sluice.cli.generate import summary
 from sluice.client.aio import AsyncClient
-from sluice.errors import InvalidRequest, SluiceError
+from sluice.domain.errors import InvalidRequest, SluiceError
 
 PROMPT = "I never got my parcel, and now I want my money back."
 MAX_NEW_TOKENS = 160

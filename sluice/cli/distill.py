@@ -22,8 +22,8 @@ from sluice.cli.arguments import count
 from sluice.cli.distill_report import comparison, fidelity
 from sluice.cli.quantize import PLAIN_WIDTH
 from sluice.cli.stages import Stages
-from sluice.config import ConfigError
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.runtime.config import ConfigError
 
 EXAMPLES = """examples:
   sluice distill --teacher models/mine --student models/mine-small --texts mails.txt --layers 2

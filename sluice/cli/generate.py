@@ -17,8 +17,8 @@ from sluice.client.generated import Generated
 from sluice.client.prompt import Prompt
 from sluice.client.sync import Client
 from sluice.client.text_stream import TextStream
-from sluice.errors import NoEndpoint, SluiceError
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import NoEndpoint, SluiceError
 
 STANDARD_INPUT = "-"
 EXAMPLES = """examples:

@@ -18,8 +18,8 @@ from sluice.cli.addresses import configured
 from sluice.client.answer import Answer
 from sluice.client.query import Query
 from sluice.client.sync import Client
-from sluice.errors import NoEndpoint, SluiceError
-from sluice.tier import QueryClass, Tier
+from sluice.domain.enums import QueryClass, Tier
+from sluice.domain.errors import NoEndpoint, SluiceError
 
 CLASSES = {query_class.label: query_class for query_class in QueryClass if query_class}
 TIERS = {tier.label: tier for tier in Tier if tier}

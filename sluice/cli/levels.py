@@ -16,16 +16,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sluice.channel import proxy_options
 from sluice.cli import arguments
 from sluice.cli.addresses import configured
+from sluice.control.codec import transition_from_proto
+from sluice.control.degradation.level_state import FULL_SERVICE
+from sluice.control.degradation.signals import Signals
+from sluice.control.fleet import Transition
 from sluice.control.snapshot import snapshots
-from sluice.degradation.degradation import FULL_SERVICE
-from sluice.degradation.signals import Signals
-from sluice.directive_wire import transition_from_proto
-from sluice.fleet import Transition
-from sluice.status import duration
-from sluice.tier import Level
+from sluice.domain.enums import Level
+from sluice.domain.status import duration
+from sluice.runtime.channel import proxy_options
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 

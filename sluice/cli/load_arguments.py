@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sluice.cli import arguments
+from sluice.domain.enums import QueryClass, Tier
 from sluice.load.arrivals import ARRIVALS_GRAMMAR, variation
 from sluice.load.plan import Plan
 from sluice.load.policy import Policy
@@ -15,7 +16,6 @@ from sluice.load.rate import RATE_GRAMMAR, SPIKE_GRAMMAR, parse_rate, parse_spik
 from sluice.load.retry import RetryLaw
 from sluice.load.text import read_texts
 from sluice.load.trace import read_trace
-from sluice.tier import QueryClass, Tier
 
 CLASSES = {one.label: one for one in QueryClass if one} | {"inferred": QueryClass.UNSPECIFIED}
 TIERS = {tier.label: tier for tier in Tier if tier}

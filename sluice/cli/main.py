@@ -9,8 +9,8 @@ import inspect
 import sys
 from collections.abc import Sequence
 
-from sluice.config import ConfigError
 from sluice.runtime.broken_pipe import run_with_pipes
+from sluice.runtime.config import ConfigError
 
 COMMANDS = {
     "up": "run a whole mesh on this machine until Ctrl-C",

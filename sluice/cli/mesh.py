@@ -16,7 +16,7 @@ import yaml
 
 from sluice.cli.addresses import DEFAULT_LISTEN, choose_ports, free_port, is_taken, listen_of
 from sluice.cli.process import ServiceFailed, ServiceProcess
-from sluice.config import FILE_VARIABLE, ConfigError, variable_of
+from sluice.runtime.config import FILE_VARIABLE, ConfigError, variable_of
 
 __all__ = ["DEFAULT_LISTEN", "START_ORDER", "LocalMesh", "free_port"]
 

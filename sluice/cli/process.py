@@ -14,9 +14,9 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sluice.channel import DIRECT
 from sluice.orphan import PARENT_VARIABLE
-from sluice.server import READINESS
+from sluice.runtime.channel import DIRECT
+from sluice.transport.server import READINESS
 
 POLL_S = 0.05
 # A program that starts refuses connections at first; gRPC would then look again after a second at the earliest.

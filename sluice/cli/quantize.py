@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sluice.cli.quantize_report import table
 from sluice.cli.stages import Stages
-from sluice.config import ConfigError
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.runtime.config import ConfigError
 
 PLAIN_WIDTH = 100
 

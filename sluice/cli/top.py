@@ -14,14 +14,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sluice.channel import proxy_options
 from sluice.cli.addresses import configured
 from sluice.cli.top_trends import Trends
+from sluice.control.fleet import Fleet, Member, Report
 from sluice.control.snapshot import snapshots
-from sluice.fleet import Fleet, Member, Report
+from sluice.domain.enums import MemberKind
+from sluice.domain.status import duration
 from sluice.fleet_wire import fleet_from_proto
-from sluice.status import duration
-from sluice.tier import MemberKind
+from sluice.runtime.channel import proxy_options
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 

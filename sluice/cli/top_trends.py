@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from sluice.fleet import Fleet, Report
-from sluice.tier import MemberKind
+from sluice.control.fleet import Fleet, Report
+from sluice.domain.enums import MemberKind
 
 READINGS = 60
 BARS = "▁▂▃▄▅▆▇█"

@@ -14,8 +14,8 @@ from rich.text import Text
 from sluice.cli.mesh import DEFAULT_LISTEN, START_ORDER, LocalMesh
 from sluice.cli.process import ServiceFailed
 from sluice.cli.supervisor import Supervisor
-from sluice.config import FILE_VARIABLE, read_file
-from sluice.server import until_signalled
+from sluice.runtime.config import FILE_VARIABLE, read_file
+from sluice.transport.server import until_signalled
 
 # Nobody presses Ctrl-C twice so soon.
 SAME_STOP_S = 0.3

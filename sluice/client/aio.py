@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import grpc
 
-from sluice.channel import proxy_options
 from sluice.client.answer import Answer, from_proto
 from sluice.client.failure import from_rpc_error
 from sluice.client.options import DEFAULT_ROUTER, channel_options
@@ -19,8 +18,9 @@ from sluice.client.prompt import to_proto as prompt_to_proto
 from sluice.client.query import Query, checked_max_open, checked_timeout, to_proto
 from sluice.client.span import request_span
 from sluice.client.text_stream import AsyncTextStream
-from sluice.errors import SluiceError
-from sluice.telemetry import TRACEPARENT_KEY
+from sluice.domain.errors import SluiceError
+from sluice.runtime.channel import proxy_options
+from sluice.runtime.tracing import TRACEPARENT_KEY
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sluice.status import seconds_of
-from sluice.tier import Level, Tier
+from sluice.domain.enums import Level, Tier
+from sluice.domain.status import seconds_of
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 

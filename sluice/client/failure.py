@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from sluice.errors import Expired, NoEndpoint, Reason, SluiceError
-from sluice.status import DETAILS_KEY, from_item_status, seconds_of
+from sluice.domain.errors import Expired, NoEndpoint, Reason, SluiceError
+from sluice.domain.status import DETAILS_KEY, from_item_status, seconds_of
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from sluice.errors import InvalidRequest
-from sluice.tier import QueryClass, Tier
+from sluice.domain.enums import QueryClass, Tier
+from sluice.domain.errors import InvalidRequest
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 NO_TIMEOUT = "a request without a deadline can wait for ever and nobody would know; give timeout_s in seconds"

@@ -10,8 +10,8 @@ from typing import Self
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from sluice.errors import SluiceError
-from sluice.telemetry import traceparent_of
+from sluice.domain.errors import SluiceError
+from sluice.runtime.tracing import traceparent_of
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from typing import Any
 
 from sluice.client.answer import Answer, from_proto
 from sluice.client.query import Query, checked_max_open, to_proto
-from sluice.errors import InvalidRequest, SluiceError
-from sluice.status import duration, from_item_status
+from sluice.domain.errors import InvalidRequest, SluiceError
+from sluice.domain.status import duration, from_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 BUNDLE = 256

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import grpc
 
-from sluice.channel import proxy_options
 from sluice.client.answer import Answer, from_proto
 from sluice.client.failure import from_rpc_error
 from sluice.client.options import DEFAULT_ROUTER, channel_options
@@ -19,8 +18,9 @@ from sluice.client.query import Query, checked_timeout, to_proto
 from sluice.client.span import request_span
 from sluice.client.stream import StreamBook
 from sluice.client.text_stream import TextStream
-from sluice.errors import Expired, NoEndpoint, SluiceError
-from sluice.telemetry import TRACEPARENT_KEY
+from sluice.domain.errors import Expired, NoEndpoint, SluiceError
+from sluice.runtime.channel import proxy_options
+from sluice.runtime.tracing import TRACEPARENT_KEY
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 
 

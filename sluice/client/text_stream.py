@@ -10,8 +10,8 @@ import grpc
 from sluice.client.failure import from_rpc_error
 from sluice.client.generated import Draft, Generated
 from sluice.client.span import StreamSpan
-from sluice.errors import NoEndpoint
-from sluice.telemetry import TRACEPARENT_KEY
+from sluice.domain.errors import NoEndpoint
+from sluice.runtime.tracing import TRACEPARENT_KEY
 
 METHOD = "Generate"
 Start = Callable[[Any], Any]

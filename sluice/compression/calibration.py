@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader
 
-from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.onnx_export import INPUT_NAMES
-from sluice.engine.tokens import encode, padded
-from sluice.worker.backend import Item
+from sluice.engine.checkpoint.checkpoint import Checkpoint
+from sluice.engine.encoder.tokenize import encode, padded
+from sluice.engine.onnx.export import INPUT_NAMES
+from sluice.worker.execution.backend import Item
 
 
 class TextReader(CalibrationDataReader):  # type: ignore[misc]

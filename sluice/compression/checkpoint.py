@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from sluice.compression.copying import copy_files, copy_modules
 from sluice.compression.package import write_empty_weights
 from sluice.compression.source import TOKENIZER_FILES, Source
-from sluice.engine.task import CONFIG
-from sluice.engine.weights import INDEX, WEIGHTS, stored_type, weight_files
+from sluice.engine.checkpoint.task import CONFIG
+from sluice.engine.checkpoint.weights import INDEX, WEIGHTS, stored_type, weight_files
 
 
 def write_checkpoint(source: Source, made: Path, *, changed: bool, with_weights: bool) -> None:

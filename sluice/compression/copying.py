@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sluice.engine.sentence_modules import MODULES, PROMPTS, SETTINGS, list_modules
-from sluice.engine.task import CONFIG
-from sluice.engine.weights import WEIGHTS
+from sluice.engine.checkpoint.sentence_transformers import MODULES, PROMPTS, SETTINGS, list_modules
+from sluice.engine.checkpoint.task import CONFIG
+from sluice.engine.checkpoint.weights import WEIGHTS
 
 
 def copy_files(origin: Path, destination: Path, names: Sequence[str]) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sluice.engine.fault import one_line
-from sluice.engine.task import CONFIG
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.errors import one_line
+from sluice.engine.checkpoint.task import CONFIG
 
 _FIELD = "output_model"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluice.text_file import read_rows, read_texts, text_of
+from sluice.runtime.jsonl import read_rows, read_texts, text_of
 
 _FIELD = "evaluate"
 

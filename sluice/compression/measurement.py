@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sluice.compression.quality import Quality
-from sluice.worker.backend import Item, Output
+from sluice.worker.execution.backend import Item, Output
 
 BATCH_SIZE = 16
 Execute = Callable[[Sequence[Item]], list[Output]]

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from sluice.compression.archive import damaged_part
-from sluice.engine.fault import one_line
-from sluice.engine.weights import WEIGHTS
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.errors import one_line
+from sluice.engine.checkpoint.weights import WEIGHTS
 
 FORMAT = "sluice-quantized-1"
 _BLOCK_BYTES = 1 << 20

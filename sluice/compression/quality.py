@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sluice.worker.backend import Classified, Embedded, Output
+from sluice.worker.execution.backend import Classified, Embedded, Output
 
 _ROWS = 512
 _TINY = 1e-12

@@ -21,15 +21,15 @@ from sluice.compression.settings import USUAL_BLOCK_SIZE, Settings
 from sluice.compression.shipped import INT4, graph_name
 from sluice.compression.source import Source, open_source
 from sluice.compression.trial import Progress, Trial
-from sluice.engine.checkpoint import QUALITY
-from sluice.engine.fault import one_line
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import QUALITY
+from sluice.engine.checkpoint.errors import one_line
+from sluice.engine.checkpoint.model import OUTPUT_NAMES
+from sluice.engine.checkpoint.weights import fingerprint
 from sluice.engine.graph_file import stamp
-from sluice.engine.model import OUTPUT_NAMES
-from sluice.engine.onnx_export import quantize_dynamic
+from sluice.engine.onnx.export import quantize_dynamic
 from sluice.engine.quiet import quiet
-from sluice.engine.weights import fingerprint
-from sluice.errors import InvalidRequest
-from sluice.text_file import read_texts
+from sluice.runtime.jsonl import read_texts
 
 
 def compress(settings: Settings, progress: Progress) -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 
 BITS = (8, 4)
 METHODS = ("symmetric", "asymmetric")

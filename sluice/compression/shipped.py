@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.fault import fault
+from sluice.engine.checkpoint.checkpoint import Checkpoint
+from sluice.engine.checkpoint.errors import fault
 from sluice.engine.graph_file import check_output, is_outgrown, read_graph
 
 INT4 = "int4"

@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 
 from sluice.compression.copying import copy_files, copy_modules
 from sluice.compression.torch_file import read_torch_file
-from sluice.engine.checkpoint import Checkpoint, open_checkpoint
-from sluice.engine.fault import one_line
-from sluice.engine.model import load_model
-from sluice.engine.onnx_export import ENCODER_TYPES
-from sluice.engine.task import CONFIG
-from sluice.engine.weights import WEIGHTS
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from sluice.engine.checkpoint.errors import one_line
+from sluice.engine.checkpoint.model import load_model
+from sluice.engine.checkpoint.task import CONFIG
+from sluice.engine.checkpoint.weights import WEIGHTS
+from sluice.engine.onnx.export import ENCODER_TYPES
 
 TOKENIZER_FILES = (
     "tokenizer.json",

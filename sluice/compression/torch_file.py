@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 
 from sluice.compression.archive import damaged_part
 from sluice.compression.package import is_package
-from sluice.engine.fault import one_line
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.errors import one_line
 
 _WRAPPERS = ("state_dict", "model_state_dict")
 

@@ -13,14 +13,14 @@ from sluice.compression.examples import Examples
 from sluice.compression.measurement import Execute, Measurement, ask
 from sluice.compression.quality import Quality, likeness, rightness
 from sluice.compression.source import Source
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.engine.model import OUTPUT_NAMES
-from sluice.engine.onnx_backend import OnnxBackend
-from sluice.engine.onnx_export import INPUT_NAMES
-from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
-from sluice.errors import InvalidRequest, SluiceError
-from sluice.tier import Tier
-from sluice.worker.backend import ModelSpec, Output
+from sluice.domain.enums import Tier
+from sluice.domain.errors import InvalidRequest, SluiceError
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
+from sluice.engine.checkpoint.model import OUTPUT_NAMES
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
+from sluice.engine.onnx.backend import OnnxBackend
+from sluice.engine.onnx.export import INPUT_NAMES
+from sluice.worker.execution.backend import ModelSpec, Output
 
 _FP32_BYTES = 4
 

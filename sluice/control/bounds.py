@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from sluice.tier import Level
+from sluice.domain.enums import Level
 
 MAX_ID_BYTES = 256
 MAX_ADDRESS_BYTES = 512

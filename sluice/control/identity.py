@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sluice.config import also_read_from
-from sluice.fleet import Registration
-from sluice.runtime.resolver import ResolveError, Resolver, join_host_port, split_host_port
-from sluice.tier import MemberKind
+from sluice.control.fleet import Registration
+from sluice.domain.enums import MemberKind
+from sluice.runtime.config import also_read_from
+from sluice.transport.resolver import ResolveError, Resolver, join_host_port, split_host_port
 
 DEFAULT_MESH = "default"
 MESH_VARIABLE = "SLUICE_MESH"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sluice.runtime.resolver import ResolveError, Resolver, follow
+from sluice.transport.resolver import ResolveError, Resolver, follow
 
 
 def after(known: Mapping[str, int], failed: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sluice.degradation.signals import Signals
-from sluice.degradation.thresholds import Thresholds
+from sluice.control.degradation.signals import Signals
+from sluice.control.degradation.thresholds import Thresholds
 
 
 def is_long(signals: Signals, limits: Thresholds) -> bool:

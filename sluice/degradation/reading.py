@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sluice.fleet import Report
-from sluice.tier import MemberKind
+from sluice.control.fleet import Report
+from sluice.domain.enums import MemberKind
 
 LONGEST_DELAY_S = 3600.0
 LONGEST_TIMEOUT_S = 86_400.0

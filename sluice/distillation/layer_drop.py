@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sluice.engine.fault import one_line
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.errors import one_line
 
 _COUNT = "num_hidden_layers"
 _LEADING_DENSE = "first_k_dense_replace"

@@ -16,7 +16,7 @@ from sluice.distillation.settings import Settings
 from sluice.distillation.student import Student
 from sluice.distillation.teacher import Teacher, digest_of
 from sluice.distillation.workplace import Identity, Workplace
-from sluice.engine.task import CONFIG
+from sluice.engine.checkpoint.task import CONFIG
 from sluice.training.all_experts import compute_all_experts
 from sluice.training.encoding import Encoded
 from sluice.training.objective import Imitation, Likeness, SoftTargets

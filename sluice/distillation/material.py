@@ -9,8 +9,8 @@ from typing import Any
 from sluice.distillation.settings import DEFAULT_ALPHA, Settings
 from sluice.distillation.teacher import Teacher
 from sluice.distillation.texts import Text, hold_out, read_texts, without
-from sluice.engine.tokenizer import max_tokens_of
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.tokenizer import max_tokens_of
 from sluice.training.encoding import UNLABELLED, Encoded, encode
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from sluice.distillation.fidelity import COMPLEXITY, Accuracy, Closeness, Fidelity
 from sluice.distillation.settings import Settings
-from sluice.engine.checkpoint import QUALITY
-from sluice.tier import Task
+from sluice.domain.enums import Task
+from sluice.engine.checkpoint.checkpoint import QUALITY
 
 REPORT = "distillation.json"
 _NAMES = {"exclusive": ("agreement", "kl"), "multi_label": ("agreement", "kl"), "vectors": ("cosine", "distance")}

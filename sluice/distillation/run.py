@@ -21,9 +21,9 @@ from sluice.distillation.student_files import size_bytes, write_student
 from sluice.distillation.teacher import open_teacher
 from sluice.distillation.texts import Text
 from sluice.distillation.workplace import Workplace
+from sluice.domain.errors import InvalidRequest
 from sluice.engine.accelerator import pick_device
-from sluice.engine.model import load_model
-from sluice.errors import InvalidRequest
+from sluice.engine.checkpoint.model import load_model
 from sluice.training.encoding import Encoded
 from sluice.training.trainer import Trainer
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 from sluice.training.precision import AUTO, PRECISIONS
 
 DEFAULT_EPOCHS = 3

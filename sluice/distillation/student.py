@@ -12,12 +12,12 @@ from transformers import CONFIG_MAPPING
 
 from sluice.distillation.layer_drop import drop_layers
 from sluice.distillation.settings import Settings
-from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.fault import one_line
-from sluice.engine.model import MODEL_CLASSES
-from sluice.engine.task import CONFIG
-from sluice.errors import InvalidRequest
-from sluice.tier import Task
+from sluice.domain.enums import Task
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import Checkpoint
+from sluice.engine.checkpoint.errors import one_line
+from sluice.engine.checkpoint.model import MODEL_CLASSES
+from sluice.engine.checkpoint.task import CONFIG
 
 _LABEL_KEYS = ("id2label", "label2id", "num_labels")
 _SHARED = ("vocab_size", "bos_token_id", "eos_token_id", "id2label", "label2id", "problem_type")

@@ -7,7 +7,7 @@ from typing import Any
 
 from sluice.compression.copying import copy_files, copy_modules
 from sluice.distillation.teacher import Teacher, tokenizer_files
-from sluice.engine.weights import stored_type, weight_files
+from sluice.engine.checkpoint.weights import stored_type, weight_files
 from sluice.training.checkpoint import save_model
 
 

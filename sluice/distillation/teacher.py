@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from sluice.compression.source import TOKENIZER_FILES
-from sluice.engine.checkpoint import Checkpoint, open_checkpoint
-from sluice.engine.fault import one_line
-from sluice.engine.model import load_model
-from sluice.errors import InvalidRequest
-from sluice.tier import Task
+from sluice.domain.enums import Task
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from sluice.engine.checkpoint.errors import one_line
+from sluice.engine.checkpoint.model import load_model
 
 
 @dataclass(frozen=True, slots=True)

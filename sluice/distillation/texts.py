@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from sluice.text_file import read_rows, text_of
+from sluice.runtime.jsonl import read_rows, text_of
 
 BUCKETS = 8
 """Equally wide parts of the complexities from 0 to 1, simplest first."""

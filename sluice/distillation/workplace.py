@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from sluice.compression import destination
-from sluice.engine.fault import one_line
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.errors import one_line
 
 _STATE = "state.pt"
 _FIELD = "student"

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 
 PLUG_INS = "sluice.utilization"
 _PERCENT = 100

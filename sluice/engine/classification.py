@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sluice.engine.fault import NO_NUMBER
-from sluice.errors import WorkerFailed
-from sluice.worker.backend import Classified, Item, Output
+from sluice.domain.errors import WorkerFailed
+from sluice.engine.checkpoint.errors import NO_NUMBER
+from sluice.worker.execution.backend import Classified, Item, Output
 
 
 class ClassificationHead:

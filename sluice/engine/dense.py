@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sluice.engine.fault import fault
-from sluice.engine.settings import read_settings
-from sluice.engine.weights import WEIGHTS, fingerprint, weight_files
+from sluice.engine.checkpoint.errors import fault
+from sluice.engine.checkpoint.json_files import read_settings
+from sluice.engine.checkpoint.weights import WEIGHTS, fingerprint, weight_files
 
 _CONFIG = "config.json"
 _SENTENCE = "sentence_embedding"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sluice.engine.checkpoint import Checkpoint
-from sluice.variant import Variant, variant_id
-from sluice.worker.backend import ModelSpec
+from sluice.domain.variant import Variant, variant_id
+from sluice.engine.checkpoint.checkpoint import Checkpoint
+from sluice.worker.execution.backend import ModelSpec
 
 
 def describe(spec: ModelSpec, checkpoint: Checkpoint, *, device: str, precision: str) -> Variant:

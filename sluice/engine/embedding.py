@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sluice.engine.fault import NO_NUMBER
+from sluice.domain.errors import WorkerFailed
+from sluice.engine.checkpoint.errors import NO_NUMBER
+from sluice.engine.checkpoint.sentence_transformers import SentenceModules
 from sluice.engine.pooling import pool
-from sluice.engine.sentence_modules import SentenceModules
-from sluice.errors import WorkerFailed
-from sluice.worker.backend import Embedded, Item, Output
+from sluice.worker.execution.backend import Embedded, Item, Output
 
 
 class EmbeddingHead:

@@ -7,9 +7,9 @@ from typing import Any
 
 import onnx
 
-from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.fault import fault, one_line
-from sluice.engine.model import OUTPUT_NAMES
+from sluice.engine.checkpoint.checkpoint import Checkpoint
+from sluice.engine.checkpoint.errors import fault, one_line
+from sluice.engine.checkpoint.model import OUTPUT_NAMES
 
 _STAMP = "sluice.fingerprint"
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.fault import one_line
+from sluice.domain.errors import InvalidRequest, SluiceError
+from sluice.engine.checkpoint.checkpoint import Checkpoint
+from sluice.engine.checkpoint.errors import one_line
 from sluice.engine.graph_file import check_output, is_outgrown, read_graph
-from sluice.engine.onnx_export import export_int8
-from sluice.errors import InvalidRequest, SluiceError
+from sluice.engine.onnx.export import export_int8
 
 SHIPPED = Path("onnx", "model_int8.onnx")
 # Part of a kept graph's name; raise it when onnx_export makes other graphs of the same weights.

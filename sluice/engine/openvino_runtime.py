@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sluice.engine.weight_graph import with_dequantized_weights
+from sluice.engine.onnx.weight_graph import with_dequantized_weights
 
 # Of 32 to 512 and whole rows the fastest for widths of 128 to 3,072; see the decision record.
 _GROUP = 128

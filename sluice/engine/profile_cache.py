@@ -10,11 +10,11 @@ import platform
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from sluice.domain.variant import BatchTime, Variant
 from sluice.engine.accelerator import device_name
 from sluice.engine.cpu_info import CPU_INFO, read_cpu_info
+from sluice.engine.encoder.profiler import Measurable, Profile, measure
 from sluice.engine.machine_load import StallMeter
-from sluice.engine.profile import Measurable, Profile, measure
-from sluice.variant import BatchTime, Variant
 
 DIRECTORY = "profiles"
 # Part of a profile's name; raise it when other batches are measured, or in another way.

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sluice.engine.half import heads_of
-from sluice.engine.quantizers import Quantizer
+from sluice.engine.precision.half import heads_of
+from sluice.engine.precision.quantizers import Quantizer
 
 _EXPERTS_SUFFIX = "Experts"
 _EXPERT_DIMENSIONS = 3

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sluice.engine.fault import fault
-from sluice.errors import SluiceError
-from sluice.worker.backend import Backend, Item
+from sluice.domain.errors import SluiceError
+from sluice.engine.checkpoint.errors import fault
+from sluice.worker.execution.backend import Backend, Item
 
 _TEXT = "warm up"
 _SIZES = (1, 8)

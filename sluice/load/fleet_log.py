@@ -10,12 +10,12 @@ from typing import Any
 
 import grpc
 
-from sluice.channel import peer_channel
+from sluice.control.fleet import Fleet
 from sluice.control.snapshot import snapshots
-from sluice.fleet import Fleet
+from sluice.domain.enums import MemberKind
+from sluice.domain.status import duration
 from sluice.fleet_wire import fleet_from_proto
-from sluice.status import duration
-from sluice.tier import MemberKind
+from sluice.runtime.channel import peer_channel
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 

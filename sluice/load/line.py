@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol
 
 import grpc
 
-from sluice.channel import proxy_options
 from sluice.load.retry import Failure
+from sluice.runtime.channel import proxy_options
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 OPTIONS: tuple[tuple[str, int], ...] = (

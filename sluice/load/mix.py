@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sluice.domain.enums import QueryClass
 from sluice.load.text import Text
-from sluice.tier import QueryClass
 
 THRESHOLD = 0.7
 STEPS = 8

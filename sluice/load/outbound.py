@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from sluice.domain.enums import QueryClass, Tier
 from sluice.load.mix import Ask
 from sluice.load.plan import Plan
 from sluice.load.policy import Chooser
-from sluice.tier import QueryClass, Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 

@@ -7,13 +7,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from sluice.config import Section
+from sluice.domain.enums import QueryClass, Tier
 from sluice.load.mix import Mix
 from sluice.load.policy import Policy
 from sluice.load.rate import Rate
 from sluice.load.retry import RetryLaw
 from sluice.load.text import Text
-from sluice.tier import QueryClass, Tier
+from sluice.runtime.config import Section
 
 
 class Plan(Section):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sluice.domain.enums import QueryClass, Tier
 from sluice.load.mix import Ask
-from sluice.tier import QueryClass, Tier
 
 HALF_LIFE_REQUESTS = 32
 BACK_SHARE = 0.5

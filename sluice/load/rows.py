@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sluice.config import ConfigError
+from sluice.runtime.config import ConfigError
 
 Row = TypeVar("Row", bound=BaseModel)
 

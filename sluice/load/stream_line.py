@@ -9,9 +9,9 @@ import time
 import grpc
 from google.rpc import code_pb2
 
+from sluice.domain.status import seconds_of
 from sluice.load.line import BROKEN, RECONNECT_S, Attempt, Sink
 from sluice.load.retry import Failure
-from sluice.status import seconds_of
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from sluice.domain.enums import Tier
 from sluice.load.kind import Kind, pool_of
 from sluice.load.window import Window
-from sluice.tier import Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 FULL_SERVICE = "0"

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from sluice.domain.enums import QueryClass
 from sluice.load.rows import read_rows
-from sluice.tier import QueryClass
 
 _CLASSES = {one.label: one for one in QueryClass if one}
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.config import ConfigError
 from sluice.plot import panels
 from sluice.plot.series import Results, bands
+from sluice.runtime.config import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sluice.config import ConfigError
 from sluice.load.result import SCHEMA
 from sluice.plot.series import Results
+from sluice.runtime.config import ConfigError
 
 
 def read_run(path: Path) -> Results:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from sluice.errors import AnswerTooLarge
+from sluice.domain.errors import AnswerTooLarge
 
 # In the metadata of a call: the largest message, in bytes, that the caller takes on it.
 MAX_MESSAGE_KEY = "x-sluice-max-message-bytes"

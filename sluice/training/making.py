@@ -95,7 +95,7 @@ class Making:
         directory = self.directory(recipe)
         if recipe.int8:
             # Training itself needs neither ONNX nor what the engine is made of.
-            from sluice.engine.onnx_export import export_int8
+            from sluice.engine.onnx.export import export_int8
 
             export_int8(directory, directory / INT8_FILE)
         measured, parameters = self._measure(recipe, directory)

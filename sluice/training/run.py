@@ -167,8 +167,8 @@ def _as_trained(making: Making, recipe: Recipe) -> tuple[Making, Recipe]:
 
 def _device(name: str) -> torch.device:
     # They bring gRPC along, which making a model needs for nothing else.
+    from sluice.domain.errors import InvalidRequest
     from sluice.engine.accelerator import pick_device
-    from sluice.errors import InvalidRequest
 
     try:
         return pick_device(name)

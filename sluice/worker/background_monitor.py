@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from sluice.worker.reading import Reading, ResourceMonitor, Unreadable
+from sluice.worker.resources.reading import Reading, ResourceMonitor, Unreadable
 
 INTERVAL_S = 0.1
 STALE_S = 2.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from sluice.engine.cores import CGROUP, MEMBERSHIP, cgroup_of
-from sluice.worker.reading import Memory, Reading, Unreadable
+from sluice.runtime.cpu import CGROUP, MEMBERSHIP, cgroup_of
+from sluice.worker.resources.reading import Memory, Reading, Unreadable
 
 _NO_LIMIT = "max"
 

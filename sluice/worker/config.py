@@ -6,15 +6,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from sluice.config import Address, OptionalAddress, Section
+from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.control.identity import DEFAULT_MESH, MeshName
-from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
-from sluice.runtime.transport import Transport
-from sluice.tier import Tier
-from sluice.variant import check_model
-from sluice.worker.backend import Engine
-from sluice.worker.generator import GenerationRoom
-from sluice.worker.openai_server import OpenAIServer
+from sluice.domain.enums import Tier
+from sluice.domain.variant import check_model
+from sluice.runtime.config import Address, OptionalAddress, Section
+from sluice.transport.settings import Transport
+from sluice.worker.execution.backend import Engine
+from sluice.worker.execution.generator import GenerationRoom
+from sluice.worker.execution.openai_config import OpenAIServer
 
 
 def _tier(value: Any) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from sluice.worker.reading import ResourceMonitor, Unreadable
+from sluice.worker.resources.reading import ResourceMonitor, Unreadable
 
 LOOK_EVERY_S = 0.5
 # For how long a device cannot be read before it is tried: drivers falter, and a batch would find out by itself.

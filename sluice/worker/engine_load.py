@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sluice.worker.reading import Reading
+from sluice.worker.resources.reading import Reading
 
 WINDOW_S = 0.5
 _SMALLEST_S = 0.05

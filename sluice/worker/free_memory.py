@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sluice.worker.cgroup_memory import CgroupMemory
-from sluice.worker.host_memory import HostMemory
+from sluice.worker.resources.memory import HostMemory
 
 
 def free_memory_bytes() -> float:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from sluice.errors import InvalidRequest, SluiceError
-from sluice.status import seconds_of, to_item_status
+from sluice.domain.errors import InvalidRequest, SluiceError
+from sluice.domain.status import seconds_of, to_item_status
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.generator import Piece, Prompt
+from sluice.worker.execution.generator import Piece, Prompt
 from sluice.worker.writing import Owner, Writing
 
 

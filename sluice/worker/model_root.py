@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sluice.compression.settings import PACKED_SUFFIX
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 
 # Models without files, for tests and benchmarks: one answers at once, the other writes back what it is given.
 IDENTITY = "identity"

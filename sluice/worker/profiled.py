@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from sluice.variant import BatchTime, Variant
-from sluice.worker.backend import Backend, Item, ModelSpec, Mortal, Output, Preparing, Weighed
-from sluice.worker.generator import Generator
+from sluice.domain.variant import BatchTime, Variant
+from sluice.worker.execution.backend import Backend, Item, ModelSpec, Mortal, Output, Preparing, Weighed
+from sluice.worker.execution.generator import Generator
 
 # So many batches in a row say whether the profile is that of this machine as it is now.
 BATCHES = 64
@@ -65,7 +65,7 @@ class ProfiledBackend:
 
     def warm_up(self) -> None:
         """Warm up, then measure. Raises what the backend's own warm-up raises."""
-        from sluice.engine.profile import Measurable
+        from sluice.engine.encoder.profiler import Measurable
         from sluice.engine.profile_cache import profile_of
 
         self._backend.warm_up()
@@ -88,7 +88,7 @@ class ProfiledBackend:
         return outputs
 
     def _drop(self) -> None:
-        from sluice.engine.profile import Measurable
+        from sluice.engine.encoder.profiler import Measurable
         from sluice.engine.profile_cache import profile_file
 
         logger.warning("Service disagrees with a profile, which the next start measures anew.",

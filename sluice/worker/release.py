@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 
-from sluice.worker.writer import Servable
+from sluice.worker.execution.generation_runner import Servable
 
 
 def release(servable: Servable) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sluice.errors import Saturated
-from sluice.worker.device import Device
-from sluice.worker.work import Done, Work
+from sluice.domain.errors import Saturated
+from sluice.worker.execution.batch import Done, Work
+from sluice.worker.executor import Device
 
 Send = Callable[[int, Work, Done], None]
 

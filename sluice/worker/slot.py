@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sluice.worker.backend import ModelSpec
-from sluice.worker.likeness import Likeness
-from sluice.worker.swap_step import Place, Side
-from sluice.worker.writer import Servable, Writer
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generation_runner import Servable, Writer
+from sluice.worker.models.compatibility import Likeness
+from sluice.worker.models.swap_policy import Place, Side
 
 FIRST_BAR_S = 5.0
 LONGEST_BAR_S = 300.0

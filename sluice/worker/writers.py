@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluice.worker.writer import Writer
+from sluice.worker.execution.generation_runner import Writer
 
 
 class Writers:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sluice.worker.generator import Piece, Prompt
+from sluice.worker.execution.generator import Piece, Prompt
 
 
 # Compared by identity: two texts with the same words are two texts.

@@ -45,7 +45,7 @@ def importing(names: Iterable[str]) -> Mapping[str, Any]:
 @pytest.mark.parametrize("service", ["services.router", "services.governor"])
 def test_no_import_leads_from_router_or_governor_to_a_model(graph: ModuleGraph, service: str) -> None:
     reached = graph.reach(graph.within(service))
-    assert "sluice.server" in reached
+    assert "sluice.transport.server" in reached
     assert tops(reached) & WORKER_EXTRA == set()
 
 
@@ -56,7 +56,7 @@ def test_the_graph_sees_torch_where_it_is(graph: ModuleGraph) -> None:
 
 def test_router_and_governor_run_without_a_model_in_the_process() -> None:
     told = importing(["services.router.app", "services.governor.app"])
-    assert "sluice.server" in told["modules"]
+    assert "sluice.transport.server" in told["modules"]
     assert tops(told["modules"]) & WORKER_EXTRA == set()
 
 
@@ -108,7 +108,7 @@ def test_importing_what_everybody_has_starts_nothing_and_reads_no_environment(gr
 @pytest.mark.timeout(300)
 def test_importing_what_a_worker_has_starts_nothing_and_reads_no_environment(graph: ModuleGraph) -> None:
     names = [name for name in sorted(graph.files) if tops(graph.reach([name], deferred=False)) & WORKER_EXTRA]
-    assert "sluice.engine.torch_backend" in names
+    assert "sluice.engine.encoder.torch_backend" in names
     told = importing(names)
     assert told["threads"] == ["MainThread"]
     assert told["loops"] == 0

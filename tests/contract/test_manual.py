@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.config import Section, TelemetryConfig
-from sluice.manual import help_text
+from sluice.runtime.config import Section, TelemetryConfig
+from sluice.runtime.settings_help import help_text
 from tools.write_manual import PAGE, SECTIONS, written
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import pytest
 
 from services.gpu_worker.config import GpuWorkerConfig
 from sluice.cli.mesh import START_ORDER
-from sluice.config import Section, load
+from sluice.runtime.config import Section, load
 from sluice.worker.config import WorkerConfig
 
 UNITS = Path(__file__).resolve().parents[2] / "deploy" / "systemd"

@@ -13,18 +13,18 @@ from google.rpc import code_pb2
 
 from services.governor.config import GovernorConfig
 from services.router.config import RouterConfig
-from services.router.generation.sampling import DEFAULT_NEW_TOKENS
-from services.router.request import DEFAULT_PRIORITY
 from services.router.requests import validation as bounds
-from sluice import errors
-from sluice.directive import DEFAULT_LEASE_S
-from sluice.errors import Reason, SluiceError
-from sluice.fleet import DepartureReason
-from sluice.status import from_item_status, to_item_status
-from sluice.tier import Level, MemberKind, QueryClass, Task, Tier
+from services.router.requests.request import DEFAULT_PRIORITY
+from services.router.requests.sampling_params import DEFAULT_NEW_TOKENS
+from sluice.control.directive import DEFAULT_LEASE_S
+from sluice.control.fleet import DepartureReason
+from sluice.domain import errors
+from sluice.domain.enums import Level, MemberKind, QueryClass, Task, Tier
+from sluice.domain.errors import Reason, SluiceError
+from sluice.domain.status import from_item_status, to_item_status
+from sluice.domain.variant import VariantState
 from sluice.v1 import degradation_pb2, health_pb2, inference_service_pb2, model_pb2, tier_pb2
-from sluice.variant import VariantState
-from sluice.worker.generator import Finish
+from sluice.worker.execution.generator import Finish
 
 PROTOS = Path(__file__).resolve().parents[2] / "protos"
 SERVICE = (PROTOS / "sluice/v1/inference_service.proto").read_text(encoding="utf-8")

@@ -48,7 +48,7 @@ def test_help_lists_every_command_with_examples_and_imports_nothing_heavy() -> N
         assert re.search(rf"^    {name} +\S", ended.stdout, re.M)
         assert re.search(rf"^  sluice {name}\b.* {{2,}}\S", ended.stdout, re.M)
     imported = set(re.findall(r"\| +([\w.]+)$", ended.stderr, re.M))
-    assert "sluice.config" in imported
+    assert "sluice.runtime.config" in imported
     assert not imported & {"torch", "transformers", "numpy", "grpc", "rich", "opentelemetry"}
 
 

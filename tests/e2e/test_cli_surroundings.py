@@ -16,8 +16,8 @@ import yaml
 from sluice.cli.addresses import choose_ports, is_taken
 from sluice.cli.mesh import START_ORDER
 from sluice.client.aio import AsyncClient
-from sluice.errors import SluiceError
-from sluice.port import bind_error
+from sluice.domain.errors import SluiceError
+from sluice.transport.bind_check import bind_error
 from tests.e2e.local_mesh import configuration
 from tests.e2e.sluice_command import COMMAND, ROOT, Running, environ, run, running
 
@@ -61,7 +61,7 @@ def test_a_mesh_and_its_commands_find_each_other_although_a_proxy_is_set(mesh: R
     assert run("top", "--once", env=env).returncode == 0
     assert run("levels", "--json", env=env).returncode == 0
     assert run("degrade", "--clear", env=env).returncode == 0
-    probe = [sys.executable, "-m", "sluice.probe", env["SLUICE_ROUTER_LISTEN"]]
+    probe = [sys.executable, "-m", "sluice.transport.health_probe", env["SLUICE_ROUTER_LISTEN"]]
     assert subprocess.run(probe, env=env, cwd=ROOT, check=False).returncode == 0
     assert "not ready after" not in mesh.errors
 

@@ -13,8 +13,8 @@ import pytest
 from sluice import Client, Query
 from sluice.cli.demo_requests import Example, read_examples
 from sluice.client.answer import Answer
-from sluice.errors import SluiceError
-from sluice.tier import MemberKind, QueryClass, Tier
+from sluice.domain.enums import MemberKind, QueryClass, Tier
+from sluice.domain.errors import SluiceError
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 from sluice.v1 import health_pb2

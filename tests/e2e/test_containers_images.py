@@ -82,7 +82,7 @@ def test_an_image_runs_as_a_user_without_rights_and_checks_its_own_health(images
     config = images.engine.images.get(f"sluice/{service}:{TAG}").attrs["Config"]
     assert config["User"] == "10001:10001"
     assert config["StopSignal"] == "SIGTERM"
-    assert config["Healthcheck"]["Test"][:4] == ["CMD", "python", "-m", "sluice.probe"]
+    assert config["Healthcheck"]["Test"][:4] == ["CMD", "python", "-m", "sluice.transport.health_probe"]
 
 
 @pytest.mark.parametrize("service", SERVICES)

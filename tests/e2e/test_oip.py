@@ -16,7 +16,7 @@ import pytest_asyncio
 from benchmarks.foreign import tritonclient_python
 from sluice import __version__
 from sluice.cli.mesh import LocalMesh
-from sluice.errors import Reason
+from sluice.domain.errors import Reason
 from tests.conftest import IDENTITY_MESH
 
 SCRIPT = Path(__file__).with_name("oip_client.py")

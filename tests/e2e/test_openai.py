@@ -10,8 +10,8 @@ from subprocess import Popen
 
 import pytest
 
-from sluice.errors import Cancelled, InvalidRequest, NoEndpoint
-from sluice.worker.generator import Finish
+from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint
+from sluice.worker.execution.generator import Finish
 from tests.e2e.local_mesh import HAS_TORCH
 
 if HAS_TORCH:

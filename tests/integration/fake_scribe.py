@@ -8,12 +8,12 @@ from typing import Any
 
 import grpc
 
-from sluice.errors import SluiceError
-from sluice.status import to_item_status
-from sluice.tier import Task, Tier
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import SluiceError
+from sluice.domain.status import to_item_status
+from sluice.domain.variant import Variant, to_proto, variant_id
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
-from sluice.variant import Variant, to_proto, variant_id
 from tests.unit.polling import until
 
 MODEL = "chat"

@@ -9,14 +9,14 @@ from typing import Any
 
 from services.router.config import RouterConfig
 from services.router.router import Router
-from sluice.config import TelemetryConfig
+from sluice.control.directive import DirectiveState
 from sluice.control.roster import Roster, RosterEntry
-from sluice.directive import DirectiveState
-from sluice.telemetry import Tracing
-from sluice.tier import MemberKind, Task, Tier
+from sluice.domain.enums import MemberKind, Task, Tier
+from sluice.domain.variant import Variant, to_proto, variant_id
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
-from sluice.variant import Variant, to_proto, variant_id
 from tests.unit.loopback import loopback
 
 Answerer = Callable[["FakeWorker", worker_pb2.Batch, Any], Awaitable[None]]

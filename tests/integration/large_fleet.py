@@ -15,11 +15,11 @@ import grpc
 from sluice.cli.mesh import free_port
 from sluice.cli.process import ServiceProcess
 from sluice.control.snapshot import SnapshotReader
-from sluice.tier import MemberKind, Task, Tier
+from sluice.domain.enums import MemberKind, Task, Tier
+from sluice.domain.variant import BatchTime, Variant, to_proto, variant_id
 from sluice.v1 import degradation_pb2, health_pb2
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
-from sluice.variant import BatchTime, Variant, to_proto, variant_id
 
 # What gRPC's clients take in every language unless they are told otherwise.
 STOCK_BYTES = 4 * 1024 * 1024

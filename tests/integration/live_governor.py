@@ -12,12 +12,12 @@ from typing import Any
 import grpc
 
 from services.governor.config import GovernorConfig
-from services.governor.governor import Governor
+from services.governor.control_loop import Governor
 from services.governor.servicer import GovernorServicer
-from sluice.directive import DirectiveState
-from sluice.fleet import Registration, Report
-from sluice.membership import Membership
-from sluice.tier import MemberKind
+from sluice.control.directive import DirectiveState
+from sluice.control.fleet import Registration, Report
+from sluice.control.membership_client import Membership
+from sluice.domain.enums import MemberKind
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 
 Stub = governor_grpc.GovernorServiceStub

@@ -10,13 +10,13 @@ from typing import Any
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
-from services.router.open_inference import OpenInferenceServicer
-from services.router.request_span import RequestSpans
+from services.router.api.inference_servicer import SERVICE, InferenceServicer
+from services.router.api.open_inference_servicer import OpenInferenceServicer
+from services.router.observability.tracing import RequestSpans
 from services.router.router import Router
-from services.router.servicer import SERVICE, InferenceServicer
-from sluice.config import TelemetryConfig
-from sluice.server import Server
-from sluice.telemetry import Tracing
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing
+from sluice.transport.server import Server
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 from tests.integration.fake_worker import FakeWorker, router_to, serving

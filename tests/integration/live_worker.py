@@ -11,12 +11,12 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sluice.config import TelemetryConfig
-from sluice.server import READINESS, Server
-from sluice.telemetry import Tracing
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing
+from sluice.transport.server import READINESS, Server
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
-from sluice.worker.servicer import SERVICE, WorkerServicer
-from sluice.worker.spans import WorkerSpans
+from sluice.worker.server.servicer import SERVICE, WorkerServicer
+from sluice.worker.server.tracing import WorkerSpans
 from tests.unit.worker.bench import Bench, bench
 
 CREDITS, MAX_ITEMS = 2, 4

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.gpu_worker.config import GpuWorkerConfig
-from sluice.program import main
-from sluice.telemetry import Tracing
-from sluice.tier import MemberKind
+from sluice.domain.enums import MemberKind
+from sluice.runtime.program import main
+from sluice.runtime.tracing import Tracing
+from sluice.testing.identity import IdentityBackend
 from sluice.worker.app import serve
-from sluice.worker.backend import Item, Output
-from sluice.worker.identity import IdentityBackend
+from sluice.worker.execution.backend import Item, Output
 
 PULL = "pull the plug"
 

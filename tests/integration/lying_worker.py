@@ -8,9 +8,9 @@ from typing import Any
 
 import grpc
 
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.variant import Variant, to_proto
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import Variant, to_proto
 from tests.integration.fake_worker import answered, card
 
 Said = worker_pb2.ExecuteResponse | bytes

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from services.gpu_worker.config import GpuWorkerConfig
-from sluice.program import main
-from sluice.telemetry import Tracing
-from sluice.tier import MemberKind
+from sluice.domain.enums import MemberKind
+from sluice.runtime.program import main
+from sluice.runtime.tracing import Tracing
+from sluice.testing.echo import EchoGenerator
+from sluice.testing.identity import IdentityBackend
 from sluice.worker.app import serve
-from sluice.worker.backend import Backend, Item, ModelSpec, Output
-from sluice.worker.echo import EchoGenerator
-from sluice.worker.generator import Generator
-from sluice.worker.identity import IdentityBackend
+from sluice.worker.execution.backend import Backend, Item, ModelSpec, Output
+from sluice.worker.execution.generator import Generator
 from sluice.worker.model_root import ECHO
 
 ITEM_S = 0.01

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from services.gpu_worker.load import load
-from services.router.request import Request
+from services.router.requests.request import Request
 from services.router.router import Router
-from sluice.errors import SluiceError
-from sluice.tier import QueryClass, Tier
-from sluice.worker.reading import Memory
-from sluice.worker.swap_step import FULL_SERVICE, Wish
-from sluice.worker.swapper import Swapper
+from sluice.domain.enums import QueryClass, Tier
+from sluice.domain.errors import SluiceError
+from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.models.swap_policy import FULL_SERVICE, Wish
+from sluice.worker.resources.reading import Memory
 from tests.integration.fake_worker import router_to
 from tests.integration.live_worker import Worker, working
 from tests.unit.polling import until

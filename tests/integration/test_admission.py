@@ -13,9 +13,9 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from sluice.client import AsyncClient
-from sluice.errors import Outranked, Reason, Saturated
+from sluice.domain.errors import Outranked, Reason, Saturated
+from sluice.domain.status import DETAILS_KEY, PUSHBACK_KEY, duration
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
-from sluice.status import DETAILS_KEY, PUSHBACK_KEY, duration
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from tests.integration.fake_worker import FakeWorker, answered, hold

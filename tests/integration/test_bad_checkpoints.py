@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from services.cpu_worker.load import load
 from sluice.compression.package import pack
-from sluice.errors import Reason
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import Reason
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from tests.integration.live_worker import Worker, read, working
 from tests.unit.engine import tiny

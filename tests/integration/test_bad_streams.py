@@ -15,9 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sluice.cli.mesh import free_port
 from sluice.cli.process import ServiceProcess
-from sluice.errors import Reason
+from sluice.domain.errors import Reason
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
-from sluice.runtime.transport import Transport
+from sluice.transport.settings import Transport
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 from tests.integration.fake_worker import FakeWorker, answer_well, hold, serving

@@ -10,11 +10,11 @@ import grpc
 import pytest
 
 from benchmarks.attacks.raw_http2 import RawHttp2
-from sluice.errors import Expired
-from sluice.runtime import ended_calls
-from sluice.runtime.ended_calls import GRPC_LOGGER
-from sluice.server import Server
-from sluice.status import abort
+from sluice.domain.errors import Expired
+from sluice.domain.status import abort
+from sluice.transport import ended_calls
+from sluice.transport.ended_calls import GRPC_LOGGER
+from sluice.transport.server import Server
 
 ANSWER_S = 0.03
 # Where a deadline falls against the answer is luck, so it is tried until it was seen.

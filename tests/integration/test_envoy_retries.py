@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.rolling_restart.envoy import envoy
 from benchmarks.stock_clients import Missing, Plan, call
-from sluice.errors import Reason
+from sluice.domain.errors import Reason
 from tests.integration.fake_worker import FakeWorker, hold
 from tests.integration.live_router import facing
 from tests.integration.test_retries import INFER, filled, infer

@@ -9,10 +9,10 @@ import grpc
 import pytest
 
 from sluice.client.failure import from_rpc_error
-from sluice.directive import Directive, DirectiveState
-from sluice.errors import Expired, InvalidRequest, Reason, WorkerLost
-from sluice.server import drain
-from sluice.tier import Level, Tier
+from sluice.control.directive import Directive, DirectiveState
+from sluice.domain.enums import Level, Tier
+from sluice.domain.errors import Expired, InvalidRequest, Reason, WorkerLost
+from sluice.transport.server import drain
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import tier_pb2
 from tests.integration.text_mesh import LENGTH, MODEL, STOP, Call, TextMesh, text_mesh

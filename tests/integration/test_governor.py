@@ -10,12 +10,12 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from services.governor.governor import Governor
+from services.governor.control_loop import Governor
 from sluice import AsyncClient
 from sluice.cli.mesh import LocalMesh, free_port
-from sluice.directive import Directive
-from sluice.fleet import Report
-from sluice.tier import Level, MemberKind
+from sluice.control.directive import Directive
+from sluice.control.fleet import Report
+from sluice.domain.enums import Level, MemberKind
 from sluice.v1 import degradation_pb2, health_pb2
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from tests.integration.live_governor import Stub, governing, idle, member, stub_of

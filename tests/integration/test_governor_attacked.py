@@ -21,14 +21,14 @@ import pytest
 from grpc_health.v1 import health_pb2 as grpc_health_pb2
 from grpc_health.v1 import health_pb2_grpc
 
-from services.governor.governor import Governor
+from services.governor.control_loop import Governor
 from services.governor.servicer import SERVICE
 from sluice.cli.addresses import free_port
 from sluice.cli.mesh import LocalMesh
 from sluice.cli.process import ServiceProcess
+from sluice.control.directive import DirectiveState
 from sluice.control.epochs import latest_epoch, new_epoch
-from sluice.directive import DirectiveState
-from sluice.fleet import DepartureReason
+from sluice.control.fleet import DepartureReason
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from tests.integration.large_fleet import long_card
 from tests.integration.live_governor import Stub, governing, idle, member, stub_of

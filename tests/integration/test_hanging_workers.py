@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from services.router.pools import Pool
-from services.router.request import Answer, Request
+from services.router.requests.device_pool import Pool
+from services.router.requests.request import Answer, Request
 from services.router.router import Router
-from services.router.worker_link import WorkerLink
+from services.router.workers.client import WorkerLink
+from sluice.control.directive import Directive, DirectiveState
 from sluice.control.roster import Roster, RosterEntry
-from sluice.directive import Directive, DirectiveState
-from sluice.errors import Expired, NoEndpoint, Saturated
-from sluice.tier import Level, MemberKind, QueryClass, Tier
+from sluice.domain.enums import Level, MemberKind, QueryClass, Tier
+from sluice.domain.errors import Expired, NoEndpoint, Saturated
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from tests.integration.fake_worker import FakeWorker, answer_well, answered, router_to, serving
 from tests.unit.polling import until

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from h2.settings import SettingCodes
 
 from benchmarks.attacks.raw_http2 import RawHttp2
-from sluice.server import READINESS, Server
+from sluice.transport.server import READINESS, Server
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from tests.integration.live_governor import governing
 from tests.unit.polling import until

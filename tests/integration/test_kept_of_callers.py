@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 import pytest
 
-from sluice.errors import WorkerFailed
+from sluice.domain.errors import WorkerFailed
+from sluice.domain.status import to_item_status
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
-from sluice.status import to_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from tests.integration.fake_worker import Answerer, FakeWorker, answer_well, hold

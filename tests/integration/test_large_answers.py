@@ -10,13 +10,13 @@ from typing import Any
 import grpc
 import pytest
 
-from sluice.errors import Reason
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import Reason
+from sluice.domain.variant import Variant
 from sluice.runtime.message_size import MAX_MESSAGE_KEY
-from sluice.tier import Task, Tier
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import Variant
 from tests.integration.fake_scribe import FakeScribe
 from tests.integration.fake_scribe import card as scribe_card
 from tests.integration.fake_worker import router_to, serving

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from services.router.request import Answer, Request
+from services.router.requests.request import Answer, Request
 from services.router.router import Router
-from sluice.errors import Expired, NoEndpoint, Saturated, ShuttingDown, SluiceError, WorkerFailed
-from sluice.tier import QueryClass, Tier
+from sluice.domain.enums import QueryClass, Tier
+from sluice.domain.errors import Expired, NoEndpoint, Saturated, ShuttingDown, SluiceError, WorkerFailed
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from tests.integration.fake_worker import FakeWorker, answer_well, answered, hold, router_to, serving
 

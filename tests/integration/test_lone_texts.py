@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from services.router.generation.sampling import Sampling
-from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
-from services.router.lifecycle import lone_try
-from services.router.request import Request
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import Sampling
 from services.router.router import Router
-from sluice.errors import SluiceError, WorkerFailed, WorkerLost
+from services.router.workers import lone_try
+from sluice.domain.errors import SluiceError, WorkerFailed, WorkerLost
 from tests.integration.fake_scribe import MODEL, FakeScribe
 from tests.integration.fake_worker import router_to, serving
 from tests.unit.polling import until

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import yaml
 
-from services.router.request import Request
+from services.router.requests.request import Request
 from services.router.router import Router
 from sluice.cli.addresses import free_port
 from sluice.cli.process import ServiceProcess
-from sluice.errors import SluiceError
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import SluiceError
 from tests.integration.fake_worker import router_to
 from tests.integration.live_worker import working
 from tests.integration.losing_worker import PULL

@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from services.router.request import Request
+from services.router.requests.request import Request
 from services.router.router import Router
-from sluice.errors import SluiceError
-from sluice.tier import Task, Tier
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import SluiceError
+from sluice.domain.variant import Variant
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import Variant
 from tests.integration.fake_scribe import FakeScribe
 from tests.integration.fake_scribe import card as scribe_card
 from tests.integration.fake_worker import FakeWorker, answer_well, answered, card, roster_of, router_to, serving

@@ -13,8 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sluice import AsyncClient, Client, Query
 from sluice.cli.mesh import LocalMesh
 from sluice.client.answer import Answer
-from sluice.errors import Expired, InvalidRequest, NoEndpoint, Reason, SluiceError, UnknownModel
-from sluice.tier import QueryClass, Tier
+from sluice.domain.enums import QueryClass, Tier
+from sluice.domain.errors import Expired, InvalidRequest, NoEndpoint, Reason, SluiceError, UnknownModel
 
 CLASSES = {
     QueryClass.SIMPLE: Tier.LIGHT,

@@ -8,15 +8,15 @@ from typing import Any
 import grpc
 import pytest
 
-from services.router.generation.sampling import Sampling
-from services.router.request import Request
-from sluice.errors import AnswerTooLarge, InvalidRequest, Reason
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import Sampling
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import AnswerTooLarge, InvalidRequest, Reason
+from sluice.domain.variant import Variant
 from sluice.runtime.message_size import MAX_MESSAGE_KEY, STOCK_BYTES
-from sluice.tier import Task, Tier
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
-from sluice.variant import Variant
-from sluice.worker.backend import Embedded
+from sluice.worker.execution.backend import Embedded
 from tests.integration.fake_scribe import FakeScribe
 from tests.integration.fake_worker import FakeWorker, answered, router_to, serving
 from tests.integration.live_worker import read, working

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from services.gpu_worker.load import load
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 from sluice.v1.tier_pb2 import TIER_FULL, TIER_LIGHT
-from sluice.worker.reading import Memory
-from sluice.worker.swap_step import FULL_SERVICE
+from sluice.worker.models.swap_policy import FULL_SERVICE
+from sluice.worker.resources.reading import Memory
 from tests.integration.text_mesh import LENGTH, STOP, TextMesh
 from tests.integration.writing_pair import FULL, LIGHT, WritingPair, writing_pair
 from tests.unit.polling import until

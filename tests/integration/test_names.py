@@ -12,7 +12,7 @@ from typing import Any
 
 from sluice import AsyncClient
 from sluice.cli.mesh import free_port
-from sluice.errors import SluiceError
+from sluice.domain.errors import SluiceError
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from tests.integration.fake_worker import FakeWorker, answered, serving
 from tests.integration.live_governor import governing

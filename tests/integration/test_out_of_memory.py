@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from services.router.request import Answer, Request
-from sluice.errors import Saturated, SluiceError
-from sluice.worker.backend import Item, Output
+from services.router.requests.request import Answer, Request
+from sluice.domain.errors import Saturated, SluiceError
+from sluice.worker.execution.backend import Item, Output
 from tests.integration.fake_worker import router_to
 from tests.integration.live_worker import MAX_ITEMS, working
 from tests.unit.worker.bench import echo

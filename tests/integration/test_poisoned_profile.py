@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import grpc
 
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.variant import BatchTime
 from sluice.v1 import inference_service_pb2 as inference_pb2
-from sluice.variant import BatchTime
 from tests.integration.fake_worker import FakeWorker, answer_well
 from tests.integration.live_router import facing
 

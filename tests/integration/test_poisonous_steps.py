@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from services.gpu_worker.load import load
-from sluice.errors import InvalidRequest, NoEndpoint, Reason, SluiceError, WorkerFailed
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import InvalidRequest, NoEndpoint, Reason, SluiceError, WorkerFailed
 from sluice.v1 import inference_service_pb2 as inference_pb2
-from sluice.worker.backend import Backend, ModelSpec
-from sluice.worker.generator import Generator
+from sluice.worker.execution.backend import Backend, ModelSpec
+from sluice.worker.execution.generator import Generator
 from tests.integration.fake_worker import router_to
 from tests.integration.live_router import face_of
 from tests.integration.live_worker import Worker, working
@@ -105,8 +105,8 @@ async def mesh(root: Path) -> AsyncIterator[Mesh]:
             raise KeyError("cu_seq_lens_k")
 
     def spoiled(spec: ModelSpec) -> Backend | Generator:
-        from sluice.engine.generation.generator import ContinuousGenerator
-        from sluice.worker.echo import EchoGenerator
+        from sluice.engine.generation.engine import ContinuousGenerator
+        from sluice.testing.echo import EchoGenerator
 
         if spec.checkpoint.name == "echo":
             return EchoGenerator(spec)

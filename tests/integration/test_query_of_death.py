@@ -19,7 +19,7 @@ from services.router.lifecycle.quarantine import KEPT_S
 from sluice.cli.addresses import free_port
 from sluice.cli.process import ServiceProcess
 from sluice.client.failure import from_rpc_error
-from sluice.errors import SluiceError, WorkerFailed, WorkerLost
+from sluice.domain.errors import SluiceError, WorkerFailed, WorkerLost
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from tests.integration.dying_worker import DEADLY
 from tests.integration.fake_worker import router_to

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from services.router.config import RouterConfig
 from services.router.requests import validation as bounds
 from sluice.client.failure import from_rpc_error
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2

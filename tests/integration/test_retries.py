@@ -11,9 +11,9 @@ import pytest
 from benchmarks.stock_clients import LANGUAGES, Missing, Plan, call
 from sluice import AsyncClient
 from sluice.client.options import channel_options, service_config
-from sluice.errors import Reason, Saturated
+from sluice.domain.errors import Reason, Saturated
+from sluice.domain.status import PUSHBACK_KEY, RETRY_AFTER_KEY
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
-from sluice.status import PUSHBACK_KEY, RETRY_AFTER_KEY
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from tests.integration.fake_worker import FakeWorker, hold
 from tests.integration.live_router import Face, facing

@@ -10,7 +10,7 @@ import pytest
 from sluice import AsyncClient, Query
 from sluice.cli.mesh import LocalMesh
 from sluice.client.answer import Answer
-from sluice.tier import QueryClass, Tier
+from sluice.domain.enums import QueryClass, Tier
 
 
 async def answers(client: AsyncClient, count: int) -> list[Answer]:

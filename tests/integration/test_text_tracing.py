@@ -13,15 +13,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from services.router.generation.generate_call import generate
-from services.router.generation.sampling import Sampling
-from services.router.request import Request
-from services.router.request_span import RequestSpans
-from sluice.config import TelemetryConfig
-from sluice.errors import InvalidRequest, SluiceError, WorkerFailed, WorkerLost
-from sluice.telemetry import Tracing, parse_traceparent
+from services.router.observability.tracing import RequestSpans
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import Sampling
+from sluice.domain.errors import InvalidRequest, SluiceError, WorkerFailed, WorkerLost
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing, parse_traceparent
 from sluice.v1 import inference_service_pb2 as inference_pb2
-from sluice.worker.generator import Finish, Piece, Prompt
-from sluice.worker.spans import TEXT_SPAN, WorkerSpans
+from sluice.worker.execution.generator import Finish, Piece, Prompt
+from sluice.worker.server.tracing import TEXT_SPAN, WorkerSpans
 from sluice.worker.writing import Writing
 from tests.integration.fake_scribe import MODEL, FakeScribe
 from tests.integration.fake_worker import router_to, serving
@@ -83,7 +83,7 @@ async def test_the_router_s_span_says_what_was_written_by_whom_and_how_soon(trac
         "gen_ai.response.finish_reasons": ("stop",),
         "gen_ai.usage.input_tokens": 2,
         "gen_ai.usage.output_tokens": 3,
-        "sluice.tier": "full",
+        "sluice.domain.enums": "full",
         "sluice.worker": "scribe",
         "sluice.priority": 0.5,
         "sluice.request_id": "mine",

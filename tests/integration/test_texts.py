@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
+from services.router.api.open_inference_servicer import OpenInferenceServicer
 from services.router.app import report
 from services.router.generation.outlet import Portion
-from services.router.generation.sampling import Sampling
-from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
-from services.router.open_inference import OpenInferenceServicer
-from services.router.request import Request
-from services.router.request_span import RequestSpans
+from services.router.observability.tracing import RequestSpans
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import Sampling
 from services.router.router import Router
-from sluice.config import TelemetryConfig
-from sluice.directive import Directive, DirectiveState
-from sluice.errors import (
+from sluice.control.directive import Directive, DirectiveState
+from sluice.domain.enums import Level, Tier
+from sluice.domain.errors import (
     Cancelled,
     Expired,
     InvalidRequest,
@@ -34,8 +34,8 @@ from sluice.errors import (
     WorkerLost,
 )
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
-from sluice.telemetry import Tracing
-from sluice.tier import Level, Tier
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing
 from tests.integration.fake_scribe import MODEL, FakeScribe, card
 from tests.integration.fake_worker import FakeWorker, answer_well, router_to, serving
 from tests.unit.polling import until

@@ -103,7 +103,7 @@ async def test_client_router_and_worker_share_a_trace_and_the_batch_is_linked_to
     assert seen["gen_ai.response.model"] == response.variant == "echo/light-fp32"
     assert seen["rpc.system"] == "grpc"
     assert seen["rpc.response.status_code"] == "OK"
-    assert (seen["sluice.tier"], seen["sluice.worker"]) == ("light", response.worker)
+    assert (seen["sluice.domain.enums"], seen["sluice.worker"]) == ("light", response.worker)
     assert seen["sluice.request_id"] == "r1"
     assert attributes(batch_span)["sluice.batch.size"] == 1
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import grpc
 import pytest
 
-from services.governor.governor import Governor
+from services.governor.control_loop import Governor
 from sluice import AsyncClient
 from sluice.cli.mesh import LocalMesh, free_port
+from sluice.control.directive import DirectiveState
+from sluice.control.fleet import Registration
 from sluice.control.identity import MESH_METADATA, MESH_VARIABLE
-from sluice.directive import DirectiveState
-from sluice.errors import NoEndpoint
-from sluice.fleet import Registration
-from sluice.membership import Membership
-from sluice.tier import MemberKind, QueryClass, Tier
+from sluice.control.membership_client import Membership
+from sluice.domain.enums import MemberKind, QueryClass, Tier
+from sluice.domain.errors import NoEndpoint
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
 from tests.conftest import IDENTITY_MESH
 from tests.integration.live_governor import governing, idle

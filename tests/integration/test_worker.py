@@ -12,13 +12,13 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from services.router.request import Request
+from services.router.requests.request import Request
 from services.router.router import Router
-from sluice.errors import InvalidRequest, NoEndpoint, Reason, UnknownModel
-from sluice.server import LIVENESS, drain
+from sluice.domain.errors import InvalidRequest, NoEndpoint, Reason, UnknownModel
+from sluice.domain.variant import VariantState
+from sluice.transport.server import LIVENESS, drain
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import VariantState
-from sluice.worker.backend import Backend, ModelSpec
+from sluice.worker.execution.backend import Backend, ModelSpec
 from tests.integration.fake_worker import router_to
 from tests.integration.live_worker import CREDITS, MAX_ITEMS, read, working
 from tests.unit.polling import until

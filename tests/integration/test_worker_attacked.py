@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.servicer import SERVICE
+from sluice.worker.server.servicer import SERVICE
 from tests.integration.live_worker import read, working
 from tests.unit.streams import end_of
 from tests.unit.worker.bench import HELD

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from services.governor.governor import Governor
-from services.router.request import Answer, Request
+from services.governor.control_loop import Governor
+from services.router.requests.request import Answer, Request
 from services.router.router import Router
 from sluice.cli.mesh import free_port
-from sluice.directive import DirectiveState
-from sluice.fleet import DepartureReason, Registration, Report
-from sluice.membership import Membership
-from sluice.tier import MemberKind, Task, Tier
-from sluice.variant import Variant
+from sluice.control.directive import DirectiveState
+from sluice.control.fleet import DepartureReason, Registration, Report
+from sluice.control.membership_client import Membership
+from sluice.domain.enums import MemberKind, Task, Tier
+from sluice.domain.variant import Variant
 from tests.integration.fake_worker import FakeWorker, answer_well, router_to, serving
 from tests.integration.live_governor import governing, idle
 from tests.unit.polling import until

@@ -12,12 +12,12 @@ from typing import Any, NoReturn
 import pytest
 
 from sluice.cli.addresses import free_port
-from sluice.errors import Reason
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import Reason
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.backend import ModelSpec
-from sluice.worker.external import or_external
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.models.loaders import or_external
 from tests.integration.live_worker import working
 from tests.integration.test_configuration import complaint
 from tests.integration.test_worker_texts import Heard, cancel, opened, text

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.tier import Level, Tier
+from sluice.domain.enums import Level, Tier
 from tests.integration.asked_mesh import MODEL, PATIENCE_S, Mesh, asked_mesh
 from tests.unit.polling import until
 

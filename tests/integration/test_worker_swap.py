@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from services.gpu_worker.load import load
-from sluice.tier import Tier
-from sluice.worker.swap_step import FULL_SERVICE
+from sluice.domain.enums import Tier
+from sluice.worker.models.swap_policy import FULL_SERVICE
 from tests.integration.live_worker import working
 from tests.integration.swapping_worker import FULL, LIGHT, MODEL, MODELS, swapping
 from tests.unit.worker.ram import COPIES, READY, SOME_COPIES, UNLOADING

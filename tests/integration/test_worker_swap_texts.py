@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.testing.echo import EchoGenerator
 from sluice.v1 import tier_pb2
-from sluice.worker.backend import ModelSpec
-from sluice.worker.echo import EchoGenerator
-from sluice.worker.reading import Memory
-from sluice.worker.swap_step import FULL_SERVICE
-from sluice.worker.swapper import Swapper
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.models.swap_policy import FULL_SERVICE
+from sluice.worker.resources.reading import Memory
 from tests.integration.text_mesh import TextMesh
 from tests.integration.writing_pair import FULL, LIGHT, WritingPair, writing_pair
 from tests.unit.polling import until

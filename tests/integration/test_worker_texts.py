@@ -11,13 +11,13 @@ from typing import Any
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
-from sluice.errors import Reason
-from sluice.server import drain
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import Reason
+from sluice.testing.echo import EchoGenerator
+from sluice.transport.server import drain
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.backend import ModelSpec
-from sluice.worker.echo import EchoGenerator
+from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.model_root import ECHO
 from tests.integration.live_worker import Worker, read, working
 from tests.unit.polling import until

@@ -11,12 +11,12 @@ import grpc
 
 from services.router.app import report
 from sluice.client.failure import from_rpc_error
-from sluice.directive import DirectiveState
-from sluice.errors import SluiceError
-from sluice.tier import Tier
+from sluice.control.directive import DirectiveState
+from sluice.domain.enums import Tier
+from sluice.domain.errors import SluiceError
+from sluice.testing.echo import EchoGenerator
 from sluice.v1 import inference_service_pb2 as inference_pb2
-from sluice.worker.backend import ModelSpec
-from sluice.worker.echo import EchoGenerator
+from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.model_root import ECHO
 from tests.integration.fake_worker import router_to
 from tests.integration.live_router import Face, face_of

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from sluice.tier import Tier
-from sluice.worker.backend import BackendLoader
-from sluice.worker.echo import EchoGenerator
-from sluice.worker.reading import Memory
-from sluice.worker.swap_step import FULL_SERVICE, Wish
-from sluice.worker.swapper import Swapper
+from sluice.domain.enums import Tier
+from sluice.testing.echo import EchoGenerator
+from sluice.worker.execution.backend import BackendLoader
+from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.models.swap_policy import FULL_SERVICE, Wish
+from sluice.worker.resources.reading import Memory
 from tests.integration.fake_worker import router_to
 from tests.integration.live_router import face_of
 from tests.integration.live_worker import Worker, working

@@ -14,16 +14,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.governor.config import GovernorConfig
-from services.governor.governor import Governor
+from services.governor.control_loop import Governor
 from services.governor.leadership import Superseded
+from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
+from sluice.control.directive import DirectiveState
 from sluice.control.epochs import new_epoch
-from sluice.degradation.autonomy import Autonomy
-from sluice.degradation.degradation import Degradation
-from sluice.degradation.thresholds import DEFAULT_THRESHOLDS
-from sluice.directive import DirectiveState
-from sluice.fleet import Registration, Report
-from sluice.membership import LOOK_AGAIN_S, MAX_BACKOFF_S
-from sluice.tier import Level, MemberKind
+from sluice.control.fleet import Registration, Report
+from sluice.control.membership_client import LOOK_AGAIN_S, MAX_BACKOFF_S
+from sluice.control.standalone import Autonomy
+from sluice.domain.enums import Level, MemberKind
 
 TICK_S = 0.1
 RENEW_S = 0.5

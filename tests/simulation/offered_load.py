@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from services.router.request import Answer, Outcome, Request
-from sluice.errors import SluiceError
-from sluice.tier import QueryClass, Tier
+from services.router.requests.request import Answer, Outcome, Request
+from sluice.domain.enums import QueryClass, Tier
+from sluice.domain.errors import SluiceError
 from tests.simulation.sim_mesh import MODEL, SimMesh
 
 # A sentence of the demo's messages for each step of complexity; the router's own judgement tells them apart.

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sluice.degradation.degradation import FULL_SERVICE, Degradation
-from sluice.degradation.laws import LawState, decide
-from sluice.degradation.signals import Signals
-from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
-from sluice.tier import Level
+from sluice.control.degradation.laws import LawState, decide
+from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
+from sluice.control.degradation.signals import Signals
+from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
+from sluice.domain.enums import Level
 
 TICK_S = 0.1
 SECOND = 10

@@ -16,7 +16,7 @@ from services.router.admission.controller import AdmissionController
 from services.router.admission.demand import EdgeDemand
 from services.router.admission.resource import TICK_S, Waiting
 from services.router.requests.caller import Caller
-from sluice.errors import Saturated
+from sluice.domain.errors import Saturated
 from tests.unit.router.groups import GROUP, VARIANT
 
 STEP_S = 0.001

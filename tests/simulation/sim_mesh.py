@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from services.router.batch import OpenBatch
 from services.router.config import RouterConfig
-from services.router.link_owner import LinkOwner
+from services.router.queueing.batch import OpenBatch
 from services.router.router import Router
-from services.router.worker_link import WorkerLink
+from services.router.workers.client import WorkerLink
+from services.router.workers.listener import LinkOwner
 from services.router.workers.pool import _Endpoint as Endpoint
-from sluice.config import TelemetryConfig
-from sluice.directive import DirectiveState
-from sluice.status import duration
-from sluice.telemetry import Tracing
-from sluice.tier import Task, Tier
+from sluice.control.directive import DirectiveState
+from sluice.domain.enums import Task, Tier
+from sluice.domain.status import duration
+from sluice.domain.variant import BatchTime, Variant, to_proto, variant_id
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import BatchTime, Variant, to_proto, variant_id
 
 MODEL = "m"
 CREDITS = 2

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from services.router.generation.sampling import Sampling
-from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
-from services.router.link_owner import LinkOwner
-from services.router.request import Request
-from services.router.worker_link import WorkerLink
-from sluice.errors import Cancelled, SluiceError
-from sluice.status import to_item_status
-from sluice.tier import Task, Tier
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import Sampling
+from services.router.workers.client import WorkerLink
+from services.router.workers.listener import LinkOwner
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import Cancelled, SluiceError
+from sluice.domain.status import to_item_status
+from sluice.domain.variant import Variant, to_proto, variant_id
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import Variant, to_proto, variant_id
 from tests.simulation.sim_mesh import SimMesh
 
 MODEL = "chat"

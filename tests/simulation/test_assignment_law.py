@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from services.router.request import Request
-from sluice.directive import Directive
-from sluice.tier import Level, QueryClass, Tier
+from services.router.requests.request import Request
+from sluice.control.directive import Directive
+from sluice.domain.enums import Level, QueryClass, Tier
 from tests.simulation.offered_load import Fates, Shape, offer
 from tests.simulation.sim_mesh import SimMesh, sim_mesh
 from tests.simulation.tiers import FULL, LIGHT, QUALITY, QUANTIZED

@@ -13,8 +13,8 @@ from services.router.admission.demand import EdgeDemand
 from services.router.admission.hard_limits import Queued
 from services.router.admission.resource import TICK_S, Resource, Waiting
 from services.router.requests.caller import Caller
-from sluice.errors import Outranked, Saturated
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import Outranked, Saturated
 from tests.unit.router.groups import group, variant
 
 COST_S = 1e-3

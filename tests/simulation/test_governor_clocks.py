@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from services.governor.leadership import FIRST_DISBELIEF_S, Superseded
+from sluice.control.directive import Directive
 from sluice.control.epochs import BELIEVED_AHEAD_S, LAST_EPOCH, latest_epoch, new_epoch, resumed_epoch
-from sluice.directive import Directive
-from sluice.fleet import Registration
-from sluice.membership import MAX_BACKOFF_S
-from sluice.tier import Level, MemberKind
+from sluice.control.fleet import Registration
+from sluice.control.membership_client import MAX_BACKOFF_S
+from sluice.domain.enums import Level, MemberKind
 from tests.simulation.governed_fleet import WALL_S, GovernedFleet
 
 YEAR_S = 365 * 86_400.0

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from sluice.control.directive import Directive
 from sluice.control.epochs import TAIL_BITS
-from sluice.directive import Directive
-from sluice.tier import Level
+from sluice.domain.enums import Level
 from tests.simulation.governed_fleet import GovernedFleet, SimGovernor
 
 OFFLOAD, LIGHTEN, ADMIT = Level.OFFLOAD, Level.LIGHTEN, Level.ADMIT

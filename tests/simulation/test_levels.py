@@ -8,9 +8,9 @@ import random
 
 import pytest
 
-from sluice.degradation.degradation import FULL_SERVICE, Degradation
-from sluice.degradation.signals import Signals
-from sluice.tier import Level
+from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
+from sluice.control.degradation.signals import Signals
+from sluice.domain.enums import Level
 from tests.simulation.plant import TICK_S, Curve, Plant, first, run
 
 OFFLOAD, LIGHTEN, ADMIT = Level.OFFLOAD, Level.LIGHTEN, Level.ADMIT

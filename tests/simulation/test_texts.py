@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
 from tests.simulation.offered_load import Fates, offer
 from tests.simulation.sim_mesh import sim_mesh
 from tests.simulation.sim_scribe import STEP_S, SimScribe, TextFate, offer_texts, scribe

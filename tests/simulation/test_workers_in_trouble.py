@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.router.request import Request
-from sluice.tier import QueryClass, Tier
+from services.router.requests.request import Request
+from sluice.domain.enums import QueryClass, Tier
 from tests.simulation.offered_load import Fate, Fates, offer
 from tests.simulation.sim_mesh import SimMesh, SimWorker, sim_mesh
 from tests.simulation.tiers import FULL, LIGHT, QUANTIZED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
 from tests.simulation.sim_mesh import Law
 
 # Shares of right answers by complexity, as the shipped models' cards give them.

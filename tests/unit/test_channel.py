@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.channel import DIRECT, OPTIONS, is_loopback, proxy_options
+from sluice.runtime.channel import DIRECT, OPTIONS, is_loopback, proxy_options
 
 ports = st.integers(0, 65535)
 

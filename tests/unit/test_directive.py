@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from sluice.degradation.degradation import Degradation
-from sluice.directive import HAND_BACK_S, Directive, DirectiveState, Verdict, judge
+from sluice.control.degradation.level_state import Degradation
+from sluice.control.directive import HAND_BACK_S, Directive, DirectiveState, Verdict, judge
+from sluice.domain.enums import Level
 from sluice.precision import Precision
-from sluice.tier import Level
 
 
 def directive(epoch: int, revision: int, *levels: Level, lease_s: float = 3.0) -> Directive:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from sluice import directive_wire, fleet_wire, variant
-from sluice.directive import DEFAULT_LEASE_S, Directive
-from sluice.fleet import Fleet, Registration, Report, Transition
-from sluice.tier import Level, Task, Tier
+from sluice import fleet_wire
+from sluice.control import codec as directive_wire
+from sluice.control.directive import DEFAULT_LEASE_S, Directive
+from sluice.control.fleet import Fleet, Registration, Report, Transition
+from sluice.domain import variant
+from sluice.domain.enums import Level, Task, Tier
+from sluice.domain.variant import Variant
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2, model_pb2
-from sluice.variant import Variant
 from tests.unit import strategies as some
 
 

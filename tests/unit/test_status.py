@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.client.failure import CallFailed, from_rpc_error
-from sluice.errors import (
+from sluice.domain.errors import (
     AnswerTooLarge,
     Cancelled,
     Expired,
@@ -26,7 +26,7 @@ from sluice.errors import (
     WorkerFailed,
     WorkerLost,
 )
-from sluice.status import (
+from sluice.domain.status import (
     DETAILS_KEY,
     PUSHBACK_KEY,
     RETRY_AFTER_KEY,

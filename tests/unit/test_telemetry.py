@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from sluice.config import TelemetryConfig
-from sluice.telemetry import Tracing, parse_traceparent, trace_id_of, traceparent_of
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing, parse_traceparent, trace_id_of, traceparent_of
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, NOT_SAMPLED = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sluice.errors import InvalidRequest
-from sluice.text_file import read_rows, read_texts, text_of
+from sluice.domain.errors import InvalidRequest
+from sluice.runtime.jsonl import read_rows, read_texts, text_of
 
 
 def written(tmp_path: Path, content: str) -> Path:

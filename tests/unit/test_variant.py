@@ -9,9 +9,9 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.tier import Task, Tier
+from sluice.domain.enums import Task, Tier
+from sluice.domain.variant import MAX_VARIANTS, Variant, check, from_proto, to_proto, variants_from_proto
 from sluice.v1 import model_pb2
-from sluice.variant import MAX_VARIANTS, Variant, check, from_proto, to_proto, variants_from_proto
 from tests.unit import strategies as some
 
 GOOD = Variant(id="m/light-fp32", model="m", tier=Tier.LIGHT, task=Task.TEXT_CLASSIFICATION)

@@ -18,8 +18,8 @@ from services.router.admission.priority_histogram import bin_of
 from services.router.admission.rejection import Refusal, Refusals
 from services.router.admission.resource import MIN_SCALE, TICK_S, UNKNOWN_COST, Resource, Waiting
 from services.router.admission.resource_map import ResourceMap, Route, WorkerGroup
-from sluice.errors import InvalidRequest, Outranked, Saturated, SluiceError
-from sluice.tier import Level
+from sluice.domain.enums import Level
+from sluice.domain.errors import InvalidRequest, Outranked, Saturated, SluiceError
 
 # Timers come a little late on any machine that has something to do.
 SLACK_S = 0.02

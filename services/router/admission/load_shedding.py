@@ -10,7 +10,7 @@ from collections.abc import Callable
 from services.router.admission.controller import AdmissionController
 from services.router.admission.demand import EdgeDemand
 from services.router.admission.rejection import Refusal
-from services.router.ledger import Ledger
+from services.router.observability.stats import Ledger
 from services.router.requests.caller import Bundle, Caller
 
 

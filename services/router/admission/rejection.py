@@ -7,9 +7,9 @@ from functools import cached_property
 
 import grpc
 
-from sluice.errors import Outranked, Reason, Saturated
-from sluice.status import Trailers, to_item_status, trailers
-from sluice.tier import Level
+from sluice.domain.enums import Level
+from sluice.domain.errors import Outranked, Reason, Saturated
+from sluice.domain.status import Trailers, to_item_status, trailers
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 RANGE_S = (0.1, 0.5)

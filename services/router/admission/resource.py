@@ -18,7 +18,7 @@ from services.router.admission.limiter import CapacityEstimate, Limiter
 from services.router.admission.load_signals import LoadSignals
 from services.router.admission.priority_histogram import BINS, PriorityHistogram
 from services.router.admission.rejection import Refusals
-from sluice.errors import Outranked, Saturated
+from sluice.domain.errors import Outranked, Saturated
 
 TICK_S = 0.1
 MIN_TARGET_S = 0.02

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from services.router.admission.demand import Demand
 from services.router.admission.resource import Resource
-from services.router.pools import Pool
-from sluice.tier import Tier
-from sluice.variant import Variant
+from services.router.requests.device_pool import Pool
+from sluice.domain.enums import Tier
+from sluice.domain.variant import Variant
 
 # Laws of groups whose workers are gone are kept for their return, the newest so many.
 MAX_DORMANT = 16

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from services.router.pools import Pool
-from sluice.tier import Tier
+from services.router.requests.device_pool import Pool
+from sluice.domain.enums import Tier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

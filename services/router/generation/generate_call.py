@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from services.router.generation.sampling import Sampling
-from services.router.generation.text_ticket import TextTicket
-from services.router.generation.texts import Texts
 from services.router.generation.translation import to_response
 from services.router.generation.written import Written
-from services.router.request import Request
-from services.router.request_span import RequestSpans
-from sluice.errors import SluiceError
+from services.router.lifecycle.generations import Texts
+from services.router.observability.tracing import RequestSpans
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import Sampling
+from sluice.domain.errors import SluiceError
 from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES
 
 # For everything in a message but its text.

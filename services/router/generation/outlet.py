@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.router.generation.written import Written
-from sluice.errors import SluiceError
+from sluice.domain.errors import SluiceError
 
 # In UTF-8.
 MAX_CHARACTER_BYTES = 4

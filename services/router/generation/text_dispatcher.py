@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
-from services.router.generation.text_ticket import TextTicket
 from services.router.generation.wire import size_of
-from services.router.lifecycle.lone_try import HOLD_S
-from services.router.request import Ticket, TicketState
-from services.router.variant_queue import VariantQueue
-from services.router.worker_link import WorkerLink
+from services.router.queueing.queue import VariantQueue
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import Ticket, TicketState
+from services.router.workers.client import WorkerLink
+from services.router.workers.lone_try import HOLD_S
 
 
 class TextDispatcher:

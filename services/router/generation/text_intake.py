@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.router.admission.controller import AdmissionController
-from services.router.dispatcher import Dispatcher
-from services.router.endings import Endings
+from services.router.dispatch.dispatcher import Dispatcher
 from services.router.generation.choice import Choice
-from services.router.generation.sampling import Sampling
 from services.router.generation.text_costs import TextCosts
 from services.router.generation.text_dispatcher import TextDispatcher
-from services.router.generation.text_placement import TextPlacement
-from services.router.generation.text_ticket import TextTicket
-from services.router.ledger import Ledger
+from services.router.lifecycle.completion import Endings
 from services.router.lifecycle.quarantine import Quarantine
-from services.router.request import Request
+from services.router.observability.stats import Ledger
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import Sampling
 from services.router.requests.validation import validate, validate_sampling
-from sluice.directive import DirectiveState
-from sluice.errors import NoEndpoint, SluiceError
+from services.router.scheduling.generation_scheduler import TextPlacement
+from sluice.control.directive import DirectiveState
+from sluice.domain.errors import NoEndpoint, SluiceError
 
 
 class TextIntake:

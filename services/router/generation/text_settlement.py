@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from services.router.admission.controller import AdmissionController
-from services.router.endings import Endings
 from services.router.generation.text_costs import TextCosts
-from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
-from services.router.ledger import Ledger
-from services.router.lifecycle.lone_try import CLEARED_TOKENS
-from services.router.request import TicketState
-from services.router.second_try import SecondTries
-from services.router.worker_link import WorkerLink
-from sluice.errors import NoEndpoint, ShuttingDown, SluiceError, WorkerFailed, WorkerLost
-from sluice.status import from_item_status
+from services.router.lifecycle.completion import Endings
+from services.router.lifecycle.retry import SecondTries
+from services.router.observability.stats import Ledger
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import TicketState
+from services.router.workers.client import WorkerLink
+from services.router.workers.lone_try import CLEARED_TOKENS
+from sluice.domain.errors import NoEndpoint, ShuttingDown, SluiceError, WorkerFailed, WorkerLost
+from sluice.domain.status import from_item_status
+from sluice.domain.variant import Variant
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import Variant
 
 TOKENS_KEY = "tokens"
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from services.router.api.codec import priority_of, tier_of
 from services.router.generation.outlet import Portion
-from services.router.generation.sampling import DEFAULT_NEW_TOKENS, Sampling
-from services.router.generation.text_ticket import TextTicket
 from services.router.generation.written import Written
-from services.router.request import Request
 from services.router.requests.caller import Caller
-from services.router.translation import priority_of, tier_of
-from sluice.telemetry import trace_id_of
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import DEFAULT_NEW_TOKENS, Sampling
+from sluice.runtime.tracing import trace_id_of
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.router.generation.text_ticket import TextTicket
-from sluice.status import duration
+from services.router.requests.generation import TextTicket
+from sluice.domain.status import duration
 from sluice.v1 import worker_service_pb2 as worker_pb2
 
 # What a Generation takes beside its prompt and stop strings, its traceparent and variant included, and each of those.

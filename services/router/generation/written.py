@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.variant import Variant
 from sluice.v1 import inference_service_pb2 as inference_pb2
-from sluice.variant import Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

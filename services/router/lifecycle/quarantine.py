@@ -10,9 +10,9 @@ import struct
 from collections import OrderedDict
 from hashlib import blake2b
 
-from services.router.generation.sampling import Sampling
-from services.router.request import Request
-from sluice.errors import WorkerFailed
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import Sampling
+from sluice.domain.errors import WorkerFailed
 
 MOST_KEPT = 4_096
 KEPT_S = 600.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 
-from services.router.request import Ticket
+from services.router.requests.request import Ticket
 
 # A caller may be ahead of its fair share by the work of so many requests: what is taken for a batch need not alternate.
 LEAD_REQUESTS = 1.0

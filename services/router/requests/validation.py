@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from services.router.generation.sampling import Sampling
-from services.router.request import Request
-from sluice.errors import Expired, InvalidRequest
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import Sampling
+from sluice.domain.errors import Expired, InvalidRequest
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 
 MAX_MODEL_BYTES = 256

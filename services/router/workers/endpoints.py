@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from sluice.control.fleet import DepartureReason
 from sluice.control.roster import Roster
-from sluice.fleet import DepartureReason
-from sluice.tier import MemberKind
+from sluice.domain.enums import MemberKind
 
 FORGOTTEN_S = 60.0
 """How long a worker that nobody names any more is dialled after the last sign of it."""

@@ -10,16 +10,16 @@ import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from services.router.batch import OpenBatch
-from services.router.generation.text_ticket import TextTicket
-from services.router.request import Ticket
-from sluice.runtime.message_handlers import Unreadable, parse
+from services.router.queueing.batch import OpenBatch
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import Ticket
+from sluice.domain.enums import Task
+from sluice.domain.status import check_item_status, seconds_of
+from sluice.domain.variant import MAX_LABEL_BYTES, Variant, variants_from_proto
 from sluice.runtime.message_size import LEAST_BYTES
-from sluice.status import check_item_status, seconds_of
-from sluice.tier import Task
+from sluice.transport.message_handlers import Unreadable, parse
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import MAX_LABEL_BYTES, Variant, variants_from_proto
 
 MAX_WORKER_BYTES = 256
 MAX_CREDITS = 1_024

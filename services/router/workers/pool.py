@@ -12,14 +12,14 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from services.router.link_owner import LinkOwner
-from services.router.pools import Pool
-from services.router.worker_link import DEFAULT_MAX_REDIAL_S, WorkerLink
+from services.router.requests.device_pool import Pool
+from services.router.workers.client import DEFAULT_MAX_REDIAL_S, WorkerLink
 from services.router.workers.endpoints import Evidence, RosterIndex, Standing, standing_of
+from services.router.workers.listener import LinkOwner
 from sluice.control.identity import DEFAULT_MESH
 from sluice.control.roster import Roster
 from sluice.runtime.limited_log import LimitedLog
-from sluice.runtime.resolver import RESOLVE_INTERVAL_S, ResolveError, Resolver, follow, is_literal
+from sluice.transport.resolver import RESOLVE_INTERVAL_S, ResolveError, Resolver, follow, is_literal
 
 logger = logging.getLogger(__name__)
 limited = LimitedLog(logger)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 
+from sluice.domain.enums import Task, Tier
 from sluice.engine.accelerator import TorchAccelerator
-from sluice.engine.checkpoint import Checkpoint
-from sluice.engine.cores import granted_cores
-from sluice.engine.fault import fault
-from sluice.engine.generation.attention import hindrance
-from sluice.engine.generation.generator import ContinuousGenerator
-from sluice.engine.generation.layer_arguments import hand_down
+from sluice.engine.checkpoint.checkpoint import Checkpoint
+from sluice.engine.checkpoint.errors import fault
+from sluice.engine.checkpoint.task import CONFIG
+from sluice.engine.generation.attention.backend import hindrance
+from sluice.engine.generation.attention.layer_arguments import hand_down
+from sluice.engine.generation.engine import ContinuousGenerator
 from sluice.engine.generation.shape import shape_for
-from sluice.engine.precise import load_precise
-from sluice.engine.task import CONFIG
-from sluice.tier import Task, Tier
-from sluice.worker.backend import ModelSpec
+from sluice.engine.precision.loader import load_precise
+from sluice.runtime.cpu import granted_cores
+from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.free_memory import free_memory_bytes
 
 ACCELERATOR_TEXTS = 256

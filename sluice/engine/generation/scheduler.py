@@ -16,7 +16,7 @@ from transformers.generation.continuous_batching.cache import PagedAttentionCach
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState, RequestStatus
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, Scheduler
 
-from sluice.engine.generation.sampling import NO_TOKEN, SAMPLING
+from sluice.engine.generation.sampler import NO_TOKEN, SAMPLING
 
 NAME = "sluice_reserving"
 _STEPS_AHEAD = 3

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sluice.engine.generation.cache import is_latent
+from sluice.engine.generation.kv_cache import is_latent
 
 # Pages are as long as a block of FlexAttention's; without such a kernel short ones waste less.
 ACCELERATOR_PAGE = 128

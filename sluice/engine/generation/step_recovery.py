@@ -15,8 +15,8 @@ import torch
 from transformers.generation.continuous_batching.continuous_api import ContinuousBatchProcessor
 from transformers.generation.continuous_batching.requests import RequestState, RequestStatus
 
+from sluice.engine.checkpoint.errors import one_line
 from sluice.engine.device_health import is_lost
-from sluice.engine.fault import one_line
 from sluice.engine.generation.culprit_search import CulpritSearch
 from sluice.engine.generation.outlet import ModelBroken
 from sluice.engine.generation.text_state import TextState

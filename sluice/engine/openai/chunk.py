@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from sluice.domain.errors import WorkerFailed
 from sluice.engine.openai.refusal import refusal
-from sluice.errors import WorkerFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

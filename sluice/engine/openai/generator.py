@@ -6,17 +6,17 @@ import asyncio
 import threading
 from dataclasses import dataclass
 
-from sluice.engine.openai.dialect import Dialect
-from sluice.engine.openai.line import Line
+from sluice.domain.enums import Task
+from sluice.domain.errors import NoEndpoint
+from sluice.domain.variant import Variant, variant_id
+from sluice.engine.openai.http_client import Line
 from sluice.engine.openai.occupancy import Occupancy
 from sluice.engine.openai.probe import probe
+from sluice.engine.openai.request_body import Dialect
 from sluice.engine.openai.streams import UNLOADED, Streams
-from sluice.errors import NoEndpoint
-from sluice.tier import Task
-from sluice.variant import Variant, variant_id
-from sluice.worker.backend import ModelSpec
-from sluice.worker.generator import Hear, Piece, Prompt
-from sluice.worker.openai_server import EXTERNAL, OpenAIServer
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generator import Hear, Piece, Prompt
+from sluice.worker.execution.openai_config import EXTERNAL, OpenAIServer
 
 
 class OpenAIGenerator:

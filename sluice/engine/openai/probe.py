@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from sluice.engine.openai.dialect import ALL, USAGE, Body, Dialect, body_of
-from sluice.engine.openai.line import Line
-from sluice.errors import InvalidRequest, SluiceError
-from sluice.worker.generator import Prompt
-from sluice.worker.openai_server import OpenAIServer
+from sluice.domain.errors import InvalidRequest, SluiceError
+from sluice.engine.openai.http_client import Line
+from sluice.engine.openai.request_body import ALL, USAGE, Body, Dialect, body_of
+from sluice.worker.execution.generator import Prompt
+from sluice.worker.execution.openai_config import OpenAIServer
 
 _PROMPT = Prompt(text="warm up", max_new_tokens=1)
 

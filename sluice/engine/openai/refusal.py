@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
+from sluice.domain.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
 
 _LONGEST = 300
 _BAD_INPUT = frozenset({400, 413, 422})

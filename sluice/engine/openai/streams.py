@@ -6,15 +6,15 @@ import asyncio
 import logging
 from contextlib import aclosing
 
-from sluice.engine.openai.dialect import Body, Dialect, body_of
-from sluice.engine.openai.line import Line
+from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
+from sluice.engine.openai.health import Reach
+from sluice.engine.openai.http_client import Line
 from sluice.engine.openai.occupancy import Occupancy
 from sluice.engine.openai.probe import question
-from sluice.engine.openai.reach import Reach
+from sluice.engine.openai.request_body import Body, Dialect, body_of
 from sluice.engine.openai.text import Text
-from sluice.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
-from sluice.worker.generator import Hear, Piece, Prompt
-from sluice.worker.openai_server import OpenAIServer
+from sluice.worker.execution.generator import Hear, Piece, Prompt
+from sluice.worker.execution.openai_config import OpenAIServer
 
 UNLOADED = "the model is unloaded"
 _FIRST_WAIT_S = 0.1

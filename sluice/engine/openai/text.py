@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from sluice.domain.errors import NoEndpoint, SluiceError
 from sluice.engine.openai.chunk import Chunk
 from sluice.engine.stop_strings import StopStrings
-from sluice.errors import NoEndpoint, SluiceError
-from sluice.worker.generator import Finish, Piece, Prompt
+from sluice.worker.execution.generator import Finish, Piece, Prompt
 
 _LENGTH = "length"
 _ABORTED = frozenset({"abort", "error"})

@@ -26,9 +26,9 @@ from benchmarks.cpu.speed import rate
 from benchmarks.cpu.texts import texts_of
 from benchmarks.cpu.writing import Ours, Plain
 from benchmarks.length_mix import LONGEST, SHORTEST, lengths
-from sluice.engine.checkpoint import Checkpoint, open_checkpoint
-from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
-from sluice.worker.backend import Item
+from sluice.engine.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
+from sluice.worker.execution.backend import Item
 
 pytestmark = pytest.mark.torch
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sluice.cli.addresses import choose_ports, configured, is_taken, listen_of
-from sluice.config import ConfigError
+from sluice.runtime.config import ConfigError
 
 FILE = {"router": {"listen": "127.0.0.1:7001"}, "governor": None}
 

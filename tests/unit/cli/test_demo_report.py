@@ -12,9 +12,9 @@ from sluice.cli.demo_report import Record, busy_note, percentile, problems, summ
 from sluice.cli.demo_requests import Example, read_examples
 from sluice.client.answer import Answer
 from sluice.client.query import Query
-from sluice.config import ConfigError
-from sluice.errors import Expired, InvalidRequest, Saturated, SluiceError
-from sluice.tier import QueryClass, Tier
+from sluice.domain.enums import QueryClass, Tier
+from sluice.domain.errors import Expired, InvalidRequest, Saturated, SluiceError
+from sluice.runtime.config import ConfigError
 
 TRACE = "0123456789abcdef0123456789abcdef"
 

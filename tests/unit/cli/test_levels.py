@@ -10,10 +10,10 @@ from hypothesis import given
 from rich.console import Console
 
 from sluice.cli.levels import as_json, picture
-from sluice.degradation.signals import UNKNOWN, Signals
-from sluice.directive import Directive
-from sluice.fleet import Transition
-from sluice.tier import Level
+from sluice.control.degradation.signals import UNKNOWN, Signals
+from sluice.control.directive import Directive
+from sluice.control.fleet import Transition
+from sluice.domain.enums import Level
 from tests.unit import strategies as some
 
 CHANGE = Transition(

@@ -9,10 +9,10 @@ import pytest
 
 from sluice.cli.load import add_arguments
 from sluice.cli.load_arguments import plan_of
-from sluice.config import ConfigError
+from sluice.domain.enums import QueryClass, Tier
 from sluice.load.policy import Policy
 from sluice.load.retry import RetryLaw
-from sluice.tier import QueryClass, Tier
+from sluice.runtime.config import ConfigError
 
 
 def parsed(*words: str) -> argparse.Namespace:

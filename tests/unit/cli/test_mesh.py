@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sluice.cli.mesh import START_ORDER, LocalMesh
-from sluice.config import ConfigError
+from sluice.runtime.config import ConfigError
 
 
 @pytest.fixture

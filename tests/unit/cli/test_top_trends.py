@@ -11,10 +11,10 @@ from hypothesis import strategies as some
 from rich.console import Console
 
 from sluice.cli.top_trends import BARS, READINGS, Trends, goodput, sparkline
-from sluice.degradation.signals import Signals
-from sluice.directive import Directive
-from sluice.fleet import Fleet, Member, Report
-from sluice.tier import Level, MemberKind
+from sluice.control.degradation.signals import Signals
+from sluice.control.directive import Directive
+from sluice.control.fleet import Fleet, Member, Report
+from sluice.domain.enums import Level, MemberKind
 
 
 def fleet(*, levels: tuple[Level, ...] = (), rate: float = 100.0, **signals: float) -> Fleet:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sluice import AsyncClient, Client, Query
 from sluice.client.answer import Answer
 from sluice.client.query import checked_timeout, to_proto
-from sluice.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
-from sluice.status import abort
-from sluice.tier import QueryClass, Tier
+from sluice.domain.enums import QueryClass, Tier
+from sluice.domain.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
+from sluice.domain.status import abort
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 from tests.unit.client.serving import serving

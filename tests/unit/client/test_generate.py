@@ -12,9 +12,9 @@ from sluice import AsyncClient, Client, Generated, Prompt
 from sluice.client.generated import Draft
 from sluice.client.prompt import to_proto
 from sluice.client.text_stream import AsyncTextStream, TextStream
-from sluice.errors import Expired, InvalidRequest, NoEndpoint, SluiceError, WorkerLost
-from sluice.status import abort
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import Expired, InvalidRequest, NoEndpoint, SluiceError, WorkerLost
+from sluice.domain.status import abort
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import inference_service_pb2_grpc as inference_grpc
 from tests.unit.client.serving import serving

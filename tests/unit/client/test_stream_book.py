@@ -13,9 +13,9 @@ import pytest
 from sluice.client.answer import Answer
 from sluice.client.query import Query
 from sluice.client.stream import BUNDLE, StreamBook
-from sluice.errors import Expired, NoEndpoint, SluiceError
-from sluice.status import seconds_of, to_item_status
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import Expired, NoEndpoint, SluiceError
+from sluice.domain.status import seconds_of, to_item_status
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 WAIT_S = 20.0

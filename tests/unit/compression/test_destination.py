@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.compression.destination import check, room, settle
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 
 
 def refusal(output: Path, source: Path, *, packed: bool = False, force: bool = False) -> str:

@@ -20,9 +20,9 @@ from sluice.compression.report import Report
 from sluice.compression.run import compress
 from sluice.compression.settings import Settings
 from sluice.compression.source import open_source
-from sluice.errors import InvalidRequest
-from sluice.tier import Task, Tier
-from sluice.worker.backend import Backend, ModelSpec
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import InvalidRequest
+from sluice.worker.execution.backend import Backend, ModelSpec
 from tests.unit.engine import sentences, tiny
 from tests.unit.engine.loading import light, vectors
 

@@ -8,8 +8,8 @@ import pytest
 
 from sluice.compression.calibration import TextReader
 from sluice.compression.examples import Examples, read_examples
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from tests.unit.engine import sentences, tiny
 
 pytestmark = pytest.mark.torch

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from sluice.compression.package import FORMAT, pack, unpack, write_empty_weights
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 
 pytestmark = pytest.mark.torch
 CONTENT = {"config.json": b"{}", "onnx/model_int8.onnx": bytes(range(256)), "empty": b""}

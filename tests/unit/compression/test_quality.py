@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sluice.compression.quality import Quality, likeness, rightness
-from sluice.errors import WorkerFailed
-from sluice.worker.backend import Classified, Embedded, Output
+from sluice.domain.errors import WorkerFailed
+from sluice.worker.execution.backend import Classified, Embedded, Output
 
 
 def embedded(*rows: tuple[float, ...]) -> list[Output]:

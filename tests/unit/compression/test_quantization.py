@@ -15,8 +15,8 @@ from sluice.compression.calibration import TextReader
 from sluice.compression.graph import export
 from sluice.compression.quantization import quantize_blocks, quantize_static
 from sluice.compression.source import open_source
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.engine.onnx_export import quantize_dynamic
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
+from sluice.engine.onnx.export import quantize_dynamic
 from tests.unit.engine import tiny
 
 pytestmark = pytest.mark.torch

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from services.cpu_worker.load import load
 from sluice.cli.main import main
-from sluice.tier import Tier
-from sluice.worker.backend import Backend, Classified, Item, ModelSpec
+from sluice.domain.enums import Tier
+from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec
 from tests.unit.compression.conftest import ROOT
 from tests.unit.worker.bench import bench
 

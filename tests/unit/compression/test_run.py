@@ -16,10 +16,10 @@ from sluice.compression import run as subject
 from sluice.compression.report import Report
 from sluice.compression.run import compress
 from sluice.compression.settings import Settings
-from sluice.engine.weights import fingerprint
-from sluice.errors import InvalidRequest
-from sluice.tier import Tier
-from sluice.worker.backend import Backend, Classified, Item, ModelSpec
+from sluice.domain.enums import Tier
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.weights import fingerprint
+from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec
 from tests.unit.engine import tiny
 
 pytestmark = pytest.mark.torch

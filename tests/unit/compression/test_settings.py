@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sluice.compression.settings import Settings
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 
 
 def settings(**changes: Any) -> Settings:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from sluice.compression.source import Source, open_source
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 from tests.unit.engine import tiny
 
 pytestmark = pytest.mark.torch

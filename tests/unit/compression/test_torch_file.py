@@ -12,7 +12,7 @@ import torch
 
 from sluice.compression.package import FORMAT
 from sluice.compression.torch_file import read_torch_file
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 
 pytestmark = pytest.mark.torch
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}

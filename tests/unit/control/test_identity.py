@@ -8,10 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 from services.governor.config import GovernorConfig
 from services.gpu_worker.config import GpuWorkerConfig
 from services.router.config import RouterConfig
-from sluice.config import Section, load
 from sluice.control.identity import DEFAULT_MESH, Identity, MeshName, identify, mesh_named
-from sluice.runtime.resolver import Resolver, split_host_port
-from sluice.tier import MemberKind
+from sluice.domain.enums import MemberKind
+from sluice.runtime.config import Section, load
+from sluice.transport.resolver import Resolver, split_host_port
 from sluice.worker.config import WorkerConfig
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sluice.control.directive import Directive, DirectiveState, Verdict, judge
 from sluice.control.epochs import LAST_EPOCH, is_of_the_past, is_plausible
-from sluice.directive import Directive, DirectiveState, Verdict, judge
 
 WALL_S = 1.8e9
 NOW_NS = round(WALL_S * 1e9)

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.control.peer_addresses import PeerAddresses, after
-from sluice.runtime.resolver import MISSES, ResolveError, Resolver, follow, is_literal, join_host_port, split_host_port
+from sluice.transport.resolver import (
+    MISSES,
+    ResolveError,
+    Resolver,
+    follow,
+    is_literal,
+    join_host_port,
+    split_host_port,
+)
 
 answers = st.none() | st.sets(st.sampled_from(["a:1", "b:1", "c:1", "d:1"]))
 

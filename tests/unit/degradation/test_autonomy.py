@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sluice.degradation.autonomy import TICK_S, Autonomy
-from sluice.degradation.thresholds import DEFAULT_THRESHOLDS
-from sluice.directive import HAND_BACK_S, Directive, DirectiveState
-from sluice.fleet import Report
-from sluice.tier import Level, MemberKind
+from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
+from sluice.control.directive import HAND_BACK_S, Directive, DirectiveState
+from sluice.control.fleet import Report
+from sluice.control.standalone import TICK_S, Autonomy
+from sluice.domain.enums import Level, MemberKind
 from tests.unit.polling import until
 
 OFFLOAD, LIGHTEN, ADMIT = Level.OFFLOAD, Level.LIGHTEN, Level.ADMIT

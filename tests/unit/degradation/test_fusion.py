@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.degradation.fusion import Heard, fuse
+from sluice.control.degradation.aggregation import Heard, fuse
+from sluice.control.degradation.signals import UNKNOWN
+from sluice.control.fleet import Report
 from sluice.degradation.reading import read
-from sluice.degradation.signals import UNKNOWN
-from sluice.fleet import Report
-from sluice.tier import MemberKind
+from sluice.domain.enums import MemberKind
 from tests.unit import strategies as some
 
 ROUTER, GPU, CPU = MemberKind.ROUTER, MemberKind.GPU_WORKER, MemberKind.CPU_WORKER

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.degradation.latch import FORGET_S, LONGEST_HOLD_S, OPEN, REENTRY_S, Latch
+from sluice.control.degradation.hysteresis import FORGET_S, LONGEST_HOLD_S, OPEN, REENTRY_S, Latch
 from sluice.degradation.sustained import NEVER, Sustained, smoothed
 
 pauses = st.floats(min_value=0, max_value=400)

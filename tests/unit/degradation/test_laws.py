@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.degradation.degradation import Degradation
-from sluice.degradation.laws import PUBLISHED_STEP, LawState, adopt, decide, disown
-from sluice.degradation.signals import UNKNOWN, Signals
-from sluice.degradation.thresholds import DEFAULT_THRESHOLDS
+from sluice.control.degradation.laws import PUBLISHED_STEP, LawState, adopt, decide, disown
+from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.signals import UNKNOWN, Signals
+from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
+from sluice.domain.enums import Level
 from sluice.precision import Precision
-from sluice.tier import Level
 from tests.unit import strategies as some
 
 OFFLOAD, LIGHTEN, ADMIT = Level.OFFLOAD, Level.LIGHTEN, Level.ADMIT

@@ -6,8 +6,8 @@ import pytest
 
 from services.governor.config import GovernorConfig
 from services.router.config import RouterConfig
-from sluice.config import ConfigError, load
-from sluice.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
+from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
+from sluice.runtime.config import ConfigError, load
 
 
 def test_the_defaults_are_the_missions() -> None:

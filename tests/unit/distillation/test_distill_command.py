@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sluice.cli.main import main
-from sluice.engine.checkpoint import open_checkpoint
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from tests.unit.compression.conftest import ROOT
 from tests.unit.distillation import teachers
 

@@ -12,7 +12,7 @@ import pytest
 
 from sluice.distillation.run import distill
 from sluice.distillation.settings import Settings
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 from tests.unit.distillation import teachers
 from tests.unit.engine import tiny
 

@@ -17,8 +17,8 @@ from sluice.distillation.interruption import Interrupted, Interruption
 from sluice.distillation.report import Report
 from sluice.distillation.run import TooMuchLost, distill
 from sluice.distillation.settings import Settings
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from sluice.training.trainer import Diverged
 from tests.unit.distillation import teachers
 from tests.unit.engine import loading, plain, sentences, tiny

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluice.distillation.texts import Text, hold_out, read_texts, without
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 
 LABELS = ("no", "yes")
 

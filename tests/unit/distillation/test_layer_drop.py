@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from transformers import AlbertConfig, AutoModelForSequenceClassification
 
 from sluice.distillation.layer_drop import drop_layers, kept_layers
-from sluice.engine.model import load_model
-from sluice.errors import InvalidRequest
-from sluice.tier import Task
+from sluice.domain.enums import Task
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.model import load_model
 from tests.unit.distillation import teachers
 from tests.unit.engine import tiny
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from services.cpu_worker.load import load as cpu_load
 from services.gpu_worker.load import load as gpu_load
-from sluice.tier import Tier
-from sluice.worker.backend import Backend, Classified, Embedded, Item, ModelSpec
+from sluice.domain.enums import Tier
+from sluice.worker.execution.backend import Backend, Classified, Embedded, Item, ModelSpec
 
 
 def light(checkpoint: Path, *, precision: str = "") -> Backend:

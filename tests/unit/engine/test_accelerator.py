@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from sluice.domain.enums import Task
+from sluice.domain.errors import Saturated
 from sluice.engine.accelerator import TorchAccelerator, pick_device
-from sluice.engine.precise import load_precise, unlearning
+from sluice.engine.checkpoint.weight_size import weight_bytes
+from sluice.engine.precision.loader import load_precise, unlearning
+from sluice.engine.precision.quantizers import quantizer_of
 from sluice.engine.quantized import held_bytes
-from sluice.engine.quantizers import quantizer_of
-from sluice.errors import Saturated
-from sluice.tier import Task
-from sluice.worker.backend import Backend, Classified, Item, Mortal
-from sluice.worker.execution import execute
-from sluice.worker.weight_size import weight_bytes
+from sluice.worker.execution.backend import Backend, Classified, Item, Mortal
+from sluice.worker.execution.batch_runner import execute
 from tests.unit.engine.conftest import Demo
 from tests.unit.engine.loading import full, table, vectors
 from tests.unit.engine.plain import POOLINGS

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.engine import auto_precision
-from sluice.engine.auto_precision import ACCELERATOR_ORDER, CPU_ORDER, WEIGHTS_SHARE, best_precision, choose
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.precision import auto as auto_precision
+from sluice.engine.precision.auto import ACCELERATOR_ORDER, CPU_ORDER, WEIGHTS_SHARE, best_precision, choose
 from tests.unit.worker.machine import cgroup, confine
 
 pytestmark = pytest.mark.torch

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from tests.unit.engine.loading import full, light
 from tests.unit.engine.tiny import edit, write
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from sluice.domain.errors import WorkerFailed
 from sluice.engine.classification import ClassificationHead, probabilities_of
-from sluice.errors import WorkerFailed
-from sluice.worker.backend import Classified, Item, Output
+from sluice.worker.execution.backend import Classified, Item, Output
 
 pytestmark = pytest.mark.torch
 

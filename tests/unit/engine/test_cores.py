@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.engine.cores import cgroup_of, granted_cores, quota_cores
+from sluice.runtime.cpu import cgroup_of, granted_cores, quota_cores
 
 
 def quotas(mount: Path, **content: str) -> Path:

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sluice.domain.enums import Task
+from sluice.domain.errors import InvalidRequest, WorkerFailed
+from sluice.engine.checkpoint.sentence_transformers import SentenceModules
 from sluice.engine.embedding import EmbeddingHead
-from sluice.engine.sentence_modules import SentenceModules
-from sluice.errors import InvalidRequest, WorkerFailed
-from sluice.tier import Task
-from sluice.worker.backend import Backend, Embedded, Item
+from sluice.worker.execution.backend import Backend, Embedded, Item
 from tests.unit.engine.loading import full, light, quantized, vectors
 from tests.unit.engine.plain import POOLINGS, embeddings
 from tests.unit.engine.sentences import add_dense, add_modules, add_pooling, dump

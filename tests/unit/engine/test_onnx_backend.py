@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sluice.errors import InvalidRequest
-from sluice.tier import Tier
-from sluice.worker.backend import Backend, Item
+from sluice.domain.enums import Tier
+from sluice.domain.errors import InvalidRequest
+from sluice.worker.execution.backend import Backend, Item
 from tests.unit.engine.conftest import Demo
 from tests.unit.engine.loading import quantized, table
 from tests.unit.engine.plain import probabilities

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.engine.onnx_backend import OnnxBackend
-from sluice.engine.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
-from sluice.engine.torch_backend import TorchBackend
-from sluice.errors import InvalidRequest
-from sluice.tier import Tier
-from sluice.worker.backend import Classified, Item, ModelSpec, Output
+from sluice.domain.enums import Tier
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
+from sluice.engine.encoder.torch_backend import TorchBackend
+from sluice.engine.onnx.backend import OnnxBackend
+from sluice.worker.execution.backend import Classified, Item, ModelSpec, Output
 from tests.unit.engine.tiny import LABELS, TOO_LONG
 
 pytestmark = pytest.mark.torch

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sluice.engine.half import half_of, hold_half
-from sluice.engine.precise import PRECISIONS, load_precise, unlearning
+from sluice.domain.enums import Task
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.weight_size import weight_bytes
+from sluice.engine.precision.half import half_of, hold_half
+from sluice.engine.precision.loader import PRECISIONS, load_precise, unlearning
+from sluice.engine.precision.quantizers import quantizer_of
 from sluice.engine.quantized import held_bytes
-from sluice.engine.quantizers import quantizer_of
-from sluice.errors import InvalidRequest
-from sluice.tier import Task
-from sluice.worker.weight_size import weight_bytes
 from tests.unit.engine.conftest import Demo
 from tests.unit.engine.loading import full, table, vectors
 from tests.unit.engine.plain import probabilities
@@ -151,7 +151,7 @@ def test_a_model_of_which_nothing_could_be_quantized_is_refused(tiny_checkpoints
 def test_without_torchao_the_error_says_what_to_install(
     tiny_checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sluice.engine import quantizers
+    from sluice.engine.precision import quantizers
 
     quantizers.quantizer_of.cache_clear()
     monkeypatch.setattr(quantizers, "find_spec", lambda name: None)
@@ -163,7 +163,7 @@ def test_without_torchao_the_error_says_what_to_install(
 def test_a_device_that_computes_no_quantizer_rightly_is_refused_with_every_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from sluice.engine import quantizers
+    from sluice.engine.precision import quantizers
 
     def wrong(config: Any, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(3), torch.ones(3)
@@ -198,7 +198,7 @@ def test_a_device_that_does_not_tell_is_tried(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_model_in_fp16_with_care_computes_numbers(models: Path) -> None:
-    from sluice.engine.model import load_model
+    from sluice.engine.checkpoint.model import load_model
 
     model = load_model(models / DEMO, dtype="auto")
     hold_half(model, torch.float16, head=True)

@@ -13,12 +13,12 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from sluice.engine.onnx_export import export_int8
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.onnx.export import export_int8
+from sluice.engine.onnx.runtime import open_runtime
+from sluice.engine.onnx.weight_graph import with_dequantized_weights
 from sluice.engine.onnx_runtime import OnnxRuntime
-from sluice.engine.runtime import open_runtime
-from sluice.engine.weight_graph import with_dequantized_weights
-from sluice.errors import InvalidRequest
-from sluice.worker.backend import Engine
+from sluice.worker.execution.backend import Engine
 from tests.unit.engine.tiny import write
 
 pytest.importorskip("openvino", reason="there is no OpenVINO for this machine")

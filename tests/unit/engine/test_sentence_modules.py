@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.errors import InvalidRequest
-from sluice.tier import Task
+from sluice.domain.enums import Task
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from tests.unit.engine.sentences import FLAGS, LIBRARY, add_dense, add_modules, add_pooling, dump
 from tests.unit.engine.tiny import edit, write, write_base
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.engine.tokens import encode, padded
-from sluice.errors import InvalidRequest
-from sluice.worker.backend import Backend, Classified, Item
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
+from sluice.engine.encoder.tokenize import encode, padded
+from sluice.worker.execution.backend import Backend, Classified, Item
 from tests.unit.engine.loading import light, quantized, table
 from tests.unit.engine.tiny import LONGEST, TEXTS, TOO_LONG, edit, tokenizer, write
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from services.gpu_worker.load import load as gpu_load
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import InvalidRequest
 from sluice.engine.accelerator import pick_device
-from sluice.engine.torch_backend import TorchBackend
-from sluice.errors import InvalidRequest
-from sluice.tier import Task, Tier
-from sluice.worker.backend import Backend, Classified, Item, ModelSpec, Mortal
+from sluice.engine.encoder.torch_backend import TorchBackend
+from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec, Mortal
 from tests.unit.engine.conftest import Demo
 from tests.unit.engine.loading import full, light, table
 from tests.unit.engine.plain import probabilities

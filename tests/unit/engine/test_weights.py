@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from services.cpu_worker.load import load
+from sluice.domain.enums import Tier
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.weights import WEIGHTS, fingerprint
 from sluice.engine.peak_memory import PeakMemory
-from sluice.engine.weights import WEIGHTS, fingerprint
-from sluice.errors import InvalidRequest
-from sluice.tier import Tier
-from sluice.worker.backend import ModelSpec
+from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.profiled import profiled
 from tests.unit.engine.tiny import write
 
@@ -158,7 +158,7 @@ def test_weights_are_read_once_from_start_to_profile(
 
 
 def test_a_checkpoint_keeps_the_fingerprint_that_it_was_opened_with(tmp_path: Path) -> None:
-    from sluice.engine.checkpoint import open_checkpoint
+    from sluice.engine.checkpoint.checkpoint import open_checkpoint
 
     checkpoint = write(tmp_path / "mine")
     opened = open_checkpoint(checkpoint)

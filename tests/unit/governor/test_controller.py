@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.governor.controller import Controller
-from sluice.degradation.signals import UNKNOWN, Signals
-from sluice.directive import Directive
+from services.governor.policy import Controller
+from sluice.control.degradation.signals import UNKNOWN, Signals
+from sluice.control.directive import Directive
+from sluice.domain.enums import Level
 from sluice.precision import Precision
-from sluice.tier import Level
 from tests.unit import strategies as some
 
 OFFLOAD, LIGHTEN, ADMIT = Level.OFFLOAD, Level.LIGHTEN, Level.ADMIT

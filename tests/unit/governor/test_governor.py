@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from services.governor.config import GovernorConfig
-from services.governor.governor import TICK_S, Governor
+from services.governor.control_loop import TICK_S, Governor
 from services.governor.leadership import Superseded
-from services.governor.membership_table import FleetFull
+from services.governor.members import FleetFull
+from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
+from sluice.control.directive import Directive
 from sluice.control.epochs import TAIL_BITS
-from sluice.degradation.degradation import FULL_SERVICE, Degradation
-from sluice.directive import Directive
-from sluice.fleet import Member, Registration, Report
+from sluice.control.fleet import Member, Registration, Report
+from sluice.domain.enums import Level, MemberKind
 from sluice.precision import Precision
-from sluice.tier import Level, MemberKind
 from tests.unit.polling import until
 
 OFFLOAD, LIGHTEN, ADMIT = Level.OFFLOAD, Level.LIGHTEN, Level.ADMIT

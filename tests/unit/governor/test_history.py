@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from services.governor.history import History
-from sluice.degradation.signals import UNKNOWN
-from sluice.directive import Directive
-from sluice.fleet import Transition
+from sluice.control.degradation.signals import UNKNOWN
+from sluice.control.directive import Directive
+from sluice.control.fleet import Transition
 
 
 def transition(revision: int) -> Transition:

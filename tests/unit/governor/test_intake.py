@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from services.governor.intake import MOST_MESSAGES, PACE, Intake
-from sluice.errors import InvalidRequest
+from services.governor.report_throttle import MOST_MESSAGES, PACE, Intake
+from sluice.domain.errors import InvalidRequest
 from sluice.v1 import health_pb2
 from tests.unit.polling import until
 

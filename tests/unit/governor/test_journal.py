@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from services.governor import journal as journal_module
 from services.governor import journal_file
 from services.governor.journal import Journal
-from sluice.degradation.signals import Signals
-from sluice.directive import Directive
-from sluice.fleet import Transition
+from sluice.control.degradation.signals import Signals
+from sluice.control.directive import Directive
+from sluice.control.fleet import Transition
+from sluice.domain.enums import Level
 from sluice.precision import Precision
-from sluice.tier import Level
 from tests.unit import strategies as some
 from tests.unit.polling import until
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.governor.departures import KEPT_S, MOST
-from services.governor.membership_table import FleetFull, IdTaken, MembershipTable
-from sluice.directive import Directive
-from sluice.fleet import DepartureReason, Registration, Report
-from sluice.tier import MemberKind, Task, Tier
-from sluice.variant import BatchTime, Variant, VariantState, card_bytes
+from services.governor.members import FleetFull, IdTaken, MembershipTable
+from sluice.control.directive import Directive
+from sluice.control.fleet import DepartureReason, Registration, Report
+from sluice.domain.enums import MemberKind, Task, Tier
+from sluice.domain.variant import BatchTime, Variant, VariantState, card_bytes
 
 VARIANT = Variant(id="m/light-fp32", model="m", tier=Tier.LIGHT, task=Task.TEXT_CLASSIFICATION)
 SAID = Directive(epoch=4, revision=2)

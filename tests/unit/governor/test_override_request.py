@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.governor.override_request import to_override
-from sluice.errors import InvalidRequest
+from sluice.domain.enums import Level
+from sluice.domain.errors import InvalidRequest
 from sluice.precision import Precision
-from sluice.tier import Level
 from sluice.v1 import degradation_pb2
 from sluice.v1 import governor_service_pb2 as governor_pb2
 

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from sluice.domain.enums import Tier
 from sluice.load.generator import GRACE_S
 from sluice.load.kind import Kind
 from sluice.load.retry import Failure, RetryLaw
-from sluice.tier import Tier
 from tests.unit.load.scenes import ANSWER, REFUSED, FakeLine, ended, plan, played, totals
 
 LASTING = 30.0

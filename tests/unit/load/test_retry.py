@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from sluice.domain.enums import QueryClass, Tier
 from sluice.load.mix import Ask
 from sluice.load.policy import Chooser, Policy
 from sluice.load.retry import RETRYABLE, Failure, RetryLaw
 from sluice.load.text import Text
-from sluice.tier import QueryClass, Tier
 
 ASK = Ask(text=Text(text="hi"), query_class=QueryClass.REAL_TIME, priority=0.5, hot=False)
 codes = some.sampled_from(["INVALID_ARGUMENT", "NOT_FOUND", "CANCELLED", *sorted(RETRYABLE)])

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from sluice.config import ConfigError
+from sluice.domain.enums import QueryClass
 from sluice.load.mix import THRESHOLD, Mix
 from sluice.load.schedule import arrivals
 from sluice.load.text import Text, read_texts
 from sluice.load.trace import read_trace, write_trace
-from sluice.tier import QueryClass
+from sluice.runtime.config import ConfigError
 from tests.unit.load.scenes import TEXTS, plan
 
 

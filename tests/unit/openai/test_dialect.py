@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from sluice.engine.openai.dialect import Dialect, body_of
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.openai.request_body import Dialect, body_of
 from tests.unit.openai.writing import prompt, server_at
 
 SERVER = server_at("http://127.0.0.1:1/v1", max_tokens=100)

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from sluice.cli.addresses import free_port
-from sluice.errors import NoEndpoint
-from sluice.worker.generator import Finish, Piece
+from sluice.domain.errors import NoEndpoint
+from sluice.worker.execution.generator import Finish, Piece
 from tests.unit.openai.fake_server import TIMEOUT_S, Body, Reply, serving, write
 from tests.unit.openai.writing import Heard, generator_at, prompt, started
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
 from sluice.engine.openai.generator import OpenAIGenerator
-from sluice.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
-from sluice.tier import Task, Tier
-from sluice.worker.backend import ModelSpec
-from sluice.worker.generator import Finish, Generator
-from sluice.worker.openai_server import OpenAIServer
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generator import Finish, Generator
+from sluice.worker.execution.openai_config import OpenAIServer
 from tests.unit.openai.fake_server import TIMEOUT_S, Body, Reply, counted, serving, write
 from tests.unit.openai.writing import generator_at, prompt, started
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sluice.cli.addresses import free_port
-from sluice.engine.openai.dialect import Dialect
+from sluice.domain.errors import InvalidRequest, NoEndpoint, SluiceError, WorkerFailed
 from sluice.engine.openai.probe import probe
-from sluice.errors import InvalidRequest, NoEndpoint, SluiceError, WorkerFailed
+from sluice.engine.openai.request_body import Dialect
 from tests.unit.openai.fake_server import Answer, Body, Reply, serving, write
 from tests.unit.openai.writing import server_at
 

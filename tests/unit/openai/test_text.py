@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sluice.domain.errors import NoEndpoint, Saturated, SluiceError, WorkerFailed
 from sluice.engine.openai.chunk import Chunk, read_chunk
 from sluice.engine.openai.text import Text
-from sluice.errors import NoEndpoint, Saturated, SluiceError, WorkerFailed
-from sluice.worker.generator import Finish, Piece
+from sluice.worker.execution.generator import Finish, Piece
 from tests.unit.openai.writing import prompt
 
 

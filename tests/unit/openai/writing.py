@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sluice.domain.enums import Tier
 from sluice.engine.openai.generator import OpenAIGenerator
-from sluice.tier import Tier
-from sluice.worker.backend import ModelSpec
-from sluice.worker.generator import Piece, Prompt
-from sluice.worker.openai_server import OpenAIServer
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generator import Piece, Prompt
+from sluice.worker.execution.openai_config import OpenAIServer
 from tests.unit.openai.fake_server import TIMEOUT_S
 
 

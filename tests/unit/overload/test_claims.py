@@ -13,7 +13,7 @@ from benchmarks.overload.outcome import Outcome
 from benchmarks.overload.puppet import first_s, transitions
 from benchmarks.overload.reaction import LATE_S, TARGET_MS, settled_s
 from benchmarks.overload.reading import at_full_service, goodput, kept, lost, windows
-from sluice.tier import Level, MemberKind
+from sluice.domain.enums import Level, MemberKind
 
 
 def run(shares: list[float]) -> dict[str, Any]:

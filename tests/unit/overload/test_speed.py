@@ -11,8 +11,8 @@ from hypothesis import strategies as some
 from benchmarks.overload.cast import four_devices
 from benchmarks.overload.device import stand_in
 from benchmarks.overload.speed import STEP_S, Speed, per_second, wait
-from sluice.tier import Tier
-from sluice.worker.backend import Item, ModelSpec
+from sluice.domain.enums import Tier
+from sluice.worker.execution.backend import Item, ModelSpec
 from sluice.worker.model_root import IDENTITY
 
 

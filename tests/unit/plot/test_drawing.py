@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.config import ConfigError
 from sluice.plot.drawing import draw, require_matplotlib
+from sluice.runtime.config import ConfigError
 from tests.unit.plot.test_series import RUN, results, window
 
 pytest.importorskip("matplotlib")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from sluice.config import ConfigError
 from sluice.plot.run_file import read_run
 from sluice.plot.series import Band, bands, latency, per_second, queue, signal
+from sluice.runtime.config import ConfigError
 
 
 def window(at_s: float, *, ok: int = 10, levels: dict[str, int] | None = None) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.router.admission.resource_map import WorkerGroup
-from sluice.tier import Task, Tier
-from sluice.variant import Variant, variant_id
+from sluice.domain.enums import Task, Tier
+from sluice.domain.variant import Variant, variant_id
 
 
 def variant(model: str = "m", tier: Tier = Tier.FULL, *, generates: bool = False) -> Variant:

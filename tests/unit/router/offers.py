@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from services.router.batch import OpenBatch
 from services.router.batch_time import BatchCurve
-from services.router.ejection import Conduct
-from services.router.estimate import Option
 from services.router.offer import Offer
-from services.router.pools import Pool, pool_of
-from services.router.worker_times import WorkerTimes
-from sluice.tier import Task, Tier
-from sluice.variant import BatchTime, Variant, variant_id
+from services.router.queueing.batch import OpenBatch
+from services.router.requests.device_pool import Pool, pool_of
+from services.router.scheduling.latency_estimator import Option
+from services.router.workers.latency_model import WorkerTimes
+from services.router.workers.outlier_detection import Conduct
+from sluice.domain.enums import Task, Tier
+from sluice.domain.variant import BatchTime, Variant, variant_id
 
 # Seconds for each token: the full tier costs ten times what the smallest does.
 TOKEN_S = {Tier.FULL: 1e-4, Tier.LIGHT: 2e-5, Tier.QUANTIZED: 1e-5}

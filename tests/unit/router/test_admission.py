@@ -14,8 +14,8 @@ from services.router.admission.controller import AdmissionController
 from services.router.admission.demand import EdgeDemand
 from services.router.admission.resource import Resource, Waiting
 from services.router.requests.caller import Caller
-from sluice.errors import NoEndpoint, Outranked, Saturated, SluiceError
-from sluice.tier import Level
+from sluice.domain.enums import Level
+from sluice.domain.errors import NoEndpoint, Outranked, Saturated, SluiceError
 from tests.unit.router.groups import GROUP, VARIANT
 
 TICK_S = 0.1

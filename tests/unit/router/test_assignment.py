@@ -9,12 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.assignment import FAITHFUL, LAST_HOPE, Ask, Assignment, Cause, Refused, assign, chance_owed, score
-from services.router.estimate import Option
-from services.router.pools import Pool
 from services.router.preference import PREFERENCE
-from services.router.prices import HIGHEST, LOWEST
-from sluice.tier import QueryClass, Tier
+from services.router.requests.device_pool import Pool
+from services.router.scheduling.latency_estimator import Option
+from services.router.scheduling.prices import HIGHEST, LOWEST
+from services.router.scheduling.scoring import (
+    FAITHFUL,
+    LAST_HOPE,
+    Ask,
+    Assignment,
+    Cause,
+    Refused,
+    assign,
+    chance_owed,
+    score,
+)
+from sluice.domain.enums import QueryClass, Tier
 from tests.unit.router.offers import offer, option
 
 TIERS = (Tier.FULL, Tier.LIGHT, Tier.QUANTIZED)

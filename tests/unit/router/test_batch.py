@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.batch import BatchLimits, OpenBatch, form
-from services.router.batch_wire import batch_to_proto
-from services.router.request import Request, Ticket, TicketState
-from services.router.variant_queue import VariantQueue
-from sluice.status import seconds_of
+from services.router.queueing.batch import BatchLimits, OpenBatch, form
+from services.router.queueing.queue import VariantQueue
+from services.router.requests.request import Request, Ticket, TicketState
+from services.router.workers.codec import batch_to_proto
+from sluice.domain.status import seconds_of
 from sluice.v1 import worker_service_pb2 as worker_pb2
 
 

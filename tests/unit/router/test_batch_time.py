@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.router.batch_time import DEFAULT_SPREAD, LONG_ENOUGH_S, BatchCurve
-from sluice.variant import BatchTime
+from sluice.domain.variant import BatchTime
 
 
 def point(items: int, tokens: int, time_s: float, deviation_s: float = 0.0) -> BatchTime:

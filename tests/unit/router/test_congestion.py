@@ -6,12 +6,12 @@ import pytest
 
 from services.router.congestion import backlog_s, waiting_by_variant
 from services.router.flow import Flow
-from services.router.outlook import Outlook, Survey
-from services.router.pools import Pool
-from services.router.request import Request, Ticket
-from services.router.variant_queue import VariantQueue
-from sluice.tier import Tier
-from sluice.variant import Variant
+from services.router.queueing.queue import VariantQueue
+from services.router.requests.device_pool import Pool
+from services.router.requests.request import Request, Ticket
+from services.router.scheduling.capacity_snapshot import Outlook, Survey
+from sluice.domain.enums import Tier
+from sluice.domain.variant import Variant
 from tests.unit.router.offers import Bench, variant
 
 FULL, LIGHT = variant(Tier.FULL), variant(Tier.LIGHT)

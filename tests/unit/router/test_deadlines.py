@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from services.router.deadlines import BUCKET_S, Deadlines
-from services.router.request import Request, Ticket
+from services.router.requests.request import Request, Ticket
 
 
 def ticket(number: int, deadline: float) -> Ticket:

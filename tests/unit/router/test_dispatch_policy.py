@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.dispatch_policy import choose, count_passes, is_worth_gathering, long_enough_s, may_dispatch_at
-from services.router.request import Request, Ticket
-from services.router.variant_queue import VariantQueue
+from services.router.dispatch.batching_policy import (
+    choose,
+    count_passes,
+    is_worth_gathering,
+    long_enough_s,
+    may_dispatch_at,
+)
+from services.router.queueing.queue import VariantQueue
+from services.router.requests.request import Request, Ticket
 
 
 def queue_of(name: str, *tickets: tuple[float, bool, float]) -> VariantQueue:

@@ -9,9 +9,9 @@ import pytest
 from services.router.admission.controller import AdmissionController
 from services.router.admission.demand import EdgeDemand
 from services.router.admission.load_shedding import Door
-from services.router.ledger import Ledger
+from services.router.observability.stats import Ledger
 from services.router.requests.caller import ANONYMOUS
-from sluice.errors import Saturated
+from sluice.domain.errors import Saturated
 
 
 class House:

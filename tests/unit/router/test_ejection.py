@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.ejection import FIRST_S, LONGEST_S, PARDON_S, SHORTEST_HANG_S, Conduct, hangs_after_s, may_eject
+from services.router.workers.outlier_detection import (
+    FIRST_S,
+    LONGEST_S,
+    PARDON_S,
+    SHORTEST_HANG_S,
+    Conduct,
+    hangs_after_s,
+    may_eject,
+)
 
 
 @given(st.floats(0, 1e4), st.floats(0, 1e4))

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from services.router.queueing.fair_queue import LEAD_REQUESTS, FairQueue
-from services.router.request import Request, Ticket, TicketState
+from services.router.queueing.queue import VariantQueue
 from services.router.requests.caller import Caller
-from services.router.variant_queue import VariantQueue
+from services.router.requests.request import Request, Ticket, TicketState
 
 COST_S = 0.01
 

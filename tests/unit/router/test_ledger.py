@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.router.ledger import MOST_OUTCOMES, Ledger, Window
-from sluice.errors import Reason
+from services.router.observability.stats import MOST_OUTCOMES, Ledger, Window
+from sluice.domain.errors import Reason
 
 
 class Clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.lifecycle.lone_try import HOLD_S, REST_S, Reservation
+from services.router.workers.lone_try import HOLD_S, REST_S, Reservation
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.booleans()), max_size=200))

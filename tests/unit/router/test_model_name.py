@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.fleet_view import FleetView
 from services.router.model_name import resolve
-from sluice.errors import InvalidRequest, NoEndpoint, UnknownModel
-from sluice.tier import Task, Tier
-from sluice.variant import Variant, variant_id
+from services.router.scheduling.model_registry import FleetView
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import InvalidRequest, NoEndpoint, UnknownModel
+from sluice.domain.variant import Variant, variant_id
 
 
 def view(**tasks: Task) -> FleetView:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.oip_parameters import Parameters, priority_of_rank, read_parameters
-from sluice.errors import InvalidRequest
+from services.router.api.open_inference_codec import Parameters, priority_of_rank, read_parameters
+from sluice.domain.enums import QueryClass, Tier
+from sluice.domain.errors import InvalidRequest
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
-from sluice.tier import QueryClass, Tier
 
 Value = bool | int | float | str
 KNOWN = ("request_priority", "priority", "timeout", "query_class", "minimum_tier", "truncate")

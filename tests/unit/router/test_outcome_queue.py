@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.outcome_queue import OutcomeQueue
-from sluice.errors import AnswerTooLarge, Saturated
+from services.router.api.outcome_queue import OutcomeQueue
+from sluice.domain.errors import AnswerTooLarge, Saturated
 from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES, HEADROOM_BYTES, MAX_BYTES, MAX_MESSAGE_KEY, limit_of
 from sluice.v1 import inference_service_pb2 as inference_pb2
 

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from services.router.generation.outlet import Outlet, Portion
-from sluice.errors import Cancelled
+from sluice.domain.errors import Cancelled
 
 
 async def test_all_that_came_meanwhile_is_one_portion() -> None:

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.router.complexity_model import load_complexity
-from services.router.fleet_view import MOST_REMEMBERED, REMEMBERED_S, FleetView
-from services.router.placement import AGE_S, Placement
-from services.router.request import Request
+from services.router.requests.request import Request
+from services.router.scheduling.model_registry import MOST_REMEMBERED, REMEMBERED_S, FleetView
 from services.router.scheduling.probing import Probing
-from sluice.directive import DirectiveState
-from sluice.errors import SluiceError
-from sluice.tier import QueryClass, Task, Tier
-from sluice.variant import BatchTime, Variant, variant_id
+from services.router.scheduling.scheduler import AGE_S, Placement
+from sluice.control.directive import DirectiveState
+from sluice.domain.enums import QueryClass, Task, Tier
+from sluice.domain.errors import SluiceError
+from sluice.domain.variant import BatchTime, Variant, variant_id
 from tests.unit.router.offers import Bench
 
 TIERS = (Tier.FULL, Tier.LIGHT, Tier.QUANTIZED)

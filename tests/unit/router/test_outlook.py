@@ -8,9 +8,9 @@ import pytest
 
 from services.router.flow import HALF_LIFE_S, Flow
 from services.router.offer import Crew, Offer
-from services.router.outlook import BELIEVED_COST, Outlook, Survey
-from services.router.pools import Pool
-from sluice.tier import Tier
+from services.router.requests.device_pool import Pool
+from services.router.scheduling.capacity_snapshot import BELIEVED_COST, Outlook, Survey
+from sluice.domain.enums import Tier
 from tests.unit.router.offers import TOKEN_S, Bench, variant
 
 FULL, LIGHT, QUANTIZED = (variant(tier) for tier in (Tier.FULL, Tier.LIGHT, Tier.QUANTIZED))

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from services.router.assignment import Assignment
 from services.router.complexity_model import load_complexity
-from services.router.fleet_view import FleetView
-from services.router.placement import UNKNOWN_COST_S, Placement
-from services.router.request import Request, Ticket
-from services.router.variant_queue import VariantQueue
-from sluice.directive import Directive, DirectiveState
-from sluice.errors import Expired, InvalidRequest, NoEndpoint, Saturated, UnknownModel
-from sluice.tier import Level, QueryClass, Task, Tier
-from sluice.variant import Variant, VariantState, variant_id
+from services.router.queueing.queue import VariantQueue
+from services.router.requests.request import Request, Ticket
+from services.router.scheduling.model_registry import FleetView
+from services.router.scheduling.scheduler import UNKNOWN_COST_S, Placement
+from services.router.scheduling.scoring import Assignment
+from sluice.control.directive import Directive, DirectiveState
+from sluice.domain.enums import Level, QueryClass, Task, Tier
+from sluice.domain.errors import Expired, InvalidRequest, NoEndpoint, Saturated, UnknownModel
+from sluice.domain.variant import Variant, VariantState, variant_id
 from tests.unit.router import offers
 from tests.unit.router.offers import Bench
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.router.assignment import Ask, Assignment
-from services.router.pools import Pool
-from services.router.precedents import MOST_USES, Precedents
-from sluice.tier import QueryClass, Tier
+from services.router.requests.device_pool import Pool
+from services.router.scheduling.decision_cache import MOST_USES, Precedents
+from services.router.scheduling.scoring import Ask, Assignment
+from sluice.domain.enums import QueryClass, Tier
 from tests.unit.router.offers import option
 
 ASK = Ask(

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from services.router.preference import prefer
-from sluice.tier import QueryClass, Tier
+from sluice.domain.enums import QueryClass, Tier
 
 IDS = {Tier.FULL: ("m/full",), Tier.LIGHT: ("m/light",), Tier.QUANTIZED: ("m/quantized",)}
 ALL = frozenset(IDS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.pools import RENT, Pool, pool_of, rate
-from services.router.prices import ENOUGH, FULL, HIGHEST, LOWEST, USUAL, Prices, next_price
-from sluice.tier import Task, Tier
-from sluice.variant import Variant
+from services.router.requests.device_pool import RENT, Pool, pool_of, rate
+from services.router.scheduling.prices import ENOUGH, FULL, HIGHEST, LOWEST, USUAL, Prices, next_price
+from sluice.domain.enums import Task, Tier
+from sluice.domain.variant import Variant
 
 loads = st.floats(0, 100)
 

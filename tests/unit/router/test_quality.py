@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.router.quality import BUCKETS, bucket_of, relative_quality
-from sluice.tier import Task, Tier
-from sluice.variant import Variant
+from sluice.domain.enums import Task, Tier
+from sluice.domain.variant import Variant
 
 
 def variant(tier: Tier, *by_complexity: float, quality: float | None = None) -> Variant:

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.generation.sampling import Sampling
 from services.router.lifecycle.quarantine import KEPT_S, MOST_KEPT, Quarantine
-from services.router.request import Request
 from services.router.requests.caller import Caller
-from sluice.errors import WorkerFailed
+from services.router.requests.request import Request
+from services.router.requests.sampling_params import Sampling
+from sluice.domain.errors import WorkerFailed
 
 REQUESTS = st.builds(
     Request,

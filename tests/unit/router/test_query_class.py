@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.router.complexity_model import load_complexity
 from services.router.query_class import ASSUMED, COMPLEX_FROM, infer_query_class
-from sluice.tier import QueryClass
+from sluice.domain.enums import QueryClass
 
 SIMPLE = [
     "where is my parcel?",

@@ -9,9 +9,9 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from services.router.admission.rejection import VARIANTS, Refusals
-from sluice.errors import Outranked, Saturated
-from sluice.status import DETAILS_KEY, PUSHBACK_KEY
-from sluice.tier import Level
+from sluice.domain.enums import Level
+from sluice.domain.errors import Outranked, Saturated
+from sluice.domain.status import DETAILS_KEY, PUSHBACK_KEY
 
 
 def refusals(*levels: Level) -> Refusals:

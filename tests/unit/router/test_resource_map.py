@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.router.admission.demand import EdgeDemand
 from services.router.admission.resource import Resource
 from services.router.admission.resource_map import MAX_DORMANT, ResourceMap
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
 from tests.unit.router.groups import group, variant
 
 FULL, LIGHT = variant("m", Tier.FULL), variant("m", Tier.LIGHT)

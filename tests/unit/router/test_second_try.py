@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.request import Outcome, Request, Ticket, TicketState
+from services.router.lifecycle.retry import SecondTries
+from services.router.requests.request import Outcome, Request, Ticket, TicketState
 from services.router.retry_budget import SHARE, RetryBudget
-from services.router.second_try import SecondTries
-from sluice.errors import NoEndpoint, Saturated, WorkerFailed
+from sluice.domain.errors import NoEndpoint, Saturated, WorkerFailed
 
 
 def ticket(number: int = 1, *, attempts: int = 1) -> Ticket:

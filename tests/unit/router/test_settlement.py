@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.batch import OpenBatch
-from services.router.request import Answer, Outcome, Request, Ticket, TicketState
-from services.router.settlement import Settlement
-from sluice.errors import (
+from services.router.lifecycle.results import Settlement
+from services.router.queueing.batch import OpenBatch
+from services.router.requests.request import Answer, Outcome, Request, Ticket, TicketState
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import (
     Cancelled,
     Expired,
     InvalidRequest,
@@ -17,10 +18,9 @@ from sluice.errors import (
     SluiceError,
     WorkerFailed,
 )
-from sluice.status import to_item_status
-from sluice.tier import Task, Tier
+from sluice.domain.status import to_item_status
+from sluice.domain.variant import Variant
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import Variant
 
 VARIANT = Variant(id="m/light-fp32", model="m", tier=Tier.LIGHT, task=Task.TEXT_CLASSIFICATION)
 

@@ -14,14 +14,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.router.config import RouterConfig
-from services.router.request import Answer, Outcome, Request
+from services.router.requests.request import Answer, Outcome, Request
 from services.router.router import Router
-from sluice.config import TelemetryConfig
-from sluice.directive import DirectiveState
-from sluice.telemetry import Tracing
-from sluice.tier import QueryClass
+from sluice.control.directive import DirectiveState
+from sluice.domain.enums import QueryClass
+from sluice.domain.variant import Variant, VariantState, to_proto
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import Variant, VariantState, to_proto
 from tests.integration.fake_worker import FakeWorker, answer_well, answered, hold, router_to, serving
 from tests.unit.polling import until
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.router.requests.validation import MAX_TEXTS
 from services.router.tensors import OUTPUTS, read_texts, write_outputs
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 
 some_texts = st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=8)

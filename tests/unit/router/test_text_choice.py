@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.router.generation.choice import Choice, Scribe, choose
-from services.router.pools import Pool
-from sluice.tier import Tier
+from services.router.requests.device_pool import Pool
+from sluice.domain.enums import Tier
 
 TIERS = (Tier.FULL, Tier.LIGHT, Tier.QUANTIZED)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.request import DEFAULT_PRIORITY, Answer, Request
+from services.router.api.codec import encode_response, to_request
 from services.router.requests.caller import Caller
-from services.router.translation import encode_response, to_request
-from sluice.errors import InvalidRequest
-from sluice.status import seconds_of
-from sluice.tier import Level, QueryClass, Task, Tier
+from services.router.requests.request import DEFAULT_PRIORITY, Answer, Request
+from sluice.domain.enums import Level, QueryClass, Task, Tier
+from sluice.domain.errors import InvalidRequest
+from sluice.domain.status import seconds_of
+from sluice.domain.variant import Variant
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import Variant
 
 VARIANT = Variant(
     id="m/light-bf16", model="m", tier=Tier.LIGHT, task=Task.TEXT_CLASSIFICATION, precision="bf16", labels=("a", "b")

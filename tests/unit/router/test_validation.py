@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.request import Request
+from services.router.requests.request import Request
 from services.router.requests.validation import validate
-from sluice.errors import Expired, InvalidRequest
-from sluice.runtime.message_handlers import parse
+from sluice.domain.errors import Expired, InvalidRequest
+from sluice.transport.message_handlers import parse
 from sluice.v1 import inference_service_pb2 as inference_pb2
 
 LIMIT = 100

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from services.router.request import Request, Ticket, TicketState
-from services.router.variant_queue import VariantQueue
+from services.router.queueing.queue import VariantQueue
+from services.router.requests.request import Request, Ticket, TicketState
 
 
 def ticket(number: int, *, deadline: float = 10.0, hot: bool = False, now: float = 0.0) -> Ticket:

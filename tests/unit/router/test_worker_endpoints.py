@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.router.workers.endpoints import FORGOTTEN_S, Evidence, RosterIndex, Standing, standing_of
+from sluice.control.fleet import Departure, DepartureReason
 from sluice.control.roster import Roster, RosterEntry
-from sluice.fleet import Departure, DepartureReason
-from sluice.tier import MemberKind
+from sluice.domain.enums import MemberKind
 
 LEFT, REMOVED, LOST = DepartureReason.LEFT, DepartureReason.REMOVED, DepartureReason.LOST
 

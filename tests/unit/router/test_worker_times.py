@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.worker_times import COMPARABLE, FIRST_OVERHEAD_S, WorkerTimes, remaining_s
-from sluice.tier import Tier
+from services.router.workers.latency_model import COMPARABLE, FIRST_OVERHEAD_S, WorkerTimes, remaining_s
+from sluice.domain.enums import Tier
 from tests.unit.router.offers import Bench, variant
 
 LIGHT = variant(Tier.LIGHT)

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from sluice.runtime.message_handlers import UNREADABLE, MessageHandlers
+from sluice.transport.message_handlers import UNREADABLE, MessageHandlers
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from tests.unit.streams import end_of
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from sluice.runtime.shutdown import drain, until_signalled
-from sluice.runtime.transport import Transport
+from sluice.transport.settings import Transport
+from sluice.transport.shutdown import drain, until_signalled
 
 LAME_DUCK_S = 0.05
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.runtime import sockets
+from sluice.transport import sockets
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="found by /proc")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from services.router.complexity import FEATURES
 from services.router.complexity_model import read_weights
+from services.router.scheduling.complexity import FEATURES
 
 pytest.importorskip("numpy")
 ROOT = Path(__file__).resolve().parents[3]

@@ -128,8 +128,8 @@ def test_one_taught_model_learns_from_the_shipped_teacher(home: Path, tmp_path: 
 @pytest.mark.timeout(300)
 def test_a_smoke_run_makes_models_cards_and_requests(home: Path, tmp_path: Path) -> None:
     from services.cpu_worker.load import load as cpu_load
-    from sluice.tier import Tier
-    from sluice.worker.backend import Classified, Item, ModelSpec
+    from sluice.domain.enums import Tier
+    from sluice.worker.execution.backend import Classified, Item, ModelSpec
 
     out, requests = tmp_path / "models", tmp_path / "requests.jsonl"
     ended = run(home, "--quick", "--device", "cpu", "--out", str(out), "--requests", str(requests), "--workers", "1")

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sluice.tier import Task, Tier
-from sluice.variant import Variant, variant_id
-from sluice.worker.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
-from sluice.worker.catalog import Catalog
-from sluice.worker.device import Device
+from sluice.domain.enums import Task, Tier
+from sluice.domain.variant import Variant, variant_id
+from sluice.worker.execution.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
+from sluice.worker.execution.batch import Work, WorkItem
+from sluice.worker.executor import Device
 from sluice.worker.model_root import IDENTITY
-from sluice.worker.work import Work, WorkItem
+from sluice.worker.models.registry import Catalog
 
 WAIT_S = 20.0
 HELD = "m/light-fp32"

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sluice.tier import Tier
-from sluice.worker.backend import Backend, ModelSpec
-from sluice.worker.reading import Memory
-from sluice.worker.swap_step import FULL_SERVICE, Wish
-from sluice.worker.swapper import Swapper
-from sluice.worker.weight_size import weight_bytes
+from sluice.domain.enums import Tier
+from sluice.engine.checkpoint.weight_size import weight_bytes
+from sluice.worker.execution.backend import Backend, ModelSpec
+from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.models.swap_policy import FULL_SERVICE, Wish
+from sluice.worker.resources.reading import Memory
 from tests.unit.worker.bench import Bench, ScriptedBackend, bench
 
 LIMIT, FULL_BYTES, LIGHT_BYTES = 1_000, 400, 40

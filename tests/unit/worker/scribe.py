@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sluice.errors import Cancelled
-from sluice.tier import Task, Tier
-from sluice.variant import Variant, variant_id
-from sluice.worker.backend import ModelSpec
-from sluice.worker.echo import EchoGenerator
-from sluice.worker.generator import Finish, Generator, Hear, Piece, Prompt
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import Cancelled
+from sluice.domain.variant import Variant, variant_id
+from sluice.testing.echo import EchoGenerator
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generator import Finish, Generator, Hear, Piece, Prompt
 from sluice.worker.model_root import ECHO
 from tests.unit.worker.bench import Bench, bench
 

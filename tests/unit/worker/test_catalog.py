@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import InvalidRequest, NoEndpoint, Saturated
-from sluice.tier import Tier
-from sluice.variant import VariantState
-from sluice.worker.backend import Backend, ModelSpec
-from sluice.worker.catalog import AlreadyHeld
+from sluice.domain.enums import Tier
+from sluice.domain.errors import InvalidRequest, NoEndpoint, Saturated
+from sluice.domain.variant import VariantState
+from sluice.worker.execution.backend import Backend, ModelSpec
 from sluice.worker.model_root import IDENTITY, UnknownCheckpoint
+from sluice.worker.models.registry import AlreadyHeld
 from tests.unit.polling import until
 from tests.unit.worker.bench import HELD, Bench, ScriptedBackend, bench, work
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from sluice.errors import Cancelled, Expired, InvalidRequest, NoEndpoint, WorkerFailed
-from sluice.worker.backend import Classified, Item, Output
-from sluice.worker.execution import execute
-from sluice.worker.work import Done, Work
+from sluice.domain.errors import Cancelled, Expired, InvalidRequest, NoEndpoint, WorkerFailed
+from sluice.worker.execution.backend import Classified, Item, Output
+from sluice.worker.execution.batch import Done, Work
+from sluice.worker.execution.batch_runner import execute
 from tests.unit.worker.bench import Bench, bench, echo, work
 
 

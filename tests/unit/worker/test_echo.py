@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from sluice.errors import Cancelled, InvalidRequest, NoEndpoint
-from sluice.tier import Tier
-from sluice.worker.backend import ModelSpec
-from sluice.worker.echo import EchoGenerator
-from sluice.worker.generator import Finish, Generator, Piece, Prompt
-from sluice.worker.identity import or_identity
+from sluice.domain.enums import Tier
+from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint
+from sluice.testing.echo import EchoGenerator
+from sluice.testing.identity import or_identity
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generator import Finish, Generator, Piece, Prompt
 from sluice.worker.model_root import ECHO, checkpoint_under
 
 SPEC = ModelSpec(model="m", tier=Tier.FULL, checkpoint=Path(ECHO))

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sluice.errors import NoEndpoint, Saturated, WorkerFailed
-from sluice.tier import Tier
-from sluice.worker.accelerator_monitor import AcceleratorMonitor
-from sluice.worker.backend import Classified, Item, ModelSpec, Output
-from sluice.worker.device import Device
-from sluice.worker.device_loss import DeviceLoss
+from sluice.domain.enums import Tier
+from sluice.domain.errors import NoEndpoint, Saturated, WorkerFailed
 from sluice.worker.device_watch import DeviceWatch
-from sluice.worker.execution import DeviceLost, execute
+from sluice.worker.execution.backend import Classified, Item, ModelSpec, Output
+from sluice.worker.execution.batch_runner import DeviceLost, execute
+from sluice.worker.execution.device_health import DeviceLoss
+from sluice.worker.executor import Device
+from sluice.worker.resources.accelerator import AcceleratorMonitor
 from tests.unit.worker.bench import ScriptedBackend, bench, echo, work
 from tests.unit.worker.fake_accelerator import FakeAccelerator
 from tests.unit.worker.ram import turns

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import InvalidRequest, WorkerFailed
-from sluice.tier import Task, Tier
-from sluice.worker.backend import Classified, Embedded, Item, ModelSpec, Output
-from sluice.worker.likeness import Likeness, check_alike, likeness_of
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import InvalidRequest, WorkerFailed
+from sluice.worker.execution.backend import Classified, Embedded, Item, ModelSpec, Output
+from sluice.worker.models.compatibility import Likeness, check_alike, likeness_of
 from tests.unit.worker.bench import ScriptedBackend, echo
 
 FULL = Likeness(task=Task.TEXT_CLASSIFICATION, labels=frozenset({"a", "b"}), max_tokens=320, width=0)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
 from sluice.precision import Precision
-from sluice.worker.swap_step import FULL_SERVICE, Wish
-from sluice.worker.swapper import NO_ROOM
+from sluice.worker.models.swap_controller import NO_ROOM
+from sluice.worker.models.swap_policy import FULL_SERVICE, Wish
 from tests.unit.worker.ram import (
     COPIES,
     FP8_BYTES,

@@ -6,11 +6,11 @@ import asyncio
 from pathlib import Path
 
 from sluice.worker.engine_load import EngineLoad
-from sluice.worker.monitor import Monitor
-from sluice.worker.reading import Memory, Reading, Unreadable
-from sluice.worker.resources import Resources
-from sluice.worker.swap_step import FULL_SERVICE
-from sluice.worker.swapper import Swapper
+from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.models.swap_policy import FULL_SERVICE
+from sluice.worker.resources.aggregate import Resources
+from sluice.worker.resources.reading import Memory, Reading, Unreadable
+from sluice.worker.server.reporter import Monitor
 from tests.unit.worker.bench import HELD, Bench, bench, work
 from tests.unit.worker.ram import COPIES, FP8_BYTES, FULL, FULL_BYTES, LIGHT, LIMIT, LOWER, stage
 

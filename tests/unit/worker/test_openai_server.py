@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sluice.config import ConfigError, load
+from sluice.runtime.config import ConfigError, load
 from sluice.worker.config import WorkerConfig
 
 SERVER = {"url": "http://127.0.0.1:8000/v1/", "model": "there"}

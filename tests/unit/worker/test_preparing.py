@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sluice.errors import Cancelled, Expired, WorkerFailed
-from sluice.tier import Tier
-from sluice.worker.backend import Backend, Classified, Item, ModelSpec, Output, Preparing
-from sluice.worker.device import Device
+from sluice.domain.enums import Tier
+from sluice.domain.errors import Cancelled, Expired, WorkerFailed
+from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec, Output, Preparing
+from sluice.worker.executor import Device
 from sluice.worker.profiled import ProfiledBackend
 from tests.unit.polling import until
 from tests.unit.worker.bench import HELD, WAIT_S, Bench, ScriptedBackend, bench, work

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.worker.host_memory import HostMemory
-from sluice.worker.reading import Memory, Reading, Unreadable
+from sluice.worker.resources.memory import HostMemory
+from sluice.worker.resources.reading import Memory, Reading, Unreadable
 from tests.unit.worker.machine import HostNumbers
 
 anything = st.floats() | st.integers(-(2**70), 2**70)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.tier import Tier
-from sluice.worker.backend import ModelSpec
+from sluice.domain.enums import Tier
+from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.release import release
 from tests.unit.worker.bench import ScriptedBackend
 

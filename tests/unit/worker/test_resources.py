@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from sluice.worker.reading import Memory, Reading, Unreadable
-from sluice.worker.resources import Resources
+from sluice.worker.resources.aggregate import Resources
+from sluice.worker.resources.reading import Memory, Reading, Unreadable
 
 
 class Told:

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from sluice.errors import Cancelled, Saturated
-from sluice.worker.backend import Classified
+from sluice.domain.errors import Cancelled, Saturated
+from sluice.worker.execution.backend import Classified
+from sluice.worker.execution.batch import Done, Work
 from sluice.worker.session import Session
-from sluice.worker.work import Done, Work
 from tests.unit.worker.bench import Bench, bench, work
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import InvalidRequest, Saturated, SluiceError
-from sluice.tier import Tier
-from sluice.worker.backend import Classified
-from sluice.worker.ladder import Ladder
-from sluice.worker.reading import Memory
+from sluice.domain.enums import Tier
+from sluice.domain.errors import InvalidRequest, Saturated, SluiceError
+from sluice.worker.execution.backend import Classified
+from sluice.worker.models.forms import Ladder
+from sluice.worker.models.swap_controller import NO_ROOM
+from sluice.worker.models.swap_policy import FULL_SERVICE, Act
+from sluice.worker.resources.reading import Memory
 from sluice.worker.slot import Slot
-from sluice.worker.swap_step import FULL_SERVICE, Act
-from sluice.worker.swapper import NO_ROOM
 from tests.unit.polling import until
 from tests.unit.worker.bench import work
 from tests.unit.worker.ram import (

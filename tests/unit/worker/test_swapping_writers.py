@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import InvalidRequest, WorkerFailed
-from sluice.tier import Task, Tier
-from sluice.worker.backend import ModelSpec
-from sluice.worker.echo import EchoGenerator
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import InvalidRequest, WorkerFailed
+from sluice.testing.echo import EchoGenerator
 from sluice.worker.engine_load import EngineLoad
-from sluice.worker.generator import Finish, Piece, Prompt
-from sluice.worker.likeness import likeness_of
-from sluice.worker.reading import Memory
-from sluice.worker.swap_step import FULL_SERVICE
-from sluice.worker.swapper import Swapper
-from sluice.worker.writer import Writer
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generation_runner import Writer
+from sluice.worker.execution.generator import Finish, Piece, Prompt
+from sluice.worker.models.compatibility import likeness_of
+from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.models.swap_policy import FULL_SERVICE
+from sluice.worker.resources.reading import Memory
 from sluice.worker.writing import Writing
 from tests.unit.polling import until
 from tests.unit.worker.bench import Bench, bench

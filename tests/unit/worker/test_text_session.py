@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from sluice.config import TelemetryConfig
-from sluice.errors import Cancelled, NoEndpoint, Reason, Saturated
-from sluice.status import from_item_status
-from sluice.telemetry import Tracing
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import Cancelled, NoEndpoint, Reason, Saturated
+from sluice.domain.status import from_item_status
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.backend import ModelSpec
-from sluice.worker.generator import Finish, Piece
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generator import Finish, Piece
 from sluice.worker.model_root import ECHO
-from sluice.worker.monitor import Monitor
+from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.models.swap_policy import FULL_SERVICE
 from sluice.worker.profiled import profiled
-from sluice.worker.resources import Resources
-from sluice.worker.spans import WorkerSpans
-from sluice.worker.swap_step import FULL_SERVICE
-from sluice.worker.swapper import Swapper
-from sluice.worker.text_session import TextSession
+from sluice.worker.resources.aggregate import Resources
+from sluice.worker.server.generation_stream import TextSession
+from sluice.worker.server.reporter import Monitor
+from sluice.worker.server.tracing import WorkerSpans
 from tests.unit.polling import until
 from tests.unit.worker.bench import Bench, bench
 from tests.unit.worker.scribe import WRITES, ScriptedGenerator, scribe, word

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sluice.worker.weight_size import weight_bytes
+from sluice.engine.checkpoint.weight_size import weight_bytes
 
 TENSORS = {
     "a": {"dtype": "F32", "shape": [10, 20], "data_offsets": [0, 800]},

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sluice.config import ConfigError, load
+from sluice.runtime.config import ConfigError, load
 from sluice.worker.config import WorkerConfig
 
 

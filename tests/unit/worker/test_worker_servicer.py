@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
-from sluice.config import TelemetryConfig
-from sluice.telemetry import Tracing
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.servicer import WorkerServicer
-from sluice.worker.spans import WorkerSpans
+from sluice.worker.server.servicer import WorkerServicer
+from sluice.worker.server.tracing import WorkerSpans
 from tests.unit.polling import until
 from tests.unit.streams import Aborted, SlowPeer, stop
 from tests.unit.worker.bench import HELD, Bench, bench

@@ -7,14 +7,14 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.errors import AnswerTooLarge, Expired, Saturated
-from sluice.status import from_item_status, seconds_of
-from sluice.tier import Task, Tier
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import AnswerTooLarge, Expired, Saturated
+from sluice.domain.status import from_item_status, seconds_of
+from sluice.domain.variant import Variant, from_proto
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.variant import Variant, from_proto
-from sluice.worker.backend import Classified, Embedded, Item, Output
-from sluice.worker.wire import NO_DEADLINE, to_response, to_welcome, to_work
-from sluice.worker.work import Done
+from sluice.worker.execution.backend import Classified, Embedded, Item, Output
+from sluice.worker.execution.batch import Done
+from sluice.worker.server.codec import NO_DEADLINE, to_response, to_welcome, to_work
 
 
 async def test_every_field_of_a_batch_arrives_and_deadlines_count_from_now() -> None:

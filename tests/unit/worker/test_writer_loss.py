@@ -6,20 +6,20 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sluice.config import TelemetryConfig
-from sluice.errors import WorkerFailed
-from sluice.telemetry import Tracing
-from sluice.tier import Tier
+from sluice.domain.enums import Tier
+from sluice.domain.errors import WorkerFailed
+from sluice.runtime.config import TelemetryConfig
+from sluice.runtime.tracing import Tracing
+from sluice.testing.echo import EchoGenerator
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.backend import ModelSpec
-from sluice.worker.catalog import Catalog
-from sluice.worker.device import Device
-from sluice.worker.device_loss import DeviceLoss
-from sluice.worker.echo import EchoGenerator
-from sluice.worker.generator import Generator, Piece, Prompt
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.device_health import DeviceLoss
+from sluice.worker.execution.generator import Generator, Piece, Prompt
+from sluice.worker.executor import Device
 from sluice.worker.model_root import IDENTITY
-from sluice.worker.spans import WorkerSpans
-from sluice.worker.text_session import TextSession
+from sluice.worker.models.registry import Catalog
+from sluice.worker.server.generation_stream import TextSession
+from sluice.worker.server.tracing import WorkerSpans
 
 WAIT_S = 10.0
 

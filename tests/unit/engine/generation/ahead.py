@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers.generation.continuous_batching import input_outputs
 
-from sluice.engine.generation import writer
+from sluice.engine.generation import continuous_batching as writer
 
 
 class _Stream:

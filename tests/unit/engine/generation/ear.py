@@ -6,7 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sluice.worker.generator import Piece
+from sluice.worker.execution.generator import Piece
 
 _WITHIN_S = 60.0
 

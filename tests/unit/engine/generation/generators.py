@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from sluice.engine.checkpoint import open_checkpoint
-from sluice.engine.generation.generator import ContinuousGenerator
+from sluice.domain.enums import Task, Tier
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
+from sluice.engine.checkpoint.model import load_model
+from sluice.engine.generation.engine import ContinuousGenerator
 from sluice.engine.generation.shape import Shape
-from sluice.engine.model import load_model
-from sluice.tier import Task, Tier
-from sluice.worker.backend import ModelSpec
-from sluice.worker.generator import Prompt
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generator import Prompt
 from tests.unit.engine import tiny
 from tests.unit.engine.generation.ear import Ear
 from tests.unit.polling import LIMIT_S, POLL_S

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sluice.engine.generation.sampling import NO_TOKEN
+from sluice.engine.generation.sampler import NO_TOKEN
 from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.loops import KINDS, PAGE, VOCABULARY, Loop, generated, model_of, prompt
 

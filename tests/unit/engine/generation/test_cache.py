@@ -10,13 +10,13 @@ import pytest
 import torch
 from transformers.generation.continuous_batching import cache as paged_cache
 
-from sluice.engine.generation.cache import (
+from sluice.engine.generation.kv_cache import (
     LatentCacheAllocator,
     LayeredCacheAllocator,
     is_latent,
     our_pages,
 )
-from sluice.engine.generation.sampling import NO_TOKEN
+from sluice.engine.generation.sampler import NO_TOKEN
 from tests.unit.engine.generation.loops import KINDS, PAGE, Loop, model_of, prompt
 
 pytestmark = pytest.mark.torch

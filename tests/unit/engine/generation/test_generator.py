@@ -16,10 +16,10 @@ import torch
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from sluice.engine.fault import NO_NUMBER
-from sluice.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, WorkerFailed
-from sluice.tier import Task
-from sluice.worker.generator import Breakable, Finish, Generator, Piece, Tried
+from sluice.domain.enums import Task
+from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, WorkerFailed
+from sluice.engine.checkpoint.errors import NO_NUMBER
+from sluice.worker.execution.generator import Breakable, Finish, Generator, Piece, Tried
 from sluice.worker.release import release
 from tests.unit.engine import tiny
 from tests.unit.engine.generation.ahead import prepare_ahead

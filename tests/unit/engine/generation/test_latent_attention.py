@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from sluice.engine.generation.attention import attend
-from sluice.engine.generation.latent_attention import can_absorb
-from sluice.engine.generation.paged_decode import Pages
+from sluice.engine.generation.attention.backend import attend
+from sluice.engine.generation.attention.mla import can_absorb
+from sluice.engine.generation.attention.paged import Pages
 from tests.unit.engine import tiny
 from tests.unit.engine.generation.loops import SETTINGS, Loop, model_of, prompt, written_by
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, NemotronConfig, StableLmConfig
 
-from sluice.engine.generation.layer_arguments import hand_down, withholding
+from sluice.engine.generation.attention.layer_arguments import hand_down, withholding
 from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.loops import KINDS, SETTINGS, Loop, model_of, prompt, written_by
 

@@ -21,10 +21,12 @@ from transformers import (
 
 from services.cpu_worker.load import load as cpu_load
 from services.gpu_worker.load import load as gpu_load
-from sluice.engine.checkpoint import open_checkpoint
+from sluice.domain.enums import Task, Tier
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from sluice.engine.generation import loading
-from sluice.engine.generation.attention import hindrance
-from sluice.engine.generation.generator import ContinuousGenerator
+from sluice.engine.generation.attention.backend import hindrance
+from sluice.engine.generation.engine import ContinuousGenerator
 from sluice.engine.generation.shape import (
     ACCELERATOR_PAGE,
     CPU_PAGE,
@@ -32,11 +34,9 @@ from sluice.engine.generation.shape import (
     shape_for,
     token_bytes,
 )
-from sluice.errors import InvalidRequest
 from sluice.precision import PrecisionMode
-from sluice.tier import Task, Tier
-from sluice.worker.backend import ModelSpec
-from sluice.worker.generator import Finish, GenerationRoom, Prompt
+from sluice.worker.execution.backend import ModelSpec
+from sluice.worker.execution.generator import Finish, GenerationRoom, Prompt
 from tests.unit.engine import tiny
 from tests.unit.engine.generation.ear import Ear
 from tests.unit.engine.generation.generators import written

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sluice.engine.generation.outlet import NO_ROOM
-from sluice.engine.generation.sampling import NO_TOKEN
+from sluice.engine.generation.sampler import NO_TOKEN
 from sluice.engine.generation.shape import ACCELERATOR_PAGE
 from tests.unit.engine.generation.loops import KINDS, VOCABULARY, Loop, generated, model_of, prompt
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from sluice.engine.fault import NO_NUMBER
-from sluice.engine.generation.open_text import OpenText
-from sluice.engine.generation.sampling import NO_TOKEN
-from sluice.errors import WorkerFailed
-from sluice.worker.generator import Finish, Piece, Prompt
+from sluice.domain.errors import WorkerFailed
+from sluice.engine.checkpoint.errors import NO_NUMBER
+from sluice.engine.generation.sampler import NO_TOKEN
+from sluice.engine.generation.sequence import OpenText
+from sluice.worker.execution.generator import Finish, Piece, Prompt
 from tests.unit.engine import tiny
 
 pytestmark = pytest.mark.torch

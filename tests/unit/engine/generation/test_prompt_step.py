@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from sluice.engine.generation.prompt_graphs import PromptGraphs
+from sluice.engine.generation.prefill_graphs import PromptGraphs
 from tests.unit.engine.generation.loops import KINDS, PAGE, Loop, ended_well, generated, model_of, prompt
 
 pytestmark = pytest.mark.torch

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
 
-from sluice.engine.generation.prompt_tokens import PromptReader
-from sluice.errors import InvalidRequest
+from sluice.domain.errors import InvalidRequest
+from sluice.engine.generation.prompt_tokenizer import PromptReader
 from tests.unit.engine import tiny
 
 pytestmark = pytest.mark.torch

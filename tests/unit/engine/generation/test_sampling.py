@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 
-from sluice.engine.generation import sampling
-from sluice.engine.generation.sampling import SAMPLING, Draw, Samplers, Sampling, _gumbel, sampled_scores
-from sluice.worker.generator import Prompt
+from sluice.engine.generation import sampler as sampling
+from sluice.engine.generation.sampler import SAMPLING, Draw, Samplers, Sampling, _gumbel, sampled_scores
+from sluice.worker.execution.generator import Prompt
 from tests.unit.engine.generation.loops import KINDS, VOCABULARY, Loop, generated, model_of, prompt
 
 pytestmark = pytest.mark.torch

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs, ContinuousBatchingIOs
 
-from sluice.engine.generation.token_inputs import TokenInputs, TokensAhead
+from sluice.engine.generation.decode_inputs import TokenInputs, TokensAhead
 from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.loops import PAGE, Loop, model_of, prompt
 

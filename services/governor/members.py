@@ -1,0 +1,225 @@
+"""Who is in the fleet. Pure bookkeeping: instants are arguments, and nothing here sends or waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from services.governor.departures import Departures
+from services.governor.obedience import Obedience
+from sluice.control.degradation.aggregation import Heard
+from sluice.control.degradation.report_validation import Witness
+from sluice.control.directive import Directive
+from sluice.control.fleet import Departure, DepartureReason, Member, Registration, Report
+from sluice.domain.variant import card_bytes
+
+SILENT_INTERVALS = 3
+# A program whose loop is late by as much as this is still there.
+SHORTEST_SILENCE_S = 1.5
+SHORTEST_FRESH_S = 1.0
+
+
+class IdTaken(Exception):
+    """Another process that lives has this id or address."""
+
+
+class FleetFull(Exception):
+    """There are as many members, or as many bytes of their cards, as this governor takes."""
+
+
+@dataclass(slots=True)
+class Seat:
+    """One member's place. A stream that holds an older ticket than the seat's has been replaced."""
+
+    member: Member
+    ticket: int
+    heard_at: float
+    witness: Witness
+    obedience: Obedience = field(default_factory=Obedience)
+    card_bytes: int = 0
+
+
+class MembershipTable:
+    """Members by id. `revision` rises with every change that others decide by."""
+
+    def __init__(self, *, report_interval_s: float, max_members: int = 1024, max_card_bytes: int = 2**26) -> None:
+        self.revision = 1
+        self._silence_s = max(SILENT_INTERVALS * report_interval_s, SHORTEST_SILENCE_S)
+        self._fresh_s = max(SILENT_INTERVALS * report_interval_s, SHORTEST_FRESH_S)
+        self._max_members = max_members
+        self._max_card_bytes = max_card_bytes
+        self._seats: dict[str, Seat] = {}
+        self._tickets = 0
+        self._departures = Departures()
+
+    def departed(self, *, now: float) -> tuple[Departure, ...]:
+        """Who has gone lately and has not come back."""
+        return self._departures.newest(now=now)
+
+    def members(self) -> tuple[Member, ...]:
+        """Everybody, ordered by id."""
+        return tuple(seat.member for _, seat in sorted(self._seats.items()))
+
+    def heard(self, now: float) -> list[Heard]:
+        """Everybody's kind and newest reading, None where there is none that is fresh."""
+        return [(seat.member.kind, seat.witness.reading(now)) for seat in self._seats.values()]
+
+    def rivals(self, registration: Registration, *, now: float) -> list[Seat]:
+        """The places of other processes under the id or address of `registration` that are not silent.
+
+        Processes are told apart by their boot ids. One that says none is known by its id and address alone, as in
+        releases that had no boot ids: the same address is the same process.
+        """
+        held = self._seats.get(registration.id)
+        found = [held] if held is not None and _is_another(held.member, registration) else []
+        if registration.boot:
+            found += [
+                seat
+                for seat in self._seats.values()
+                if seat is not held
+                and seat.member.address == registration.address
+                and seat.member.boot not in ("", registration.boot)
+            ]
+        return [seat for seat in found if not self._is_silent(seat, now)]
+
+    def join(self, registration: Registration, *, now: float, succeeds: frozenset[int] = frozenset()) -> int:
+        """Seat a member; returns its ticket. It replaces older streams of its process, and silent members.
+
+        Places whose tickets are in `succeeds` are those of processes that are gone: it takes them. Raises IdTaken when
+        another process that lives has the id or the address, and FleetFull.
+        """
+        rivals = self.rivals(registration, now=now)
+        for seat in rivals:
+            if seat.ticket not in succeeds:
+                raise IdTaken(duplicate(registration, seat.member))
+        held = self._seats.get(registration.id)
+        for seat in rivals:
+            del self._seats[seat.member.id]
+        if held is not None and held.member.address != registration.address:
+            self._departures.note(held.member, DepartureReason.REMOVED, now=now)
+        if registration.id not in self._seats and len(self._seats) >= self._max_members:
+            raise FleetFull(f"this governor has its {self._max_members} members")
+        self._tickets += 1
+        member = Member(
+            id=registration.id,
+            kind=registration.kind,
+            address=registration.address,
+            boot=registration.boot,
+            last_heard_at=datetime.now(UTC),
+            applied=registration.obeyed.version if registration.obeyed is not None else None,
+        )
+        witness = Witness(registration.kind, fresh_s=self._fresh_s)
+        self._seats[registration.id] = Seat(member, self._tickets, now, witness)
+        self.revision += 1
+        return self._tickets
+
+    def heard_at(self, member_id: str, ticket: int) -> float:
+        """When the stream with `ticket` was last heard of; minus infinity if it is not the member's any more."""
+        seat = self._seats.get(member_id)
+        return seat.heard_at if seat is not None and seat.ticket == ticket else float("-inf")
+
+    def holds(self, member_id: str, ticket: int) -> bool:
+        """Whether the stream with `ticket` still is the member's."""
+        seat = self._seats.get(member_id)
+        return seat is not None and seat.ticket == ticket
+
+    def applied(self, member_id: str) -> tuple[int, int] | None:
+        """The version of the directive that a member acknowledged last."""
+        seat = self._seats.get(member_id)
+        return seat.member.applied if seat is not None else None
+
+    def report(self, member_id: str, report: Report, directive: Directive, *, now: float) -> list[str]:
+        """A member told how it does, under `directive`; returns what is wrong with that, for a log.
+
+        Raises FleetFull when there is no room for its cards; nothing of the report is then kept.
+        """
+        seat = self._seats[member_id]
+        before = seat.member.report
+        if before is None or before.variants != report.variants:
+            seat.card_bytes = self._room_for(seat, report)
+        if before is None:
+            self._departures.forget(seat.member)
+        if before is None or (before.variants, before.draining) != (report.variants, report.draining):
+            self.revision += 1
+        else:
+            # The same object stands for the same cards, so that their wire form need not be made again.
+            report = replace(report, variants=before.variants)
+        had_doubts = set(seat.witness.doubts)
+        seat.witness.hear(report, now)
+        wrong = [f"{name} is not believed" for name in seat.witness.doubts if name not in had_doubts]
+        if seat.obedience.judge(report, seat.member.applied, directive):
+            wrong.append("it does not obey what it acknowledged")
+        seat.member = replace(
+            seat.member,
+            report=report,
+            last_heard_at=datetime.now(UTC),
+            disobeys=seat.obedience.disobeys,
+            doubted=seat.witness.doubted,
+        )
+        seat.heard_at = now
+        return wrong
+
+    def acknowledge(self, member_id: str, version: tuple[int, int], *, now: float) -> bool:
+        """A member obeys; returns whether that is news."""
+        seat = self._seats[member_id]
+        is_new = seat.member.applied != version
+        seat.member = replace(seat.member, applied=version, last_heard_at=datetime.now(UTC))
+        seat.heard_at = now
+        return is_new
+
+    def owing(self, directive: Directive, *, now: float) -> list[str]:
+        """Note who has not acknowledged `directive` yet; returns the ids of those who have just become too late."""
+        late = []
+        for name, seat in self._seats.items():
+            if seat.obedience.look(seat.member.applied, directive.version, now):
+                late.append(name)
+            since = seat.obedience.owes_since
+            owed_s = None if since is None else now - since
+            if owed_s != seat.member.unacknowledged_s:
+                seat.member = replace(seat.member, unacknowledged_s=owed_s)
+        return late
+
+    def leave(self, member_id: str, ticket: int, *, reason: DepartureReason = DepartureReason.LOST) -> bool:
+        """A stream ended; returns whether the member left with it (it did not if it has a newer one)."""
+        if not self.holds(member_id, ticket):
+            return False
+        seat = self._seats.pop(member_id)
+        self._departures.note(seat.member, reason, now=seat.heard_at)
+        self.revision += 1
+        return True
+
+    def drop_silent(self, *, now: float) -> list[str]:
+        """Drop those who were silent for too long; returns their ids. Silence is not health."""
+        silent = [name for name, seat in self._seats.items() if self._is_silent(seat, now)]
+        for name in silent:
+            self._departures.note(self._seats.pop(name).member, DepartureReason.LOST, now=now)
+            self.revision += 1
+        return silent
+
+    def _room_for(self, seat: Seat, report: Report) -> int:
+        """The bytes of a member's new cards, which fit beside all others'. Raises FleetFull."""
+        size = card_bytes(report.variants)
+        others = sum(one.card_bytes for one in self._seats.values()) - seat.card_bytes
+        if others + size > self._max_card_bytes:
+            raise FleetFull(
+                f"the cards of '{seat.member.id}' count for {size} bytes, those of the other members for {others},"
+                f" and max_card_bytes is {self._max_card_bytes}"
+            )
+        return size
+
+    def _is_silent(self, seat: Seat, now: float) -> bool:
+        return now - seat.heard_at > self._silence_s
+
+
+def duplicate(registration: Registration, other: Member) -> str:
+    """What a member is told whose id or address another process has."""
+    return (
+        f"duplicate id/address: '{registration.id}' at {registration.address} cannot join while another process is a"
+        f" member as '{other.id}' at {other.address}; give each its own `id` and `advertise`, or stop one"
+    )
+
+
+def _is_another(member: Member, registration: Registration) -> bool:
+    if member.boot and registration.boot:
+        return member.boot != registration.boot
+    return member.address != registration.address

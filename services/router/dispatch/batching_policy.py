@@ -1,0 +1,102 @@
+"""When a worker with a free credit takes a batch, and from which queue. Pure; the clock is an argument.
+
+Work is conserved: a device with nothing to do takes what waits at once. Lingering only delays the batch that would
+be prefetched behind a running one, because there waiting costs the device nothing and fills the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from services.router.batch_time import LONG_ENOUGH_S
+from services.router.queueing.queue import COLD_PLACE, VariantQueue
+
+COMPANY = 2
+CROWD = 16
+# So long after the last hot request, none is expected; and so long a batch may be then, at most this share of the time
+# that its most urgent request has left.
+HOT_EXPECTED_S = 10.0
+PATIENT_S = 1.0
+SHARE_OF_SLACK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The queue to serve now, or None and when to look again (seconds; infinity: when something changes)."""
+
+    queue: VariantQueue | None
+    look_again_at: float = float("inf")
+
+
+def choose(
+    queues: Iterable[VariantQueue],
+    *,
+    idle: bool,
+    max_items: int,
+    batch_timeout_s: float,
+    ages: bool,
+    now: float,
+    writes: bool = False,
+) -> Choice:
+    """Pick for a worker that has a credit left: hot before cold, then the earliest deadline.
+
+    `idle` says that the worker has no batch, `writes` that it has texts, beside which no suspect is tried; `max_items`
+    is the most it takes in one. When cold work `ages`, a queue of it that was passed over fifteen times for others' hot
+    work has its turn.
+    """
+    best: VariantQueue | None = None
+    best_head: tuple[bool, float] = (True, float("inf"))
+    look_again_at = float("inf")
+    for queue in queues:
+        if queue.suspects and not idle and not writes:
+            # A suspect travels alone, on a worker that has nothing else: let this one run dry.
+            return Choice(None)
+        head = queue.head(suspects=not writes)
+        if head is None:
+            continue
+        ready_at = may_dispatch_at(queue, idle=idle, max_items=max_items, batch_timeout_s=batch_timeout_s)
+        if ready_at > now:
+            look_again_at = min(look_again_at, ready_at)
+            continue
+        if ages and queue.passed_over >= COLD_PLACE - 1:
+            return Choice(queue)
+        if best is None or head < best_head:
+            best, best_head = queue, head
+    return Choice(best, look_again_at)
+
+
+def count_passes(queues: Iterable[VariantQueue], chosen: VariantQueue) -> None:
+    """A batch is taken from `chosen`: remember which other queues had to stand back with cold work."""
+    for queue in queues:
+        if queue is chosen or not len(queue):
+            queue.passed_over = 0
+        elif chosen.hot.items and not queue.hot.items:
+            queue.passed_over += 1
+
+
+def may_dispatch_at(queue: VariantQueue, *, idle: bool, max_items: int, batch_timeout_s: float) -> float:
+    """The instant from which the queue's head may be dispatched; minus infinity: at once."""
+    if idle or queue.hot.items or len(queue) >= max_items:
+        return float("-inf")
+    return queue.oldest_cold_at() + batch_timeout_s
+
+
+def long_enough_s(*, slack_s: float, since_hot_s: float) -> float:
+    """How long a batch may be for the device's good, when its most urgent request has `slack_s` left.
+
+    Larger batches waste less of a device, and whoever comes next waits for them. While hot work comes (the last of it
+    `since_hot_s` ago), or somebody is in a hurry, a tenth of a second is long enough.
+    """
+    if since_hot_s < HOT_EXPECTED_S:
+        return LONG_ENOUGH_S
+    return min(PATIENT_S, max(LONG_ENOUGH_S, SHARE_OF_SLACK * slack_s))
+
+
+def is_worth_gathering(arrivals_per_s: float, crowd: int, gather_s: float) -> bool:
+    """Whether waiting `gather_s` for company brings some: two requests at the present rate, of a `crowd` that is open.
+
+    Callers who each wait for an answer send nothing until they have it, so a few of them would wait for a company that
+    cannot come. With a crowd open, the wait is small beside what each request takes already (Little, 1961).
+    """
+    return crowd >= CROWD and arrivals_per_s * gather_s >= COMPANY

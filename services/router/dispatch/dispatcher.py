@@ -1,0 +1,215 @@
+"""The dispatcher: queues on one side, workers' credits on the other, and batches formed when both meet.
+
+It holds the only queues of the mesh, those of texts too, which `generation/text_dispatcher.py` sends. Whatever may let
+a batch go (a request, a credit, a linger that ends) only schedules one look at everything, so that all that comes until
+then shares a batch: at the end of the loop's turn, or, while requests come thick and fast, a moment later, because a
+message costs the router more than an item in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from services.router.arrival_rate import ArrivalRate
+from services.router.batch_span import start_batch_span
+from services.router.crowd import Crowd
+from services.router.dispatch.batching_policy import choose, count_passes, is_worth_gathering, long_enough_s
+from services.router.queueing import batch as batches
+from services.router.queueing.batch import BatchLimits, OpenBatch
+from services.router.queueing.queue import VariantQueue
+from services.router.requests.device_pool import Pool
+from services.router.requests.request import Ticket
+from services.router.workers.client import WorkerLink
+from services.router.workers.lone_try import HOLD_S
+from sluice.runtime.tracing import Tracing, traceparent_of
+
+
+class Dispatcher:
+    """Sends what waits to who can take it.
+
+    `ages` says whether cold work has its share of places beside hot work; `sizes` whether a batch ends where more items
+    would only make it longer. `too_large` ends a ticket that alone is more than the bytes that its worker takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_batch_size: int,
+        batch_timeout_s: float,
+        gather_s: float,
+        open_requests: Callable[[], int],
+        links: Callable[[], Iterable[WorkerLink]],
+        ages: Callable[[], bool],
+        sizes: bool,
+        on_sent: Callable[[OpenBatch], None],
+        too_large: Callable[[Ticket, int], None],
+        tracing: Tracing,
+        clock: Callable[[], float],
+    ) -> None:
+        self.queues: dict[str, VariantQueue] = {}
+        self._max_batch_size = max_batch_size
+        self._batch_timeout_s = batch_timeout_s
+        self._gather_s = gather_s
+        self._open_requests = open_requests
+        self._gathers = False
+        self.links = links
+        self.ages = ages
+        self._sizes = sizes
+        self._on_sent = on_sent
+        self._too_large = too_large
+        self._tracing = tracing
+        self._clock = clock
+        self._rate = ArrivalRate()
+        self._crowd = Crowd()
+        self._hot_at = float("-inf")
+        self._next_look: asyncio.Handle | None = None
+        self._at_once = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enqueue(self, ticket: Ticket, variant_id: str) -> None:
+        """Let `ticket` wait for `variant_id`."""
+        queue, now = self.queues.get(variant_id), ticket.enqueued_at
+        (queue if queue is not None else self.queue(variant_id)).push(ticket)
+        rate = self._rate.count(now)
+        crowd = self._crowd.count(self._open_requests(), now)
+        self._gathers = is_worth_gathering(rate, crowd, self._gather_s)
+        if ticket.hot:
+            self._hot_at = now
+        at_once = ticket.hot or not self._gathers
+        if self._next_look is None or (at_once and not self._at_once):
+            self.look(at_once=at_once)
+
+    def credit_came(self, link: WorkerLink) -> None:
+        """`link` can take a batch. A device slower than a gathering must not be kept waiting for one."""
+        self.look(at_once=not self._gathers or link.compute_s >= self._gather_s)
+
+    def queue(self, variant_id: str) -> VariantQueue:
+        """The queue of a variant, made when it is first asked for."""
+        found = self.queues.get(variant_id)
+        if found is None:
+            found = self.queues[variant_id] = VariantQueue(variant_id)
+        return found
+
+    def leave(self, ticket: Ticket) -> None:
+        """Take a waiting ticket out of its queue."""
+        self.queues[ticket.variant_id].discard(ticket)
+
+    def stranded(self, served: Iterable[str]) -> list[Ticket]:
+        """Empty, and forget, the queues of variants that nobody serves; the tickets want a new place."""
+        gone = self.queues.keys() - set(served)
+        return [ticket for variant_id in gone for ticket in self.queues.pop(variant_id).take_all()]
+
+    def waiting(self) -> tuple[int, int]:
+        """How many hot and how many cold requests wait."""
+        queues = self.queues.values()
+        return sum(queue.hot.items for queue in queues), sum(queue.cold.items for queue in queues)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether anything waits, suspects included."""
+        return any(len(queue) for queue in self.queues.values())
+
+    def queued_by(self, caller: str, *, variant_id: str, hot: bool) -> tuple[float, int]:
+        """What admission counted for what a caller has waiting, in seconds of a device; and how many callers wait."""
+        queue = self.queues.get(variant_id)
+        return (queue.cost_of(caller, hot=hot), queue.callers(hot=hot)) if queue is not None else (0.0, 0)
+
+    def look(self, *, at_once: bool) -> None:
+        """Look for batches to form: at the end of this turn of the loop, or when company has had time to come."""
+        if self._next_look is not None:
+            if self._at_once or not at_once:
+                return
+            self._next_look.cancel()
+        loop = asyncio.get_running_loop()
+        self._at_once = at_once
+        if at_once:
+            self._next_look = loop.call_soon(self._dispatch_all)
+        else:
+            self._next_look = loop.call_later(self._gather_s, self._dispatch_all)
+
+    def _dispatch_all(self) -> None:
+        self._next_look = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        takers = [link for link in self.links() if link.may_take]
+        # The idlest first: an idle device is never left beside a busy one that prefetches. Of those, the pool that the
+        # most urgent work belongs to.
+        is_hot = any(self.queues[name].hot.items for link in takers for name in link.variants if name in self.queues)
+        home = Pool.ACCELERATOR if is_hot else Pool.CPU
+        takers.sort(key=lambda link: (len(link.open), link.pool is not home))
+        look_again_at = min((self._serve(link) for link in takers), default=float("inf"))
+        look_again_at = min(look_again_at, self._hold_for_suspects())
+        if look_again_at < float("inf"):
+            delay_s = max(0.0, look_again_at - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._dispatch_all)
+
+    def _serve(self, link: WorkerLink) -> float:
+        """Give `link` what it may have; returns when to look again."""
+        while link.may_take:
+            now = self._clock()
+            queues = [self.queues[name] for name in link.variants if name in self.queues]
+            limit = min(self._max_batch_size, link.max_items)
+            ages = self.ages()
+            choice = choose(
+                queues,
+                idle=not link.open,
+                max_items=limit,
+                batch_timeout_s=self._batch_timeout_s,
+                ages=ages,
+                now=now,
+                writes=bool(link.texts.open),
+            )
+            if choice.queue is None:
+                return choice.look_again_at
+            count_passes(queues, choice.queue)
+            limits = self._limits(link, choice.queue, limit, now)
+            number, is_free = link.next_number(), link.is_free
+            batch = batches.form(choice.queue, limits, number=number, ages=ages, now=now, is_free=is_free)
+            if batch is None:
+                continue
+            if batch.size <= link.max_message_bytes:
+                self._send(link, batch)
+                continue
+            for ticket in batch.tickets.values():
+                self._too_large(ticket, link.max_message_bytes)
+        return float("inf")
+
+    def _hold_for_suspects(self) -> float:
+        """Where only texts keep suspects from a worker, let the one with the fewest run dry; returns when to look."""
+        look_again_at = float("inf")
+        now = self._clock()
+        for queue in self.queues.values():
+            if not queue.suspects:
+                continue
+            able = [link for link in self.links() if link.is_serving and queue.variant_id in link.variants]
+            if able and all(link.texts.open for link in able):
+                idlest = min(able, key=lambda link: len(link.texts.open))
+                idlest.reservation.hold(now)
+                look_again_at = now + HOLD_S
+        return look_again_at
+
+    def _limits(self, link: WorkerLink, queue: VariantQueue, max_items: int, now: float) -> BatchLimits:
+        if link.conduct.probing:
+            return BatchLimits(max_items=1, max_bytes=link.max_message_bytes)
+        name = queue.variant_id
+        items = min(max_items, link.variants[name].max_batch_size)
+        worth_tokens = self._worth_tokens(link, queue, items, now) if self._sizes else 0.0
+        return BatchLimits(
+            max_items=items,
+            max_tokens=link.max_tokens,
+            worth_tokens=worth_tokens,
+            max_bytes=link.max_message_bytes,
+        )
+
+    def _worth_tokens(self, link: WorkerLink, queue: VariantQueue, items: int, now: float) -> float:
+        _, deadline = queue.head() or (True, now)
+        enough_s = long_enough_s(slack_s=deadline - now, since_hot_s=now - self._hot_at)
+        return link.times.worth_tokens(queue.variant_id, queue.tokens_each, items, now, long_enough_s=enough_s)
+
+    def _send(self, link: WorkerLink, batch: OpenBatch) -> None:
+        if self._tracing.enabled:
+            batch.span = start_batch_span(self._tracing, batch, link.worker)
+        link.send(batch, traceparent_of(batch.span) if batch.span else "")
+        self._on_sent(batch)

@@ -1,0 +1,83 @@
+"""The ends of requests: whatever becomes of a ticket, it becomes of it once, and everything that held it lets go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from services.router.admission.controller import AdmissionController
+from services.router.dispatch.dispatcher import Dispatcher
+from services.router.generation.written import Written
+from services.router.observability.stats import OK, Ledger
+from services.router.requests.deadlines import DeadlineWatch
+from services.router.requests.request import Outcome, Ticket, TicketState
+from services.router.waiting_room import WaitingRoom
+from sluice.domain.errors import Expired, InvalidRequest, NoEndpoint, SluiceError, WorkerFailed
+from sluice.runtime.tracing import trace_id_of
+
+logger = logging.getLogger(__name__)
+
+
+class Endings:
+    """Holds every open ticket to its deadline. `waiting_room` is for those that have no worker just now."""
+
+    def __init__(
+        self,
+        *,
+        admission: AdmissionController,
+        dispatcher: Dispatcher,
+        ledger: Ledger,
+        endpoint_grace_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.waiting_room = WaitingRoom(self._give_up, grace_s=endpoint_grace_s)
+        self.all_done = asyncio.Event()
+        self.all_done.set()
+        self._admission = admission
+        self._dispatcher = dispatcher
+        self._ledger = ledger
+        self._clock = clock
+        self._deadlines = DeadlineWatch(self._expire, clock=clock)
+
+    def open(self, ticket: Ticket) -> None:
+        """The ticket has been admitted; `finish` is called for it, by its deadline at the latest."""
+        self.all_done.clear()
+        self._deadlines.add(ticket)
+
+    def finish(self, ticket: Ticket, outcome: Outcome | Written, tier: str = "") -> None:
+        """The ticket ends so, answered by `tier` if that is not empty. Nothing happens if it has ended before."""
+        if ticket.state is TicketState.DONE:
+            return
+        if ticket.state is TicketState.WAITING and ticket.variant_id:
+            self._dispatcher.leave(ticket)
+        ticket.state = TicketState.DONE
+        self.waiting_room.leave(ticket)
+        self._deadlines.discard(ticket)
+        request, name = ticket.request, OK
+        if not self._admission.release(ticket.size, caller=request.caller.id, model=request.model):
+            self.all_done.set()
+        if isinstance(outcome, SluiceError):
+            name = outcome.reason.value
+            if isinstance(outcome, WorkerFailed):
+                trace_id = trace_id_of(request.traceparent)
+                logger.error("request failed", extra={"trace_id": trace_id, "why": outcome.message})
+        self._ledger.count(request.model, tier, name, ticket.pool)
+        ticket.tell(outcome)
+
+    def too_large(self, ticket: Ticket, most: int) -> None:
+        """The ticket ends because its worker takes messages of at most `most` bytes."""
+        problem = f"the text has {ticket.text_bytes} bytes, and the worker takes messages of {most}"
+        self.finish(ticket, InvalidRequest(problem, field="text"))
+
+    def end_all(self, error: Callable[[], SluiceError]) -> None:
+        """Everything that is open ends with an error of its own."""
+        for ticket in self._deadlines.open_tickets():
+            self.finish(ticket, error())
+
+    def _expire(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            self.finish(ticket, Expired("the deadline passed before an answer came"))
+
+    def _give_up(self, ticket: Ticket) -> None:
+        self.finish(ticket, NoEndpoint(f"the workers that served '{ticket.request.model}' have gone"))

@@ -1,0 +1,66 @@
+"""Second tries: what lost its worker goes to another one once, and only as often as the router can afford."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.router.requests.request import Outcome, Ticket, TicketState
+from services.router.retry_budget import RetryBudget
+from sluice.domain.errors import NoEndpoint, Saturated, WorkerFailed
+
+MAX_ATTEMPTS = 2
+RETRY_AFTER_S = 0.5
+
+
+class SecondTries:
+    """Gives a ticket to `reassign`, or to `finish` with the reason why not.
+
+    `confirm` is told of tickets that ended a worker which they had for themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: RetryBudget,
+        finish: Callable[[Ticket, Outcome], None],
+        reassign: Callable[[Ticket], None],
+        confirm: Callable[[Ticket], None],
+    ) -> None:
+        self._budget = budget
+        self._finish = finish
+        self._reassign = reassign
+        self.confirm = confirm
+
+    def after_failure(self, ticket: Ticket, why: str, may_be_the_cause: bool) -> None:
+        """A worker failed with the ticket in its hands. What may be the cause of that travels alone from now on."""
+        if ticket.state is TicketState.DONE:
+            return
+        ticket.state = TicketState.WAITING
+        if ticket.attempts >= MAX_ATTEMPTS:
+            self._finish(ticket, WorkerFailed(f"two workers failed on this request, the last one so: {why}"))
+        elif not self._budget.take():
+            problem = f"its worker failed, and too many requests are tried a second time already: {why}"
+            self._finish(ticket, Saturated(problem, retry_after_s=RETRY_AFTER_S))
+        else:
+            ticket.suspect = may_be_the_cause
+            self._reassign(ticket)
+
+    def after_death(self, ticket: Ticket, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
+        """A worker has died with the ticket in its hands, and nothing else if it `was_alone`."""
+        if was_alone and ticket.state is not TicketState.DONE:
+            self.confirm(ticket)
+        self.after_failure(ticket, why, may_be_the_cause)
+
+    def after_refusal(self, ticket: Ticket, why: str) -> None:
+        """A worker gave the ticket back untouched. That multiplies no work, and costs none of what can be afforded."""
+        if ticket.state is TicketState.DONE:
+            return
+        ticket.state = TicketState.WAITING
+        if ticket.attempts >= MAX_ATTEMPTS:
+            self._finish(ticket, NoEndpoint(f"two workers did not take this request, the last one because: {why}"))
+        else:
+            self._reassign(ticket)
+
+    def may_move(self, ticket: Ticket) -> bool:
+        """Whether a ticket that is on a worker may go to another one; its second try is then spent."""
+        return ticket.state is TicketState.DISPATCHED and ticket.attempts < MAX_ATTEMPTS and self._budget.take()

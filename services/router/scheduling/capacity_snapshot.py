@@ -1,0 +1,210 @@
+"""The outlook: what every crew of workers offers at this moment, as far as it does not depend on who asks.
+
+It is made anew fifty times a second at most, so that placing a request only adds what waits in the queues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from services.router.flow import Flow
+from services.router.offer import Crew, Offer
+from services.router.quality import relative_quality
+from services.router.queueing.batch import OpenBatch
+from services.router.requests.device_pool import Pool
+from services.router.workers.latency_model import WorkerTimes, remaining_s
+from services.router.workers.outlier_detection import Conduct
+from sluice.domain.enums import Tier
+from sluice.domain.variant import Variant
+
+# What a tier costs beside the others until it is known.
+BELIEVED_COST = {Tier.FULL: 1.0, Tier.LIGHT: 0.25, Tier.QUANTIZED: 0.2}
+# How sure one is of when a stuck worker will be free.
+STUCK_SPREAD = 0.5
+
+
+class Worker(Protocol):
+    """What is known of one worker. Read only."""
+
+    variants: dict[str, Variant]
+    open: dict[int, OpenBatch]
+    credits: int
+    max_items: int
+    pool: Pool
+    times: WorkerTimes
+    conduct: Conduct
+    heard_at: float
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it is connected and takes work."""
+
+    @property
+    def begun_at(self) -> float:
+        """When its oldest open batch was begun, at the earliest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """`crews[model]` have an offer of that model; `best[model][tier]` is the newest known offer, served now or not.
+
+    `workers` counts those that take work, by pool. `least_token_s[model, tier]` is the device time per token of the
+    cheapest offer of at least that tier whose times are known.
+    """
+
+    crews: Mapping[str, tuple[Crew, ...]] = field(default_factory=dict)
+    best: Mapping[str, Mapping[Tier, Offer]] = field(default_factory=dict)
+    least_token_s: Mapping[tuple[str, Tier], float] = field(default_factory=dict)
+    workers: Mapping[Pool, int] = field(default_factory=lambda: dict.fromkeys(Pool, 0))
+    at: float = float("-inf")
+
+    def all_crews(self) -> Iterable[Crew]:
+        """Each crew once."""
+        return {id(crew): crew for crews in self.crews.values() for crew in crews}.values()
+
+
+class Survey:
+    """Makes outlooks, and remembers from one to the next what each model was like at its best."""
+
+    def __init__(self, *, max_batch_size: int) -> None:
+        self._max_batch_size = max_batch_size
+        self._best: dict[str, dict[Tier, Offer]] = {}
+        self._full: dict[str, Variant] = {}
+        self._quality: dict[str, tuple[Variant, Variant | None, tuple[float, ...]]] = {}
+
+    def keep(self, offered: Mapping[str, Collection[Tier]], served: Collection[str]) -> None:
+        """Forget all but the tiers `offered` of late, by model, and what follows from variants not `served` now."""
+        for model in list(self._best):
+            tiers = self._best[model] = {
+                tier: offer for tier, offer in self._best[model].items() if tier in offered.get(model, ())
+            }
+            if not tiers:
+                del self._best[model]
+        self._full = {model: one for model, one in self._full.items() if Tier.FULL in offered.get(model, ())}
+        self._quality = {name: held for name, held in self._quality.items() if name in served}
+
+    def forget(self, variants: Iterable[Variant]) -> None:
+        """Do not compare with `variants` any more; who else serves their tiers is looked at anew."""
+        for variant in variants:
+            self._best.get(variant.model, {}).pop(variant.tier, None)
+            if self._full.get(variant.model) is variant:
+                del self._full[variant.model]
+
+    def look(self, workers: Iterable[Worker], flow: Flow, *, item_tokens: float, now: float) -> Outlook:
+        """The outlook at `now`, when a text has `item_tokens` on the average and `flow` is placed."""
+        able = [worker for worker in workers if worker.is_serving and worker.variants]
+        for worker in able:
+            for variant in worker.variants.values():
+                if variant.tier is Tier.FULL:
+                    self._full[variant.model] = variant
+        crews = [self._crew(members, names, item_tokens, now) for members, names in _group(able, now)]
+        self._count_and_compare(crews, flow)
+        models: dict[str, list[Crew]] = {}
+        for crew in crews:
+            for model in dict.fromkeys(offer.model for offer in crew.offers):
+                models.setdefault(model, []).append(crew)
+        counts = {pool: sum(one.pool is pool and not one.conduct.is_out(now) for one in able) for pool in Pool}
+        return Outlook(
+            crews={model: tuple(found) for model, found in models.items()},
+            best=self._best,
+            least_token_s=_cheapest(crews),
+            workers=counts,
+            at=now,
+        )
+
+    def _crew(self, members: list[Worker], names: Iterable[str], item_tokens: float, now: float) -> Crew:
+        free = [(_free_in_s(worker, now), place) for place, worker in enumerate(members)]
+        free_in_s, place = min(free)
+        first = members[place]
+        offers = tuple(self._offer(first, first.variants[name], item_tokens, now) for name in names)
+        uncertain_s = STUCK_SPREAD * free_in_s if first.conduct.is_out(now) else 0.0
+        return Crew(pool=first.pool, workers=len(members), free_in_s=free_in_s, uncertain_s=uncertain_s, offers=offers)
+
+    def _offer(self, worker: Worker, variant: Variant, item_tokens: float, now: float) -> Offer:
+        times = worker.times
+        curve, pace = times.curve(variant.id), times.pace(variant.id)
+        ratio = pace.ratio(now)
+        items = max(1, min(self._max_batch_size, variant.max_batch_size, worker.max_items or self._max_batch_size))
+        batch_tokens = times.worth_tokens(variant.id, item_tokens, items, now) or item_tokens * items
+        batch_s = curve.time_s(batch_tokens) * ratio
+        return Offer(
+            variant_id=variant.id,
+            model=variant.model,
+            tier=variant.tier,
+            pool=worker.pool,
+            quality=self._quality_of(variant),
+            curve=curve,
+            pace=ratio,
+            spread=pace.spread,
+            overhead_s=times.overhead_s(now),
+            batch_tokens=batch_tokens,
+            batch_s=batch_s,
+            token_s=batch_s / batch_tokens,
+            is_known=times.is_known(variant.id),
+            answered_at=pace.at,
+        )
+
+    def _quality_of(self, variant: Variant) -> tuple[float, ...]:
+        full = self._full.get(variant.model)
+        held = self._quality.get(variant.id)
+        if held is None or held[0] is not variant or held[1] is not full:
+            held = self._quality[variant.id] = variant, full, relative_quality(variant, full)
+        return held[2]
+
+    def _count_and_compare(self, crews: list[Crew], flow: Flow) -> None:
+        """Fill in what no crew knows of itself: who else serves its variants, and what full service costs."""
+        counts: dict[str, int] = {}
+        for crew in crews:
+            for offer in crew.offers:
+                counts[offer.variant_id] = counts.get(offer.variant_id, 0) + crew.workers
+                self._best.setdefault(offer.model, {})[offer.tier] = offer
+        for crew in crews:
+            for offer in crew.offers:
+                known = self._best[offer.model]
+                offer.workers = counts[offer.variant_id]
+                offer.flow = flow.rate(offer.variant_id)
+                offer.relative_cost = _relative_cost(offer, known[max(known)])
+
+
+def _relative_cost(offer: Offer, dearest: Offer) -> float:
+    if offer.is_known and dearest.is_known:
+        return offer.token_s / dearest.token_s
+    return BELIEVED_COST[offer.tier] / BELIEVED_COST[dearest.tier]
+
+
+def _group(workers: list[Worker], now: float) -> Iterable[tuple[list[Worker], tuple[str, ...]]]:
+    """Workers with the same variants in the same pool, and those variants.
+
+    Who is out counts for a variant only where nobody else is left.
+    """
+    serving = [worker for worker in workers if not worker.conduct.is_out(now)]
+    covered = {name for worker in serving for name in worker.variants}
+    groups: dict[tuple[Pool, tuple[str, ...]], list[Worker]] = {}
+    for worker in workers:
+        out = worker.conduct.is_out(now)
+        names = tuple(name for name in worker.variants if not (out and name in covered))
+        if names:
+            groups.setdefault((worker.pool, names), []).append(worker)
+    return [(members, names) for (_, names), members in groups.items()]
+
+
+def _cheapest(crews: Iterable[Crew]) -> dict[tuple[str, Tier], float]:
+    found: dict[tuple[str, Tier], float] = {}
+    for crew in crews:
+        for offer in crew.offers:
+            for tier in Tier if offer.is_known else ():
+                key = offer.model, tier
+                if tier <= offer.tier and offer.token_s < found.get(key, float("inf")):
+                    found[key] = offer.token_s
+    return found
+
+
+def _free_in_s(worker: Worker, now: float) -> float:
+    if not worker.open:
+        # One that has nothing to do and takes nothing says no more than for how long that has been so.
+        return 0.0 if worker.credits else max(0.0, now - worker.heard_at)
+    return remaining_s(
+        worker.times, worker.open.values(), begun_at=worker.begun_at, stuck=worker.conduct.stuck, now=now
+    )

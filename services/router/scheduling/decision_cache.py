@@ -1,0 +1,55 @@
+"""Precedents: what was decided a moment ago for a request just like this one, while nobody was in a hurry.
+
+When every variant answers in a fraction of the time there is, the choice does not depend on when each would, and a few
+like requests more change nothing. What was decided is then decided for them too, until there is another outlook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from services.router.scheduling.latency_estimator import Option
+from services.router.scheduling.scoring import Ask, Assignment
+
+# Nobody is in a hurry when an answer is expected in this share of the time there is, ...
+UNHURRIED = 0.25
+# ... and the like requests that follow make it no later than by this share.
+ROOM = 0.1
+MOST_USES = 64
+
+Key = tuple[object, ...]
+"""Equal for requests that are treated alike, with time left of the same order."""
+
+
+class _Precedent:
+    __slots__ = ("assignment", "uses")
+
+    def __init__(self, assignment: Assignment, uses: int) -> None:
+        self.assignment = assignment
+        self.uses = uses
+
+
+class Precedents:
+    """Decisions by key, each for so many uses. They hold for one outlook at one set of prices."""
+
+    def __init__(self) -> None:
+        self._held: dict[Key, _Precedent] = {}
+
+    def forget(self) -> None:
+        """There is another outlook, or another price."""
+        self._held.clear()
+
+    def find(self, key: Key) -> Assignment | None:
+        """What was decided for `key`, if it may be used once more."""
+        held = self._held.get(key)
+        if held is None or not held.uses:
+            return None
+        held.uses -= 1
+        return held.assignment
+
+    def note(self, key: Key, assignment: Assignment, ask: Ask, options: Iterable[Option]) -> None:
+        """It was decided so, among `options`. Whoever is in a hurry sets no precedent."""
+        most_s = UNHURRIED * ask.slack_s
+        if all(option.expected_s <= most_s and option.chance >= 1.0 for option in options):
+            cost_s = max(1e-9, assignment.token_s * ask.tokens)
+            self._held[key] = _Precedent(assignment, int(min(MOST_USES, ROOM * ask.slack_s / cost_s)))

@@ -1,0 +1,91 @@
+"""Where a text is written: which model is meant, and which of its variants is chosen at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from math import ceil
+from random import random
+
+from services.router.generation.choice import Choice, Scribe, choose
+from services.router.model_name import check_generates
+from services.router.queueing.queue import VariantQueue
+from services.router.requests.device_pool import Pool
+from services.router.requests.generation import TextTicket
+from services.router.requests.request import Request
+from services.router.scheduling.scheduler import Placement
+from services.router.workers.client import WorkerLink
+from sluice.control.directive import DirectiveState
+from sluice.domain.enums import Tier
+from sluice.domain.errors import InvalidRequest, NoEndpoint
+from sluice.domain.variant import Variant
+
+
+class TextPlacement:
+    """Chooses over the newest view of who writes what, with the levels' shares taken by `dice`."""
+
+    def __init__(
+        self,
+        *,
+        placement: Placement,
+        links: Callable[[], Iterable[WorkerLink]],
+        queues: Mapping[str, VariantQueue],
+        directives: DirectiveState,
+        dice: Callable[[], float] = random,
+    ) -> None:
+        self._placement = placement
+        self._links = links
+        self._queues = queues
+        self._directives = directives
+        self._dice = dice
+
+    def identify(self, request: Request) -> None:
+        """Fill in the model's name. Raises as `resolve`, and InvalidRequest for a model that does not generate."""
+        request.model = self._placement.resolve(request.model, writes=True)
+        check_generates(request.model, self._placement.view)
+
+    def place(self, ticket: TextTicket, *, closed: Collection[str] = ()) -> Choice:
+        """The variant that shall write an identified text, which is not let in to those that are `closed`.
+
+        Raises NoEndpoint when nobody writes in an acceptable tier, and InvalidRequest when nobody of those could ever
+        hold the prompt.
+        """
+        request, directives = ticket.request, self._directives
+        scribes = [one for one in self._scribes(request.model, ticket.text_bytes) if one.variant_id not in closed]
+        chosen = choose(
+            scribes,
+            minimum_tier=request.minimum_tier,
+            offered=self._placement.view.ever_written.get(request.model, ()),
+            diverted=not ticket.hot and self._dice() < directives.offload_share,
+            lightened=self._dice() < directives.lighten_share,
+        )
+        if chosen is not None:
+            return chosen
+        if any(one.tier >= request.minimum_tier for one in scribes):
+            problem = (
+                f"the prompt has {ticket.text_bytes} bytes, more than '{request.model}' has positions or memory for"
+            )
+            raise InvalidRequest(problem, field="prompt")
+        raise NoEndpoint(f"nobody writes with model '{request.model}' in an acceptable tier just now")
+
+    def _scribes(self, model: str, size: int) -> list[Scribe]:
+        view = self._placement.view
+        found: list[Scribe] = []
+        for tier, names in view.writing.get(model, {}).items():
+            for name in names:
+                links = [link for link in self._links() if link.is_serving and name in link.texts.variants]
+                found.append(self._scribe(name, tier, links, fits=may_fit(size, view.variants[name])))
+        return found
+
+    def _scribe(self, name: str, tier: Tier, links: list[WorkerLink], *, fits: bool) -> Scribe:
+        queue = self._queues.get(name)
+        texts = sum(len(link.texts.open) for link in links) + (len(queue) if queue is not None else 0)
+        pool = Pool.CPU if all(link.pool is Pool.CPU for link in links) else Pool.ACCELERATOR
+        return Scribe(variant_id=name, tier=tier, pool=pool, load=texts / max(1, len(links)), fits=fits)
+
+
+def may_fit(size: int, variant: Variant) -> bool:
+    """Whether a prompt of `size` bytes can leave room for a token. False is certain; the worker knows the rest."""
+    if not variant.max_token_bytes:
+        return True
+    room = min(variant.max_tokens, variant.cache_tokens or variant.max_tokens)
+    return ceil(size / variant.max_token_bytes) < room

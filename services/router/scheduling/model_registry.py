@@ -1,0 +1,123 @@
+"""What the router can send to now, by model and tier: an immutable snapshot, made anew when a worker changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sluice.domain.enums import Task, Tier
+from sluice.domain.variant import Variant, VariantState
+
+# What nobody serves any more is remembered for so long, and so much of it.
+REMEMBERED_S = 3_600.0
+MOST_REMEMBERED = 1_024
+MOST_SOURCES = 64
+
+# Model, tier, and whether it is served to generate text.
+Key = tuple[str, Tier, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A model was served in a tier, by the workers `said_by`, until `at`, in seconds of the router's clock."""
+
+    said_by: frozenset[str]
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetView:
+    """`serving[model][tier]` are ids of variants that answer; `offered[model]` the tiers in which any did of late.
+
+    `writing` and `ever_written` are the same for variants that write texts; `variants` are the cards of all by id. What
+    was served of late follows from `facts`: what is served now, and what was within the last hour, unless each worker
+    that said so has broken the contract since.
+    """
+
+    serving: Mapping[str, Mapping[Tier, tuple[str, ...]]] = field(default_factory=dict)
+    offered: Mapping[str, frozenset[Tier]] = field(default_factory=dict)
+    writing: Mapping[str, Mapping[Tier, tuple[str, ...]]] = field(default_factory=dict)
+    ever_written: Mapping[str, frozenset[Tier]] = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    facts: Mapping[Key, Fact] = field(default_factory=dict)
+    names: frozenset[str] = field(init=False)
+    """All models that were served of late."""
+
+    def __post_init__(self) -> None:
+        # Every request asks for them.
+        object.__setattr__(self, "names", frozenset(self.offered) | frozenset(self.ever_written))
+
+    def known(self, model: str) -> str:
+        """`model` if it was served of late, else nothing: callers can make up any name."""
+        return model if model in self.offered or model in self.ever_written else ""
+
+    def with_workers(
+        self, held: Iterable[Iterable[Variant]], *, sources: Sequence[str] = (), now: float = 0.0
+    ) -> FleetView:
+        """The view when connected workers, whose addresses are `sources`, hold `held`."""
+        ready: dict[str, Variant] = {}
+        said: dict[Key, set[str]] = {}
+        for place, variants in enumerate(held):
+            for variant in variants:
+                if variant.state is VariantState.READY:
+                    ready[variant.id] = variant
+                    said.setdefault(_key(variant), set()).update(sources[place : place + 1])
+        facts = dict(self.facts)
+        for key in _keys(self) | said.keys():
+            before = facts[key].said_by if key in facts else frozenset()
+            sayers = said.get(key, set())
+            facts[key] = Fact(frozenset(sayers | before if len(sayers | before) <= MOST_SOURCES else sayers), now)
+        serving = _by_model(one for one in ready.values() if one.task is not Task.TEXT_GENERATION)
+        writing = _by_model(one for one in ready.values() if one.task is Task.TEXT_GENERATION)
+        return _remembering(FleetView(serving=serving, writing=writing, variants=ready), facts, now)
+
+    def aged(self, now: float) -> FleetView:
+        """The view at `now`, when no worker has changed."""
+        return _remembering(self, self.facts, now)
+
+    def without(self, source: str, now: float) -> FleetView:
+        """The view when nothing counts any more that only the worker at `source` said, and that nobody serves."""
+        facts = {
+            key: Fact(fact.said_by - {source}, fact.at)
+            for key, fact in self.facts.items()
+            if fact.said_by != {source} or key in _keys(self)
+        }
+        return _remembering(self, facts, now)
+
+    def models(self) -> dict[str, tuple[Variant, ...]]:
+        """The variants that are served now, by model."""
+        found: dict[str, tuple[Variant, ...]] = {}
+        for served in (self.serving, self.writing):
+            for model, tiers in served.items():
+                variants = (self.variants[name] for names in tiers.values() for name in names)
+                found[model] = (*found.get(model, ()), *variants)
+        return found
+
+
+def _by_model(variants: Iterable[Variant]) -> dict[str, dict[Tier, tuple[str, ...]]]:
+    found: dict[str, dict[Tier, tuple[str, ...]]] = {}
+    for variant in sorted(variants, key=lambda one: one.id):
+        tiers = found.setdefault(variant.model, {})
+        tiers[variant.tier] = (*tiers.get(variant.tier, ()), variant.id)
+    return found
+
+
+def _key(variant: Variant) -> Key:
+    return variant.model, variant.tier, variant.task is Task.TEXT_GENERATION
+
+
+def _keys(view: FleetView) -> set[Key]:
+    """What is served now."""
+    return {_key(variant) for variant in view.variants.values()}
+
+
+def _remembering(view: FleetView, facts: Mapping[Key, Fact], now: float) -> FleetView:
+    """`view`, with those of `facts` that are true now or not too old."""
+    served = _keys(view)
+    gone = [key for key, fact in facts.items() if key not in served and now - fact.at <= REMEMBERED_S]
+    gone.sort(key=lambda key: facts[key].at, reverse=True)
+    kept = {key: facts[key] for key in (*served, *gone[:MOST_REMEMBERED])}
+    tiers: tuple[dict[str, frozenset[Tier]], dict[str, frozenset[Tier]]] = ({}, {})
+    for model, tier, generates in kept:
+        tiers[generates][model] = tiers[generates].get(model, frozenset()) | {tier}
+    return replace(view, facts=kept, offered=tiers[False], ever_written=tiers[True])

@@ -1,0 +1,145 @@
+"""A sentence-transformers directory: what modules.json puts behind the transformer, and how texts come to it.
+
+Module types are matched by name and never imported, so that a checkpoint cannot bring code of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from sluice.engine.checkpoint.errors import fault, one_line
+from sluice.engine.checkpoint.json_files import read_settings
+from sluice.engine.dense import Dense
+from sluice.engine.pooling import MODES
+
+MODULES = "modules.json"
+SETTINGS = "sentence_bert_config.json"
+PROMPTS = "config_sentence_transformers.json"
+_LIBRARY = "sentence_transformers."
+_KEYS = {
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
+    "mean_sqrt_len": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+Step = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentenceModules:
+    """How token vectors become a text's vector: pooled by `modes`, concatenated in that order, then each of `steps`.
+
+    `transformer` is the directory of the transformer and its tokenizer; `max_tokens` bounds a text, if given; with
+    `lower_case`, texts are written in small letters first.
+    """
+
+    transformer: Path
+    modes: tuple[str, ...]
+    steps: tuple[Step, ...] = ()
+    max_tokens: int | None = None
+    lower_case: bool = False
+
+
+def read_modules(path: Path) -> SentenceModules | None:
+    """The modules of directory `path`, or None when it has no modules.json.
+
+    Raises InvalidRequest, field `checkpoint`, naming the file whose module, mode or setting is unknown or unfit.
+    """
+    if not (path / MODULES).is_file():
+        return None
+    modules = list_modules(path)
+    kinds = [kind for kind, _ in modules]
+    if kinds[:2] != ["Transformer", "Pooling"]:
+        raise fault(path, MODULES, f"begins with {', '.join(kinds[:2]) or 'nothing'}, not with Transformer, Pooling")
+    transformer, pooling = modules[0][1], modules[1][1]
+    _check_prompt(path)
+    settings = read_settings(transformer, SETTINGS) if (transformer / SETTINGS).is_file() else {}
+    longest = settings.get("max_seq_length")
+    if longest is not None and (not isinstance(longest, int) or longest < 1):
+        raise fault(transformer, SETTINGS, f"has max_seq_length {longest!r}, which is no number of tokens")
+    return SentenceModules(
+        transformer=transformer,
+        modes=_modes(pooling),
+        steps=tuple(_step(path, kind, directory) for kind, directory in modules[2:]),
+        max_tokens=longest,
+        lower_case=bool(settings.get("do_lower_case")),
+    )
+
+
+def check_widths(modules: SentenceModules, *, hidden: int) -> None:
+    """Raises InvalidRequest, field `checkpoint`, unless each Dense takes what comes out of the step before it.
+
+    `hidden` is the width of the transformer's token vectors.
+    """
+    width = hidden * len(modules.modes)
+    for step in modules.steps:
+        if isinstance(step, Dense):
+            if step.in_features != width:
+                problem = f"takes {step.in_features} values, and {width} come to it"
+                raise fault(step.path, "config.json", problem)
+            width = step.out_features
+
+
+def list_modules(path: Path) -> list[tuple[str, Path]]:
+    """The modules that modules.json of directory `path` lists: each one's type, and the directory inside of `path`.
+
+    Raises InvalidRequest, field `checkpoint`, naming the file, when it is no list, or one leads out of the directory or
+    to code of its own.
+    """
+    try:
+        listed = json.loads((path / MODULES).read_text(encoding="utf-8"))
+        entries = [(str(entry["type"]), PurePath(entry["path"])) for entry in listed]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise fault(path, MODULES, f"is no list of modules: {one_line(error)}") from error
+    for kind, place in entries:
+        if place.is_absolute() or ".." in place.parts:
+            raise fault(path, MODULES, f"names '{place}', which lies outside of the checkpoint")
+        if not kind.startswith(_LIBRARY):
+            raise fault(path, MODULES, f"names module {kind}, which brings code of its own")
+    return [(kind.rpartition(".")[2], path / place) for kind, place in entries]
+
+
+def _step(path: Path, kind: str, directory: Path) -> Step:
+    if kind == "Normalize":
+        return normalize
+    if kind == "Dense":
+        return Dense(directory)
+    raise fault(path, MODULES, f"names module {kind}; behind the pooling this release knows Dense and Normalize")
+
+
+def _modes(directory: Path) -> tuple[str, ...]:
+    config = read_settings(directory, "config.json")
+    if not config.get("include_prompt", True):
+        raise fault(directory, "config.json", "leaves the prompt out of the pooling, and this release knows no prompts")
+    modes: Sequence[Any]
+    if named := config.get("pooling_mode"):
+        modes = named if isinstance(named, list) else [named]
+    elif any(key in config for key in _KEYS.values()):
+        # Where it is not written, sentence-transformers takes the mean to be wanted.
+        flags = {_KEYS["mean"]: True, **config}
+        modes = [mode for mode in MODES if flags.get(_KEYS[mode])]
+    else:
+        modes = []
+    unknown = [str(mode) for mode in modes if mode not in MODES]
+    if unknown or not modes:
+        problem = f"names {', '.join(unknown) or 'no pooling mode'}; there are {', '.join(MODES)}"
+        raise fault(directory, "config.json", problem)
+    return tuple(modes)
+
+
+def _check_prompt(path: Path) -> None:
+    if not (path / PROMPTS).is_file():
+        return
+    name = read_settings(path, PROMPTS).get("default_prompt_name")
+    if name:
+        problem = f"puts the prompt '{name}' before every text, and this release knows no prompts; set it to null"
+        raise fault(path, PROMPTS, problem)

@@ -1,0 +1,126 @@
+"""The HTTP client of one server: keep-alive connections, server-sent events, and errors in the mesh's own words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from typing import Any, Self
+
+import httpx2
+
+from sluice.domain.errors import NoEndpoint, WorkerFailed
+from sluice.engine.openai.chunk import Chunk, read_chunk
+from sluice.engine.openai.refusal import refusal
+from sluice.engine.openai.request_body import Body, path_of
+from sluice.worker.execution.openai_config import OpenAIServer
+
+CONNECT_TIMEOUT_S = 5.0
+# Below the five seconds after which uvicorn, on which most engines stand, closes an idle connection: the next text
+# must not be sent into one that is being closed.
+_KEEP_ALIVE_S = 3.0
+# How long a stream may take to end after its last event, so that its connection can serve the next text.
+_TAIL_S = 0.2
+_LONGEST_ANSWER = 1 << 20
+_DONE = "[DONE]"
+_OK = 200
+
+
+class Line:
+    """Use from one event loop, in an `async with`. At most `max_generations` texts at a time."""
+
+    def __init__(self, server: OpenAIServer) -> None:
+        self._server = server
+        # Its own record of each request would be one for each text.
+        for name in ("httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        key = server.api_key.get_secret_value()
+        silence_s, most = server.silence_timeout_s, server.max_generations + 1
+        self._client = httpx2.AsyncClient(
+            base_url=server.url,
+            # A stream that is compressed waits for company.
+            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {}),
+            timeout=httpx2.Timeout(silence_s, connect=CONNECT_TIMEOUT_S, pool=None),
+            limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE_S),
+            # Prompts go to the server that was named, whatever proxy the environment knows.
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def models(self) -> dict[str, dict[str, Any]]:
+        """What the server lists, by name; empty if it keeps no list. Raises as `write` does."""
+        with self._told():
+            async with self._client.stream("GET", "models") as response:
+                body = await _read(response)
+        if response.status_code != _OK:
+            return {}
+        try:
+            listed = json.loads(body)["data"]
+            return {str(one["id"]): one for one in listed}
+        except (ValueError, KeyError, TypeError):
+            return {}
+
+    async def try_out(self, body: Body) -> str:
+        """The whole of a text that nobody waits for. Raises as `write` does."""
+        async with contextlib.aclosing(self.write(body)) as chunks:
+            return "".join([chunk.text async for chunk in chunks])
+
+    async def write(self, body: Body) -> AsyncGenerator[Chunk, None]:
+        """The events of one text. Closing the iterator closes the connection, by which the server knows to stop.
+
+        Raises NoEndpoint when the server cannot be reached, falls silent or breaks off, what `refusal` makes of another
+        status than 200, and WorkerFailed for an answer that is no stream of events.
+        """
+        with self._told():
+            async with self._client.stream("POST", path_of(self._server), json=body) as response:
+                if response.status_code != _OK:
+                    retry_after = response.headers.get("retry-after", "")
+                    raise refusal(response.status_code, await _read(response), retry_after=retry_after)
+                events = aiter(httpx2.EventSource(response, max_event_size=_LONGEST_ANSWER))
+                async for event in events:
+                    if event.data == _DONE:
+                        break
+                    if event.data:
+                        yield read_chunk(event.data)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_TAIL_S):
+                        async for _ in events:
+                            pass
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise NoEndpoint(f"the engine at {self._server.url} cannot be reached: {_why(error)}") from error
+        except httpx2.TimeoutException as error:
+            raise NoEndpoint(f"the engine said nothing for {self._server.silence_timeout_s:g} s") from error
+        except (httpx2.SSEError, httpx2.DecodingError) as error:
+            raise WorkerFailed(f"the engine answered with no stream of events: {_why(error)}") from error
+        except httpx2.TransportError as error:
+            raise NoEndpoint(f"the connection to the engine broke: {_why(error)}") from error
+
+
+async def _read(response: httpx2.Response) -> str:
+    """The beginning of an answer that is no stream."""
+    body = bytearray()
+    async for part in response.aiter_bytes():
+        body += part
+        if len(body) > _LONGEST_ANSWER:
+            break
+    return body.decode(errors="replace")
+
+
+def _why(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,88 @@
+"""What every program's `__main__` does: read the configuration, set up logs and traces, run, and say why not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import NoReturn
+
+from sluice.orphan import end_with_parent
+from sluice.runtime import logging as logs
+from sluice.runtime.broken_pipe import run_with_pipes
+from sluice.runtime.config import ConfigError, Section, SectionType, TelemetryConfig, load, read_file
+from sluice.runtime.settings_help import help_text
+from sluice.runtime.tracing import Tracing
+
+
+class CannotGoOn(Exception):
+    """The program has lost what it cannot do without, and may find it again when it is started anew."""
+
+
+Run = Callable[[SectionType, Tracing], Awaitable[None]]
+
+
+def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
+    """Run program `name` with its section of the configuration until it ends; returns the exit status.
+
+    A wrong setting ends it with status 2 and one line on standard error that names the key, and CannotGoOn with status
+    1 and its line, so that whoever keeps it running starts it again. The only argument that it takes is `--help`.
+    """
+    arguments = sys.argv[1:]
+    if arguments:
+        is_question = arguments[0] in {"-h", "--help"}
+        refusal = "" if is_question else f"sluice {name}: takes no arguments but --help (got {' '.join(arguments)})"
+        return run_with_pipes(lambda: _print_help(help_text(name, kind), refusal=refusal))
+    environ = os.environ  # noqa: TID251  the one reading of the environment in a service
+    end_with_parent(environ)
+    try:
+        file = read_file(environ)
+        telemetry = load("telemetry", TelemetryConfig, file=file, environ=environ)
+        config: Section = load(name, kind, file=file, environ=environ)
+        logs.configure(name, telemetry.log_level)
+        # Until the loop takes the signal over, a container's first process would not even notice it.
+        signal.signal(signal.SIGTERM, _stop_at_once)
+        tracing = Tracing(service=name, config=telemetry)
+        try:
+            _run_loop(run(config, tracing))  # type: ignore[arg-type]
+        finally:
+            tracing.close()
+    except ConfigError as error:
+        print(f"sluice {name}: {error}", file=sys.stderr)
+        return 2
+    except CannotGoOn as error:
+        print(f"sluice {name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _print_help(text: str, *, refusal: str) -> int:
+    if not refusal:
+        print(text)
+        return 0
+    print(f"{text}\n{refusal}", file=sys.stderr)
+    return 2
+
+
+def _stop_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    sys.exit(0)
+
+
+async def _await(work: Awaitable[None]) -> None:
+    await work
+
+
+def _run_loop(work: Awaitable[None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(_await(work))
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_await(work))

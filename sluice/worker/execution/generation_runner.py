@@ -1,0 +1,144 @@
+"""A generator at work: its pieces are brought from its own thread to whoever waits for them, on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import queue
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from sluice.domain.errors import WorkerFailed
+from sluice.domain.variant import Variant
+from sluice.worker.execution.backend import Backend, Mortal
+from sluice.worker.execution.generator import Breakable, Generator, Piece, Prompt, Tried
+from sluice.worker.writing import Owner, Writing
+
+# A step that nobody has run may have to be compiled first.
+_TRIAL_S = 300.0
+
+logger = logging.getLogger(__name__)
+
+
+class Writer:
+    """Starts `generator` when it is warm. `texts` counts those that have ended, `finished` says that none is open.
+
+    `broke` is called on `loop`, once, when the generator writes no more by itself; its device may be lost or not.
+
+    `warm_up`, `write`, `is_device_lost` and `close` block and belong on a thread; everything else belongs on `loop`.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        broke: Callable[[Writer], None] | None = None,
+    ) -> None:
+        self.texts = 0
+        self.finished = asyncio.Event()
+        self.finished.set()
+        self._generator = generator
+        self._loop = loop
+        self._keys = itertools.count(1)
+        self._open: dict[int, Writing] = {}
+        self._trial: queue.SimpleQueue[Piece] | None = None
+        self._broke = broke
+
+    @property
+    def variant(self) -> Variant:
+        """What it writes with."""
+        return self._generator.variant
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which the generator's device was computing, since the start."""
+        return self._generator.busy_s
+
+    def warm_up(self) -> None:
+        """Warm up, try out what may be unable to write, and write from now on.
+
+        Raises what the generator's own warm-up raises, and what a trial ends with.
+        """
+        self._generator.warm_up()
+        self._generator.start(self._hear)
+        if isinstance(self._generator, Tried):
+            error = self.write(self._generator.trial).error
+            if error is not None:
+                raise error
+
+    def write(self, prompt: Prompt) -> Piece:
+        """Write one text and return its last piece, before anybody is served: how it is tried out."""
+        heard: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        self._trial = heard
+        key = next(self._keys)
+        self._generator.begin(key, prompt)
+        try:
+            while not (piece := heard.get(timeout=_TRIAL_S)).is_last:
+                pass
+        except queue.Empty:
+            return Piece(key=key, error=WorkerFailed(f"it wrote nothing in {_TRIAL_S:.0f} s"))
+        finally:
+            self._trial = None
+        return piece
+
+    @property
+    def trouble(self) -> str:
+        """Why the generator writes no more; empty while it does, or if it cannot tell."""
+        return self._generator.trouble if isinstance(self._generator, Breakable) else ""
+
+    def begin(self, writing: Writing) -> None:
+        """Write a text: its owner hears any number of pieces, and exactly one last one."""
+        writing.key = next(self._keys)
+        self._open[writing.key] = writing
+        self.finished.clear()
+        try:
+            self._generator.begin(writing.key, writing.prompt)
+        except Exception as error:
+            logger.exception("a text cannot be begun", extra={"variant": self.variant.id})
+            self._deliver([Piece(key=writing.key, error=WorkerFailed(f"{type(error).__name__}: {error}"))])
+
+    def cancel(self, writing: Writing) -> None:
+        """End a text: its last piece comes when its memory is free. Nothing happens if it has ended."""
+        if writing.key in self._open:
+            self._generator.cancel(writing.key)
+
+    def is_device_lost(self) -> bool:
+        """Whether its generator says so, if it can say."""
+        return isinstance(self._generator, Mortal) and self._generator.is_device_lost()
+
+    def close(self) -> None:
+        """Free the generator's memory. Texts that are still open end with NoEndpoint."""
+        self._generator.close()
+
+    def _hear(self, pieces: Sequence[Piece]) -> None:
+        if self._trial is not None:
+            for piece in pieces:
+                self._trial.put(piece)
+        else:
+            # A loop that is closed has nobody left to tell.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._deliver, pieces)
+
+    def _deliver(self, pieces: Sequence[Piece]) -> None:
+        if not pieces and self._broke is not None and self.trouble:
+            broke, self._broke = self._broke, None
+            broke(self)
+        by_owner: dict[Owner, list[tuple[Writing, Piece]]] = {}
+        for piece in pieces:
+            writing = self._open.get(piece.key)
+            if writing is None:
+                continue
+            if piece.is_last:
+                del self._open[piece.key]
+                self.texts += 1
+            by_owner.setdefault(writing.owner, []).append((writing, piece))
+        if not self._open:
+            self.finished.set()
+        for owner, heard in by_owner.items():
+            owner.hear(heard)
+
+
+Servable = Backend | Writer
+"""What is loaded, served and freed, whatever it does with a text."""

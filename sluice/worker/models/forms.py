@@ -1,0 +1,165 @@
+"""A model of a worker and the ways to hold it, best first: as configured, in other precisions, and its distilled copy.
+
+The moves that level 2 makes with them, one at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sluice.engine.checkpoint.weight_size import weight_bytes
+from sluice.precision import Precision
+from sluice.worker.execution.backend import ModelSpec, Weighed
+from sluice.worker.execution.generation_runner import Servable
+from sluice.worker.models.compatibility import check_alike, likeness_of
+from sluice.worker.models.registry import Catalog
+from sluice.worker.models.swap_policy import Act, Place, Wish
+from sluice.worker.slot import Slot
+
+FULL, LIGHT = "full", "light"
+
+
+class Ladder:
+    """Slots over one catalog. Make no move before the last one has ended.
+
+    `lower` is the precision that the model is held in at the first step of level 2, empty for none. One that `is_fixed`
+    follows no order to hold it in another precision.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        full: ModelSpec,
+        light: ModelSpec | None = None,
+        lower: str = "",
+        is_fixed: bool = False,
+    ) -> None:
+        self._catalog = catalog
+        self._is_fixed = is_fixed
+        self.full = _slot(full, FULL)
+        self.light = None if light is None else _slot(light, LIGHT)
+        self._precisions: dict[str, Slot] = {}
+        self._lower = lower
+        if lower:
+            self._precisions[lower] = _slot(replace(full, precision=lower), lower)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """All of them, in the order in which they are fallen back on."""
+        light = () if self.light is None else (self.light,)
+        return (self.full, *self._precisions.values(), *light)
+
+    @property
+    def lowered(self) -> Slot | None:
+        """The model in its lower precision, if it has one that is not its own."""
+        return None if self._lower == self.full.spec.precision else self._precisions.get(self._lower)
+
+    def wanted(self, wish: Wish) -> tuple[Slot, Slot | None]:
+        """What shall serve, and what may beside it."""
+        heavy = self._heavy(wish)
+        # Written so that a share that is no number is one between none and all.
+        if self.light is None or not wish.lowers or wish.copies <= 0.0:
+            return heavy, None
+        return self.light, None if wish.copies >= 1.0 else heavy
+
+    def held_to_come_back(self) -> float:
+        """Bytes that the model as configured takes more than what would go for it; 0 while it is in memory."""
+        if self.full.held is not None:
+            return 0.0
+        goes = sum(slot.size_bytes for slot in self._precisions.values() if slot.held is not None)
+        return max(0.0, self.full.size_bytes - goes)
+
+    def freed_by_lowering(self) -> float:
+        """Bytes that its lower precision would free; 0 if there is none, or the model is not in memory."""
+        lowered = self.lowered
+        if lowered is None or lowered.trouble or self.full.held is None:
+            return 0.0
+        return max(0.0, self.full.size_bytes - lowered.size_bytes)
+
+    @property
+    def is_meddled_with(self) -> bool:
+        """Whether somebody else has unloaded what serves here."""
+        return any(
+            slot.held is not None and slot.served_at is not None and not self._catalog.serves(slot.held)
+            for slot in self.slots
+        )
+
+    async def take(self, act: Act, slot: Slot, *, now: float) -> None:
+        """Make the move. Raises SluiceError when a checkpoint is bad or has no room; it is then on disk."""
+        match act:
+            case Act.LOAD:
+                await self._load(slot)
+            case Act.SERVE:
+                await self._serve(slot, now=now)
+            case Act.WITHDRAW:
+                await self._catalog.withdraw(_held(slot).variant.id)
+                slot.served_at = None
+            case Act.RELEASE:
+                await self._release(slot)
+
+    async def let_go(self) -> None:
+        """Leave alone what serves, and free what does not."""
+        for slot in self.slots:
+            if slot.place is Place.MEMORY:
+                await self._release(slot)
+
+    def _heavy(self, wish: Wish) -> Slot:
+        ordered = wish.precision.held
+        if wish.precision is Precision.OWN or self._is_fixed:
+            return (self.lowered if wish.lowers else None) or self.full
+        if self.full.spec.precision == ordered:
+            return self.full
+        if ordered not in self._precisions:
+            # It has never been loaded here, so nothing goes for it before it is there.
+            self._precisions[ordered] = _slot(replace(self.full.spec, precision=ordered), ordered, tried=False)
+        return self._precisions[ordered]
+
+    async def _load(self, slot: Slot) -> None:
+        def examine(servable: Servable) -> None:
+            if len(self.slots) == 1:
+                return
+            slot.likeness = likeness_of(servable)
+            if self.full.likeness is not None:
+                copies = self.slots[1:] if slot is self.full else (slot,)
+                for copy in copies:
+                    if copy.likeness is not None:
+                        check_alike(copy.likeness, self.full.likeness)
+
+        servable = await self._catalog.stage(slot.spec, examine)
+        # Only now it is known which precision the worker has chosen, and what the device makes of it.
+        slot.spec = replace(slot.spec, precision=servable.variant.precision)
+        slot.size_bytes = _size_of(servable, slot.spec)
+        slot.loaded(servable)
+
+    async def _serve(self, slot: Slot, *, now: float) -> None:
+        try:
+            self._catalog.serve(_held(slot))
+        except BaseException:
+            await self._release(slot)
+            raise
+        slot.served_at = now
+
+    async def _release(self, slot: Slot) -> None:
+        servable = _held(slot)
+        try:
+            if slot.served_at is None:
+                await self._catalog.discard(servable)
+            else:
+                await self._catalog.unload(servable.variant.id)
+        finally:
+            slot.gone()
+
+
+def _slot(spec: ModelSpec, name: str, *, tried: bool = True) -> Slot:
+    return Slot(spec, name=name, size_bytes=weight_bytes(spec.checkpoint, spec.precision), tried=tried)
+
+
+def _size_of(servable: Servable, spec: ModelSpec) -> float:
+    return servable.held_bytes if isinstance(servable, Weighed) else weight_bytes(spec.checkpoint, spec.precision)
+
+
+def _held(slot: Slot) -> Servable:
+    if slot.held is None:
+        raise RuntimeError(f"{slot.spec.checkpoint.name} is not in memory")
+    return slot.held

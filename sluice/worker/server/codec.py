@@ -1,0 +1,105 @@
+"""Between WorkerService's messages and a worker's own nouns. No decisions here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from sluice.domain.errors import AnswerTooLarge, SluiceError
+from sluice.domain.status import duration, seconds_of, to_item_status
+from sluice.domain.variant import Variant, to_proto
+from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES
+from sluice.v1 import worker_service_pb2 as worker_pb2
+from sluice.worker.execution.backend import Classified, Embedded, Item
+from sluice.worker.execution.batch import Done, Work, WorkItem
+
+NO_DEADLINE = float("inf")
+# What a card can do without, the longest first.
+OPTIONAL_FIELDS: Final[tuple[Literal["labels", "profile"], ...]] = ("labels", "profile")
+
+
+def to_work(batch: worker_pb2.Batch, *, now: float) -> Work:
+    """The batch as it is executed; its deadlines count from `now`."""
+    items = [
+        WorkItem(
+            message.id,
+            Item(message.text, message.top_k, message.truncate),
+            now + seconds_of(message.timeout) if message.HasField("timeout") else NO_DEADLINE,
+            message.traceparent,
+        )
+        for message in batch.items
+    ]
+    return Work(
+        variant_id=batch.variant,
+        items=items,
+        taken_at=now,
+        done=asyncio.get_running_loop().create_future(),
+        traceparent=batch.traceparent,
+    )
+
+
+def to_response(number: int, done: Done, *, most: int = DEFAULT_LIMIT_BYTES) -> worker_pb2.ExecuteResponse:
+    """A batch's result, of at most `most` bytes: the largest answers of one that has more become failures."""
+    response = worker_pb2.ExecuteResponse()
+    result = response.result
+    result.batch_id = number
+    result.wait.CopyFrom(duration(done.wait_s))
+    result.compute.CopyFrom(duration(done.compute_s))
+    add = result.results.add
+    for item_id, output in done.outputs.items():
+        item = add(id=item_id)
+        if isinstance(output, Classified):
+            item.classification.label = output.label
+            item.classification.score = output.score
+            for label, score in output.scores:
+                item.classification.scores.add(label=label, score=score)
+        elif isinstance(output, Embedded):
+            item.embedding.values.extend(output.values)
+        elif isinstance(output, SluiceError):
+            item.status.CopyFrom(to_item_status(output))
+    size = response.ByteSize()
+    if size > most:
+        _leave_out_largest(result, size, most)
+    return response
+
+
+def _leave_out_largest(result: worker_pb2.BatchResult, size: int, most: int) -> None:
+    problem = f"the answers of its batch have {size} bytes, and the router takes {most}"
+    status = to_item_status(AnswerTooLarge(problem))
+    least = worker_pb2.ItemResult(status=status).ByteSize()
+    for item in sorted(result.results, key=lambda one: one.ByteSize(), reverse=True):
+        own = item.ByteSize()
+        if size <= most or own <= least:
+            return
+        item.status.CopyFrom(status)
+        size += item.ByteSize() - own
+
+
+def to_welcome(
+    worker: str,
+    variants: Iterable[Variant],
+    *,
+    draining: bool,
+    boot: str = "",
+    mesh: str = "",
+    max_message_bytes: int = 0,
+    most: int = DEFAULT_LIMIT_BYTES,
+) -> worker_pb2.Welcome:
+    """A worker's card, of at most `most` bytes: labels, and then profiles, are left out where they are too long."""
+    welcome = worker_pb2.Welcome(
+        worker=worker,
+        variants=map(to_proto, variants),
+        draining=draining,
+        boot=boot,
+        mesh=mesh,
+        max_message_bytes=max_message_bytes,
+    )
+    for name in OPTIONAL_FIELDS:
+        if welcome.ByteSize() <= most:
+            return welcome
+        for variant in sorted(welcome.variants, key=lambda one: one.ByteSize(), reverse=True):
+            variant.ClearField(name)
+            if welcome.ByteSize() <= most:
+                return welcome
+    return welcome
