@@ -11,8 +11,7 @@ from typing import Any
 
 import psutil
 
-from sluice.engine.cpu_info import CPU_INFO, read_cpu_info
-from sluice.runtime.cpu import granted_cores
+from sluice.runtime.cpu import CPU_INFO, granted_cores, read_cpu_info
 
 # What int8 and bf16 kernels choose their instructions by.
 FEATURES = (

@@ -22,10 +22,9 @@ from benchmarks.length_mix import lengths
 from benchmarks.machine import machine
 from services.cpu_worker.load import load
 from sluice.domain.enums import Tier
-from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline, pack
 from sluice.engine.encoder.torch_backend import TorchBackend
 from sluice.engine.onnx.backend import OnnxBackend
-from sluice.engine.packing import pack
 from sluice.worker.execution.backend import Item, ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,8 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.length_mix import lengths
-from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS
-from sluice.engine.packing import pack
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, pack
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES, LARGEST, LAYERS, VOCABULARY = 1000, 16, 2, 30_522
@@ -86,7 +85,7 @@ def onnxruntime_run(
 
 def openvino_run(file: Path, **properties: object) -> Run:
     """OpenVINO with the settings of a worker, and other `properties` besides."""
-    from sluice.engine.openvino_runtime import OpenVinoRuntime
+    from sluice.engine.onnx.runtime import OpenVinoRuntime
 
     runtime = OpenVinoRuntime(file, threads=THREADS, **properties)
     return lambda feed: runtime.run(feed, "logits")

@@ -17,9 +17,13 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from services.router.complexity_model import SHIPPED  # noqa: E402
-from services.router.query_class import COMPLEX_FROM  # noqa: E402
-from services.router.scheduling.complexity import FEATURES, Weights, features  # noqa: E402
+from services.router.scheduling.complexity import (  # noqa: E402
+    COMPLEX_FROM,
+    FEATURES,
+    SHIPPED,
+    Weights,
+    features,
+)
 from sluice.training.dataset import generate  # noqa: E402
 from sluice.training.grammar import Message  # noqa: E402
 from sluice.training.phrasebook import load  # noqa: E402

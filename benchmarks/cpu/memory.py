@@ -14,7 +14,7 @@ from benchmarks.cpu.load import mixed_texts, texts_per_s
 from benchmarks.cpu_mesh import cpu_mesh
 from benchmarks.figure import Figure, Target, ratio_figure
 from benchmarks.rounds import Leg, interleave
-from sluice.engine.peak_memory import PEAK, status_bytes
+from sluice.engine.encoder.profiler import PEAK, status_bytes
 
 TARGET = Target(0.5, at_most=True)
 SETTLED_AFTER_S = 1.0

@@ -20,8 +20,8 @@ from benchmarks.length_mix import LONGEST, SHORTEST
 from benchmarks.rounds import interleave
 from sluice.cli.addresses import choose_ports
 from sluice.cli.mesh import LocalMesh
-from sluice.orphan import PARENT_VARIABLE
 from sluice.runtime.config import FILE_VARIABLE
+from sluice.runtime.program import PARENT_VARIABLE
 
 TARGET = Target(1.5)
 HOW = (

@@ -16,7 +16,7 @@ from sluice.worker.config import WorkerConfig
 
 
 def whole(lengths: Sequence[int], *, overhead: int) -> list[list[int]]:
-    """As `sluice.engine.packing.pack`, but all in one."""
+    """As `sluice.engine.encoder.pipeline.pack`, but all in one."""
     del overhead
     return [list(range(len(lengths)))] if lengths else []
 

@@ -16,7 +16,7 @@ from benchmarks.figure import Figure, ratio_figure
 from benchmarks.rounds import interleave
 from sluice.domain.enums import Tier
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
-from sluice.engine.generation.loading import open_generator
+from sluice.engine.generation.engine import open_generator
 from sluice.engine.generation.prompt_tokenizer import PromptReader
 from sluice.runtime.cpu import granted_cores
 from sluice.worker.execution.backend import ModelSpec

@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.overload.course import Course
+from sluice.control.degradation.report import Report
 from sluice.control.directive import DirectiveState
-from sluice.control.fleet import Registration, Report
+from sluice.control.fleet import Registration
 from sluice.control.membership_client import Membership
 from sluice.domain.enums import MemberKind
 from sluice.load.fleet_log import FleetLog

@@ -13,7 +13,7 @@ import torch
 from benchmarks.precision.subject import Shape, Subject
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from sluice.engine.precision.loader import load_precise, unlearning
-from sluice.engine.quantized import held_bytes
+from sluice.engine.precision.quantizers import held_bytes
 from sluice.training.grammar import Message
 
 WARM_UP_RUNS, BATCH = 3, 64

@@ -18,7 +18,7 @@ from benchmarks.writing.vocabulary import words
 from sluice.domain.enums import Task, Tier
 from sluice.engine.checkpoint.checkpoint import Checkpoint
 from sluice.engine.generation.engine import ContinuousGenerator
-from sluice.engine.generation.shape import shape_for
+from sluice.engine.generation.kv_cache import shape_for
 from sluice.worker.execution.backend import ModelSpec
 
 PRECISION = "bf16"

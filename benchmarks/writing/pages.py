@@ -12,7 +12,7 @@ from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.floors import copy_bytes_per_s
 from benchmarks.writing.scale import Scale, scale_of
 from sluice.engine.generation.attention.paged import Pages, write_and_attend
-from sluice.engine.generation.shape import ACCELERATOR_PAGE
+from sluice.engine.generation.kv_cache import ACCELERATOR_PAGE
 
 # Those of DeepSeek-R1-Distill-Qwen-1.5B.
 QUERY_HEADS, HEADS, WIDTH = 12, 2, 128

@@ -12,8 +12,7 @@ from sluice.runtime.tracing import Tracing
 from sluice.testing.identity import or_identity
 from sluice.worker.app import serve
 from sluice.worker.config import WorkerConfig
-from sluice.worker.models.loaders import or_external
-from sluice.worker.profiled import profiled
+from sluice.worker.models.loaders import or_external, profiled
 
 
 async def run(config: WorkerConfig, tracing: Tracing) -> None:

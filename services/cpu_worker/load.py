@@ -30,7 +30,7 @@ def load(spec: ModelSpec, *, cache: str) -> Backend | Generator:
     directory = unpack(spec.checkpoint, kept) if packed else spec.checkpoint
     checkpoint = open_checkpoint(directory)
     if checkpoint.task is Task.TEXT_GENERATION:
-        from sluice.engine.generation.loading import open_generator
+        from sluice.engine.generation.engine import open_generator
 
         spec = replace(spec, checkpoint=directory)
         return open_generator(spec, checkpoint, device=torch.device("cpu"), precision=spec.precision or "fp32")

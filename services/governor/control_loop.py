@@ -16,19 +16,18 @@ from datetime import UTC, datetime
 from random import Random
 
 from services.governor.config import GovernorConfig
-from services.governor.history import History
-from services.governor.inheritance import Inheritance
-from services.governor.journal import Journal
-from services.governor.leadership import Leadership, Superseded, Told
+from services.governor.journal import History, Journal
+from services.governor.leadership import Inheritance, Leadership, Superseded, Told
 from services.governor.members import MembershipTable, Seat
 from services.governor.policy import Controller
 from sluice.control.degradation.aggregation import fuse
 from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.report import Report
 from sluice.control.degradation.signals import UNKNOWN
 from sluice.control.directive import Directive
 from sluice.control.epochs import epoch_above, latest_epoch
-from sluice.control.fleet import DepartureReason, Fleet, Registration, Report, Transition
-from sluice.runtime.limited_log import LimitedLog
+from sluice.control.fleet import DepartureReason, Fleet, Registration, Transition
+from sluice.runtime.logging import LimitedLog
 
 TICK_S = 0.1
 

@@ -13,12 +13,42 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from services.governor.journal_file import JournalFile, read_only
 from sluice.control.epochs import LAST_EPOCH, resumed_epoch
 from sluice.control.fleet import Transition
-from sluice.runtime.limited_log import LimitedLog
+from sluice.runtime.logging import LimitedLog
+
+logger = logging.getLogger(__name__)
+
+
+# The changes of the levels that this governor knows of, oldest first. Bounded; a journal keeps them over a death.
+
+
+class History:
+    """`recorded` counts all that were ever added: what a reader has seen up to."""
+
+    def __init__(self, past: Iterable[Transition] = (), *, most: int) -> None:
+        self._kept = deque(past, maxlen=most)
+        self.recorded = len(self._kept)
+
+    def add(self, transition: Transition) -> None:
+        """The newest."""
+        self._kept.append(transition)
+        self.recorded += 1
+
+    def last(self, count: int) -> list[Transition]:
+        """At most the newest `count`, oldest first."""
+        kept = len(self._kept)
+        return list(islice(self._kept, max(0, kept - count), kept))
+
+    def since(self, seen: int) -> list[Transition]:
+        """Those that were added after `recorded` was `seen`, as far as they are still kept."""
+        return self.last(self.recorded - seen)
+
 
 MOST_WAITING = 10_000
 FIRST_RETRY_S = 0.5
@@ -26,8 +56,6 @@ LONGEST_RETRY_S = 10.0
 # How often an outage that goes on is told of again.
 REMIND_S = 60.0
 LAST_WRITE_S = 10.0
-
-logger = logging.getLogger(__name__)
 
 
 class Journal:

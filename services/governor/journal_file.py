@@ -24,8 +24,7 @@ from sluice.control.degradation.signals import Signals
 from sluice.control.directive import Directive
 from sluice.control.epochs import LAST_EPOCH, resumed_epoch
 from sluice.control.fleet import Transition
-from sluice.domain.enums import Level
-from sluice.precision import Precision
+from sluice.domain.enums import Level, Precision
 
 BUSY_TIMEOUT_S = 5.0
 # Epochs are unsigned numbers of 64 bits, which SQLite's integers are not.

@@ -5,13 +5,100 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from services.governor.departures import Departures
-from services.governor.obedience import Obedience
 from sluice.control.degradation.aggregation import Heard
+from sluice.control.degradation.report import Report
 from sluice.control.degradation.report_validation import Witness
 from sluice.control.directive import Directive
-from sluice.control.fleet import Departure, DepartureReason, Member, Registration, Report
+from sluice.control.fleet import Departure, DepartureReason, Member, Registration
 from sluice.domain.variant import card_bytes
+
+# Whether a member does what it was told: it acknowledges in time, and has in force what it acknowledged.
+
+
+ALARM_S = 2.0
+
+
+@dataclass(slots=True)
+class Obedience:
+    """One member's. Instants are of the governor's monotonic clock, in seconds."""
+
+    owes_since: float | None = None
+    disobeys: bool = False
+    _is_alarmed: bool = False
+
+    def look(self, applied: tuple[int, int] | None, wanted: tuple[int, int], now: float) -> bool:
+        """Note whether an acknowledgement is owed; returns True once when that has lasted too long."""
+        if applied == wanted:
+            self.owes_since = None
+            self._is_alarmed = False
+            return False
+        if self.owes_since is None or self.owes_since > now:
+            self.owes_since = now
+        if self._is_alarmed or now - self.owes_since < ALARM_S:
+            return False
+        self._is_alarmed = True
+        return True
+
+    def judge(self, report: Report, acknowledged: tuple[int, int] | None, directive: Directive) -> bool:
+        """Compare what a member reports with what it acknowledged; returns True when that has begun to differ.
+
+        A member that decides alone, or does not say what it has in force, is not judged.
+        """
+        before = self.disobeys
+        self.disobeys = _differs(report, acknowledged, directive)
+        return self.disobeys and not before
+
+
+def _differs(report: Report, acknowledged: tuple[int, int] | None, directive: Directive) -> bool:
+    if report.decides_alone or acknowledged is None:
+        return False
+    if report.applied is not None and report.applied < acknowledged:
+        return True
+    if report.in_force is None or acknowledged != directive.version:
+        return False
+    # An acknowledgement comes after the deed, and a report after the acknowledgement: the stream keeps their order.
+    is_about_it = report.applied is None or report.applied == directive.version
+    return is_about_it and report.in_force.effective() != directive.degradation
+
+
+# Who has left the fleet lately, and why: what routers need to tell a worker that left from one that was only lost.
+
+
+KEPT_S = 600.0
+MOST = 1_024
+
+
+class Departures:
+    """The newest `MOST` departures of the last `KEPT_S` seconds, by address. Instants are arguments, in seconds."""
+
+    def __init__(self) -> None:
+        self._by_address: dict[str, tuple[float, Departure]] = {}
+
+    def note(self, member: Member, reason: DepartureReason, *, now: float) -> None:
+        """`member` has gone. One that had said that it drains has left by its own word, however its stream ended."""
+        if member.report is not None and member.report.draining:
+            reason = DepartureReason.LEFT
+        departure = Departure(id=member.id, address=member.address, boot=member.boot, reason=reason)
+        self._by_address.pop(member.address, None)
+        self._by_address[member.address] = (now, departure)
+        if len(self._by_address) > MOST:
+            del self._by_address[next(iter(self._by_address))]
+
+    def forget(self, member: Member) -> None:
+        """A member has reported: it, or whoever was at its address, has come back."""
+        self._by_address.pop(member.address, None)
+        same = [address for address, (_, one) in self._by_address.items() if member.boot and one.boot == member.boot]
+        for address in same:
+            del self._by_address[address]
+
+    def newest(self, *, now: float) -> tuple[Departure, ...]:
+        """Those that are still worth telling, oldest first."""
+        for address, (at, _) in list(self._by_address.items()):
+            if now - at <= KEPT_S:
+                break
+            del self._by_address[address]
+        return tuple(departure for _, departure in self._by_address.values())
+
 
 SILENT_INTERVALS = 3
 # A program whose loop is late by as much as this is still there.

@@ -14,8 +14,7 @@ from sluice.runtime.program import main
 from sluice.runtime.tracing import Tracing
 from sluice.testing.identity import or_identity
 from sluice.worker.app import serve
-from sluice.worker.models.loaders import or_external
-from sluice.worker.profiled import profiled
+from sluice.worker.models.loaders import or_external, profiled
 
 
 async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sluice.precision import PrecisionMode
+from sluice.domain.enums import PrecisionMode
 from sluice.runtime.config import Address, also_read_from
 from sluice.worker.config import WorkerConfig
 

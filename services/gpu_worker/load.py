@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sluice.domain.enums import Task
-from sluice.precision import PrecisionMode, held_name
+from sluice.domain.enums import PrecisionMode, Task, held_name
 from sluice.worker.execution.backend import Backend, ModelSpec
 from sluice.worker.execution.generator import Generator
 from sluice.worker.resources.accelerator import Accelerator
@@ -17,7 +16,7 @@ def load(spec: ModelSpec, *, device_name: str, mode: PrecisionMode = PrecisionMo
     from sluice.engine.accelerator import pick_device
     from sluice.engine.checkpoint.checkpoint import open_checkpoint
     from sluice.engine.encoder.torch_backend import TorchBackend
-    from sluice.engine.generation.loading import open_generator
+    from sluice.engine.generation.engine import open_generator
     from sluice.engine.precision.auto import best_precision
 
     device = pick_device(device_name)

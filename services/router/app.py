@@ -15,8 +15,8 @@ from services.router.observability.stats import WINDOW_S
 from services.router.observability.tracing import RequestSpans
 from services.router.requests.device_pool import Pool
 from services.router.router import Router
+from sluice.control.degradation.report import Report
 from sluice.control.directive import DirectiveState
-from sluice.control.fleet import Report
 from sluice.control.identity import identify
 from sluice.control.membership_client import Membership
 from sluice.control.standalone import Autonomy

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from services.router.admission.controller import AdmissionController
-from services.router.congestion import backlog_s, waiting_by_variant
 from services.router.dispatch.dispatcher import Dispatcher
 from services.router.lifecycle.recovery import Rescue
+from services.router.scheduling.prices import backlog_s, waiting_by_variant
 from services.router.scheduling.scheduler import Placement
 from sluice.control.directive import DirectiveState
 

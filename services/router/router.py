@@ -16,7 +16,6 @@ from services.router.admission.controller import AdmissionController
 from services.router.admission.hard_limits import Queued
 from services.router.admission.load_shedding import Door
 from services.router.admission.resource_map import worker_groups
-from services.router.complexity_model import load_complexity
 from services.router.config import RouterConfig
 from services.router.control_loop import Beat
 from services.router.dispatch.dispatcher import Dispatcher
@@ -25,14 +24,14 @@ from services.router.lifecycle.generations import Texts
 from services.router.lifecycle.quarantine import Quarantine
 from services.router.lifecycle.recovery import Rescue
 from services.router.lifecycle.results import Settlement
-from services.router.lifecycle.retry import SecondTries
+from services.router.lifecycle.retry import RetryBudget, SecondTries
 from services.router.lifecycle.submission import Intake
 from services.router.observability.stats import Ledger
 from services.router.queueing.batch import OpenBatch
 from services.router.requests.caller import CallerResolver, parse_networks
 from services.router.requests.generation import TextTicket
 from services.router.requests.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
-from services.router.retry_budget import RetryBudget
+from services.router.scheduling.complexity import load_complexity
 from services.router.scheduling.model_registry import FleetView
 from services.router.scheduling.scheduler import Placement
 from services.router.workers.client import WorkerLink

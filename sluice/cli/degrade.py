@@ -12,9 +12,8 @@ from sluice.cli import arguments
 from sluice.cli.addresses import configured
 from sluice.control.codec import degradation_to_proto, directive_from_proto
 from sluice.control.degradation.level_state import Degradation
-from sluice.domain.enums import Level
+from sluice.domain.enums import Level, Precision
 from sluice.domain.status import duration
-from sluice.precision import Precision
 from sluice.runtime.channel import proxy_options
 from sluice.runtime.config import ConfigError
 from sluice.v1 import degradation_pb2

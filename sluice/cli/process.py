@@ -14,8 +14,8 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sluice.orphan import PARENT_VARIABLE
 from sluice.runtime.channel import DIRECT
+from sluice.runtime.program import PARENT_VARIABLE
 from sluice.transport.server import READINESS
 
 POLL_S = 0.05

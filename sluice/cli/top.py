@@ -16,11 +16,12 @@ from rich.text import Text
 
 from sluice.cli.addresses import configured
 from sluice.cli.top_trends import Trends
-from sluice.control.fleet import Fleet, Member, Report
+from sluice.control.codec import fleet_from_proto
+from sluice.control.degradation.report import Report
+from sluice.control.fleet import Fleet, Member
 from sluice.control.snapshot import snapshots
 from sluice.domain.enums import MemberKind
 from sluice.domain.status import duration
-from sluice.fleet_wire import fleet_from_proto
 from sluice.runtime.channel import proxy_options
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc

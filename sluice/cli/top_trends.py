@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from sluice.control.fleet import Fleet, Report
+from sluice.control.degradation.report import Report
+from sluice.control.fleet import Fleet
 from sluice.domain.enums import MemberKind
 
 READINGS = 60

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sluice.engine.onnx.export import export_graph
-from sluice.engine.quiet import quiet
+from sluice.engine.onnx.export import export_graph, quiet
 
 # The first with integers of four bits.
 _OPSET = 21

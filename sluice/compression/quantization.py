@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 
 from sluice.compression.calibration import TextReader
-from sluice.engine.quiet import quiet
+from sluice.engine.onnx.export import quiet
 
 # Those whose weights make up a model. The rest in 8 bits would cost accuracy and save nothing.
 _OPERATORS = ["MatMul", "Gemm", "Gather"]

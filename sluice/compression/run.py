@@ -26,9 +26,7 @@ from sluice.engine.checkpoint.checkpoint import QUALITY
 from sluice.engine.checkpoint.errors import one_line
 from sluice.engine.checkpoint.model import OUTPUT_NAMES
 from sluice.engine.checkpoint.weights import fingerprint
-from sluice.engine.graph_file import stamp
-from sluice.engine.onnx.export import quantize_dynamic
-from sluice.engine.quiet import quiet
+from sluice.engine.onnx.export import quantize_dynamic, quiet, stamp
 from sluice.runtime.jsonl import read_texts
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sluice.engine.checkpoint.checkpoint import Checkpoint
 from sluice.engine.checkpoint.errors import fault
-from sluice.engine.graph_file import check_output, is_outgrown, read_graph
+from sluice.engine.onnx.export import check_output, is_outgrown, read_graph
 
 INT4 = "int4"
 _FOLDER = "onnx"

@@ -15,8 +15,7 @@ from enum import Enum
 
 from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
 from sluice.control.epochs import is_of_the_past, is_plausible
-from sluice.domain.enums import Level
-from sluice.precision import Precision
+from sluice.domain.enums import Level, Precision
 
 DEFAULT_LEASE_S = 3.0
 # How long a member that has decided alone keeps to that beside what the returned governor says. Its first reports

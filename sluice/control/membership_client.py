@@ -19,17 +19,17 @@ from typing import Any
 import grpc
 
 from sluice.control.bounds import MAX_REPORT_INTERVAL_S, MIN_REPORT_INTERVAL_S
-from sluice.control.codec import directive_from_proto
+from sluice.control.codec import directive_from_proto, registration_to_proto, report_to_proto
+from sluice.control.degradation.report import Report
 from sluice.control.directive import Directive, DirectiveState, Verdict
-from sluice.control.fleet import Registration, Report
+from sluice.control.fleet import Registration
 from sluice.control.identity import MESH_VARIABLE, mesh_named
 from sluice.control.peer_addresses import PeerAddresses
 from sluice.control.roster import Roster, roster_from_proto
 from sluice.control.snapshot import SnapshotReader
 from sluice.domain.status import seconds_of
-from sluice.fleet_wire import registration_to_proto, report_to_proto
 from sluice.runtime.channel import peer_channel
-from sluice.runtime.limited_log import LimitedLog
+from sluice.runtime.logging import LimitedLog
 from sluice.transport.message_handlers import Unreadable, parse
 from sluice.transport.resolver import RESOLVE_INTERVAL_S, Resolver, is_literal
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2

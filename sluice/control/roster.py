@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sluice.control.codec import departure_from_proto
 from sluice.control.fleet import Departure
 from sluice.domain.enums import MemberKind
-from sluice.fleet_wire import departure_from_proto
 from sluice.v1 import health_pb2
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 from sluice.control.degradation.aggregation import fuse
 from sluice.control.degradation.laws import LawState, adopt, decide
+from sluice.control.degradation.report import Report
 from sluice.control.degradation.report_validation import Witness
 from sluice.control.degradation.thresholds import Thresholds
 from sluice.control.directive import DirectiveState
-from sluice.control.fleet import Report
 from sluice.domain.enums import MemberKind
 
 TICK_S = 0.1

@@ -12,7 +12,7 @@ from torch.nn.functional import cosine_similarity
 
 from sluice.distillation.likeness import relative_distance
 from sluice.distillation.texts import BUCKETS, Text
-from sluice.engine.pooling import pool
+from sluice.engine.checkpoint.sentence_transformers import pool
 from sluice.training.encoding import Encoded, ordered_rows
 from sluice.training.objective import binary_divergence, divergence
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sluice.engine.pooling import pool
+from sluice.engine.checkpoint.sentence_transformers import pool
 from sluice.training.encoding import Batch
 
 _TINY = 1e-12

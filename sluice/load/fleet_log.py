@@ -10,11 +10,11 @@ from typing import Any
 
 import grpc
 
+from sluice.control.codec import fleet_from_proto
 from sluice.control.fleet import Fleet
 from sluice.control.snapshot import snapshots
 from sluice.domain.enums import MemberKind
 from sluice.domain.status import duration
-from sluice.fleet_wire import fleet_from_proto
 from sluice.runtime.channel import peer_channel
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc

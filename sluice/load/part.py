@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any
 
-from sluice.orphan import PARENT_VARIABLE
+from sluice.runtime.program import PARENT_VARIABLE
 
 LONGEST_LINE_BYTES = 1 << 24
 

@@ -25,7 +25,7 @@ from sluice.load.schedule import arrivals
 from sluice.load.stream_line import StreamLine
 from sluice.load.tally import Tally
 from sluice.load.unary_line import UnaryLine
-from sluice.orphan import end_with_parent
+from sluice.runtime.program import end_with_parent
 
 CONNECT_TIMEOUT_S = 10.0
 REPORT_S = 1.0

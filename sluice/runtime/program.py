@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import FrameType
 from typing import NoReturn
 
-from sluice.orphan import end_with_parent
 from sluice.runtime import logging as logs
 from sluice.runtime.broken_pipe import run_with_pipes
 from sluice.runtime.config import ConfigError, Section, SectionType, TelemetryConfig, load, read_file
 from sluice.runtime.settings_help import help_text
 from sluice.runtime.tracing import Tracing
+
+# A service that was started by another program ends with it, even when that program is killed outright.
+
+
+PARENT_VARIABLE = "SLUICE_PARENT_PID"
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(environ: Mapping[str, str]) -> None:
+    """If `environ` names a parent, be sent SIGTERM when it dies. Linux only; elsewhere nothing happens.
+
+    Done by the child itself: work between fork and exec is not safe in a parent that has gRPC channels.
+    """
+    parent = environ.get(PARENT_VARIABLE, "")
+    if not parent or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):
+        # It died before we asked.
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class CannotGoOn(Exception):

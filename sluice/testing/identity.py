@@ -11,7 +11,7 @@ from sluice.domain.variant import Variant, variant_id
 from sluice.testing.echo import EchoGenerator
 from sluice.worker.execution.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
 from sluice.worker.execution.generator import Generator
-from sluice.worker.model_root import ECHO, IDENTITY
+from sluice.worker.models.registry import ECHO, IDENTITY
 
 _OUTPUT = Classified(label=IDENTITY, score=1.0)
 

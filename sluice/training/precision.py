@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sluice.engine.cpu_info import CPU_INFO, read_cpu_info
+from sluice.runtime.cpu import CPU_INFO, read_cpu_info
 
 AUTO = "auto"
 PRECISIONS = ("fp32", "bf16", "fp16")

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError, Message
 
 from sluice.domain.errors import AnswerTooLarge, InvalidRequest
 from sluice.domain.status import abort
-from sluice.runtime.limited_log import LimitedLog
+from sluice.runtime.logging import LimitedLog
 from sluice.runtime.message_size import checked
 
 MessageType = TypeVar("MessageType", bound=Message)

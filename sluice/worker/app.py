@@ -15,28 +15,23 @@ from sluice.control.directive import DirectiveState
 from sluice.control.identity import identify
 from sluice.control.membership_client import Membership
 from sluice.control.standalone import Autonomy
-from sluice.domain.enums import MemberKind, Tier
+from sluice.domain.enums import MemberKind, Tier, held_name
 from sluice.domain.errors import SluiceError
-from sluice.precision import held_name
 from sluice.runtime.config import ConfigError
 from sluice.runtime.program import CannotGoOn
 from sluice.runtime.tracing import Tracing
 from sluice.transport.server import Server, drain, until_signalled
-from sluice.worker.background_monitor import BackgroundMonitor
-from sluice.worker.cgroup_memory import CgroupMemory
 from sluice.worker.config import ModelEntry, WorkerConfig
-from sluice.worker.device_watch import DeviceWatch
-from sluice.worker.engine_load import EngineLoad
 from sluice.worker.execution.backend import BackendLoader
-from sluice.worker.execution.device_health import DeviceLoss
+from sluice.worker.execution.device_health import DeviceLoss, DeviceWatch
 from sluice.worker.execution.openai_config import EXTERNAL
 from sluice.worker.executor import Device
 from sluice.worker.models.registry import Catalog
 from sluice.worker.models.swap_controller import Swapper
 from sluice.worker.models.swap_policy import wish_of
-from sluice.worker.resources.accelerator import Accelerator, AcceleratorMonitor
-from sluice.worker.resources.aggregate import Resources
-from sluice.worker.resources.memory import HostMemory
+from sluice.worker.resources.accelerator import Accelerator, AcceleratorMonitor, BackgroundMonitor
+from sluice.worker.resources.aggregate import EngineLoad, Resources
+from sluice.worker.resources.memory import CgroupMemory, HostMemory
 from sluice.worker.server.reporter import Monitor
 from sluice.worker.server.servicer import SERVICE, WorkerServicer
 from sluice.worker.server.tracing import WorkerSpans

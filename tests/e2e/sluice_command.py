@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from sluice.orphan import PARENT_VARIABLE
+from sluice.runtime.program import PARENT_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "sluice.cli.main")

@@ -15,10 +15,9 @@ import grpc
 from sluice import AsyncClient
 from sluice.cli.mesh import LocalMesh
 from sluice.client.answer import Answer
-from sluice.domain.enums import Level, QueryClass
+from sluice.domain.enums import Level, Precision, QueryClass
 from sluice.domain.errors import SluiceError
 from sluice.domain.status import duration
-from sluice.precision import Precision
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2, worker_service_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc

@@ -15,7 +15,7 @@ from sluice.testing.identity import IdentityBackend
 from sluice.worker.app import serve
 from sluice.worker.execution.backend import Backend, Item, ModelSpec, Output
 from sluice.worker.execution.generator import Generator, Prompt
-from sluice.worker.model_root import ECHO
+from sluice.worker.models.registry import ECHO
 
 DEADLY = "query of death"
 STEP_S = 0.005

@@ -14,8 +14,9 @@ import grpc
 from services.governor.config import GovernorConfig
 from services.governor.control_loop import Governor
 from services.governor.servicer import GovernorServicer
+from sluice.control.degradation.report import Report
 from sluice.control.directive import DirectiveState
-from sluice.control.fleet import Registration, Report
+from sluice.control.fleet import Registration
 from sluice.control.membership_client import Membership
 from sluice.domain.enums import MemberKind
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc

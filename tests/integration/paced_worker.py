@@ -18,7 +18,7 @@ from sluice.testing.identity import IdentityBackend
 from sluice.worker.app import serve
 from sluice.worker.execution.backend import Backend, Item, ModelSpec, Output
 from sluice.worker.execution.generator import Generator
-from sluice.worker.model_root import ECHO
+from sluice.worker.models.registry import ECHO
 
 ITEM_S = 0.01
 TOKEN_S = 0.02

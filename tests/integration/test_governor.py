@@ -13,8 +13,8 @@ from google.protobuf.duration_pb2 import Duration
 from services.governor.control_loop import Governor
 from sluice import AsyncClient
 from sluice.cli.mesh import LocalMesh, free_port
+from sluice.control.degradation.report import Report
 from sluice.control.directive import Directive
-from sluice.control.fleet import Report
 from sluice.domain.enums import Level, MemberKind
 from sluice.v1 import degradation_pb2, health_pb2
 from sluice.v1 import governor_service_pb2 as governor_pb2

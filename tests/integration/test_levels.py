@@ -17,17 +17,23 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from services.governor import snapshots
-from services.governor.snapshots import SMALLEST_INTERVAL_S
+from services.governor import fleet_watch as snapshots
+from services.governor.fleet_watch import SMALLEST_INTERVAL_S
 from sluice.cli.mesh import LocalMesh, free_port
-from sluice.control.codec import directive_to_proto, transition_from_proto
+from sluice.control.codec import (
+    directive_to_proto,
+    fleet_to_proto,
+    registration_to_proto,
+    report_to_proto,
+    transition_from_proto,
+)
+from sluice.control.degradation.report import Report
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
 from sluice.control.directive import Directive, DirectiveState
-from sluice.control.fleet import Registration, Report, Transition
+from sluice.control.fleet import Registration, Transition
 from sluice.control.membership_client import Membership
 from sluice.control.standalone import Autonomy
 from sluice.domain.enums import Level, MemberKind
-from sluice.fleet_wire import fleet_to_proto, registration_to_proto, report_to_proto
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 from tests.integration.live_governor import Stub, governing, idle, member, stub_of

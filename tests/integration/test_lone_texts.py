@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from services.router.generation.written import Written
 from services.router.requests.generation import TextTicket
-from services.router.requests.request import Request
+from services.router.requests.request import Request, Written
 from services.router.requests.sampling_params import Sampling
 from services.router.router import Router
 from services.router.workers import lone_try
@@ -119,7 +118,7 @@ async def test_a_worker_is_not_kept_idle_for_long_and_a_suspect_that_finds_none_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lone_try, "HOLD_S", 0.2)
-    monkeypatch.setattr("services.router.generation.text_dispatcher.HOLD_S", 0.2)
+    monkeypatch.setattr("services.router.dispatch.dispatcher.HOLD_S", 0.2)
     async with AsyncExitStack() as stack:
         made = await mesh(stack, 1)
         (scribe,) = made.scribes

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from services.router.generation.generate_call import generate
+from services.router.api.inference_servicer import generate
 from services.router.observability.tracing import RequestSpans
 from services.router.requests.request import Request
 from services.router.requests.sampling_params import Sampling
@@ -20,9 +20,9 @@ from sluice.domain.errors import InvalidRequest, SluiceError, WorkerFailed, Work
 from sluice.runtime.config import TelemetryConfig
 from sluice.runtime.tracing import Tracing, parse_traceparent
 from sluice.v1 import inference_service_pb2 as inference_pb2
+from sluice.worker.execution.generation_runner import Writing
 from sluice.worker.execution.generator import Finish, Piece, Prompt
 from sluice.worker.server.tracing import TEXT_SPAN, WorkerSpans
-from sluice.worker.writing import Writing
 from tests.integration.fake_scribe import MODEL, FakeScribe
 from tests.integration.fake_worker import router_to, serving
 

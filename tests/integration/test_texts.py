@@ -12,11 +12,9 @@ import pytest
 
 from services.router.api.open_inference_servicer import OpenInferenceServicer
 from services.router.app import report
-from services.router.generation.outlet import Portion
-from services.router.generation.written import Written
 from services.router.observability.tracing import RequestSpans
-from services.router.requests.generation import TextTicket
-from services.router.requests.request import Request
+from services.router.requests.generation import Portion, TextTicket
+from services.router.requests.request import Request, Written
 from services.router.requests.sampling_params import Sampling
 from services.router.router import Router
 from sluice.control.directive import Directive, DirectiveState

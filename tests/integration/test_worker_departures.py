@@ -15,8 +15,9 @@ from services.governor.control_loop import Governor
 from services.router.requests.request import Answer, Request
 from services.router.router import Router
 from sluice.cli.mesh import free_port
+from sluice.control.degradation.report import Report
 from sluice.control.directive import DirectiveState
-from sluice.control.fleet import DepartureReason, Registration, Report
+from sluice.control.fleet import DepartureReason, Registration
 from sluice.control.membership_client import Membership
 from sluice.domain.enums import MemberKind, Task, Tier
 from sluice.domain.variant import Variant

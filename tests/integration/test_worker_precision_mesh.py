@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.domain.enums import Level
-from sluice.precision import Precision
+from sluice.domain.enums import Level, Precision
 from tests.integration.asked_mesh import MODEL, PATIENCE_S, Mesh, asked_mesh
 from tests.unit.engine.tiny import write
 from tests.unit.polling import until

@@ -18,7 +18,7 @@ from sluice.transport.server import drain
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.model_root import ECHO
+from sluice.worker.models.registry import ECHO
 from tests.integration.live_worker import Worker, read, working
 from tests.unit.polling import until
 from tests.unit.streams import end_of

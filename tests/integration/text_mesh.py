@@ -17,7 +17,7 @@ from sluice.domain.errors import SluiceError
 from sluice.testing.echo import EchoGenerator
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.model_root import ECHO
+from sluice.worker.models.registry import ECHO
 from tests.integration.fake_worker import router_to
 from tests.integration.live_router import Face, face_of
 from tests.integration.live_worker import Worker, working

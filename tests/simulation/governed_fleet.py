@@ -17,10 +17,11 @@ from services.governor.config import GovernorConfig
 from services.governor.control_loop import Governor
 from services.governor.leadership import Superseded
 from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.report import Report
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
 from sluice.control.directive import DirectiveState
 from sluice.control.epochs import new_epoch
-from sluice.control.fleet import Registration, Report
+from sluice.control.fleet import Registration
 from sluice.control.membership_client import LOOK_AGAIN_S, MAX_BACKOFF_S
 from sluice.control.standalone import Autonomy
 from sluice.domain.enums import Level, MemberKind

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from services.router.generation.written import Written
 from services.router.requests.generation import TextTicket
-from services.router.requests.request import Request
+from services.router.requests.request import Request, Written
 from services.router.requests.sampling_params import Sampling
 from services.router.workers.client import WorkerLink
 from services.router.workers.listener import LinkOwner

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
+from sluice.control.degradation.report import Report
 from sluice.control.degradation.signals import Signals
 from sluice.control.directive import Directive
-from sluice.control.fleet import Departure, DepartureReason, Fleet, Member, Registration, Report, Transition
-from sluice.domain.enums import Level, MemberKind, Task, Tier
+from sluice.control.fleet import Departure, DepartureReason, Fleet, Member, Registration, Transition
+from sluice.domain.enums import Level, MemberKind, Precision, Task, Tier
 from sluice.domain.variant import (
     MAX_BATCH_SIZE,
     MAX_CACHE_TOKENS,
@@ -22,7 +23,6 @@ from sluice.domain.variant import (
     VariantState,
     variant_id,
 )
-from sluice.precision import Precision
 
 uint32 = st.integers(min_value=0, max_value=2**32 - 1)
 uint64 = st.integers(min_value=0, max_value=2**64 - 1)

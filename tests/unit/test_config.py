@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from services.governor.config import GovernorConfig
 from services.gpu_worker.config import GpuWorkerConfig
 from services.router.config import RouterConfig
-from sluice.domain.enums import Tier
-from sluice.precision import Precision, PrecisionMode, held_name
+from sluice.domain.enums import Precision, PrecisionMode, Tier, held_name
 from sluice.runtime.config import ConfigError, Section, TelemetryConfig, load, read_file
 from sluice.runtime.settings_help import help_text
 from sluice.worker.config import WorkerConfig

@@ -8,8 +8,7 @@ import pytest
 
 from sluice.control.degradation.level_state import Degradation
 from sluice.control.directive import HAND_BACK_S, Directive, DirectiveState, Verdict, judge
-from sluice.domain.enums import Level
-from sluice.precision import Precision
+from sluice.domain.enums import Level, Precision
 
 
 def directive(epoch: int, revision: int, *levels: Level, lease_s: float = 3.0) -> Directive:

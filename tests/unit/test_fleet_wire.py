@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from sluice import fleet_wire
 from sluice.control import codec as directive_wire
+from sluice.control import codec as fleet_wire
+from sluice.control.degradation.report import Report
 from sluice.control.directive import DEFAULT_LEASE_S, Directive
-from sluice.control.fleet import Fleet, Registration, Report, Transition
+from sluice.control.fleet import Fleet, Registration, Transition
 from sluice.domain import variant
 from sluice.domain.enums import Level, Task, Tier
 from sluice.domain.variant import Variant

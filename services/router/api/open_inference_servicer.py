@@ -15,7 +15,17 @@ import grpc
 from google.protobuf.message import Message
 
 from services.router.api.inference_servicer import refuse
-from services.router.api.open_inference_codec import KNOWN, Parameters, read_parameters
+from services.router.api.open_inference_codec import (
+    INPUT,
+    KNOWN,
+    LABEL,
+    OUTPUTS,
+    SCORE,
+    Parameters,
+    read_parameters,
+    read_texts,
+    write_outputs,
+)
 from services.router.observability.tracing import RequestSpans, traceparent_in
 from services.router.requests.caller import Bundle, Caller
 from services.router.requests.request import Answer, Request
@@ -27,7 +37,6 @@ from services.router.requests.validation import (
     deadline_after,
 )
 from services.router.router import Router
-from services.router.tensors import INPUT, LABEL, OUTPUTS, SCORE, read_texts, write_outputs
 from sluice import __version__
 from sluice.domain.enums import Task
 from sluice.domain.errors import InvalidRequest, SluiceError, UnknownModel

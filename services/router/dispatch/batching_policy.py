@@ -9,8 +9,63 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from services.router.batch_time import LONG_ENOUGH_S
 from services.router.queueing.queue import COLD_PLACE, VariantQueue
+from services.router.workers.latency_model import LONG_ENOUGH_S
+
+# How fast requests come, over windows long enough to count and short enough to notice a change.
+
+
+RATE_WINDOW_S = 0.02
+
+
+class ArrivalRate:
+    """Requests per second in the last whole window. The clock is an argument."""
+
+    __slots__ = ("_count", "_per_second", "_started_at")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._per_second = 0.0
+        self._started_at = 0.0
+
+    def count(self, now: float) -> float:
+        """A request came at `now` (seconds, never falling); returns the rate."""
+        self._count += 1
+        elapsed_s = now - self._started_at
+        if elapsed_s >= RATE_WINDOW_S:
+            self._per_second = self._count / elapsed_s
+            self._count = 0
+            self._started_at = now
+        return self._per_second
+
+
+# How many requests are open at a time, seen for long enough that a batch just answered is not missed.
+
+
+PEAK_WINDOW_S = 0.05
+
+
+class Crowd:
+    """The peak of the open requests in this window and the one before. The clock is an argument."""
+
+    __slots__ = ("_last_peak", "_peak", "_started_at")
+
+    def __init__(self) -> None:
+        self._peak = 0
+        self._last_peak = 0
+        self._started_at = 0.0
+
+    def count(self, open_requests: int, now: float) -> int:
+        """So many are open at `now` (seconds, never falling); returns the peak."""
+        elapsed_s = now - self._started_at
+        if elapsed_s >= PEAK_WINDOW_S:
+            # After a pause longer than a window nobody is left of the crowd before it.
+            self._last_peak = self._peak if elapsed_s < 2 * PEAK_WINDOW_S else 0
+            self._peak = 0
+            self._started_at = now
+        self._peak = max(self._peak, open_requests)
+        return max(self._peak, self._last_peak)
+
 
 COMPANY = 2
 CROWD = 16

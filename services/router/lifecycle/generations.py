@@ -11,23 +11,20 @@ from collections.abc import Callable, Iterable
 
 from services.router.admission.controller import AdmissionController
 from services.router.admission.load_shedding import Door
-from services.router.dispatch.dispatcher import Dispatcher
-from services.router.generation.text_costs import TextCosts
-from services.router.generation.text_dispatcher import TextDispatcher
-from services.router.generation.text_intake import TextIntake
-from services.router.generation.text_settlement import TextSettlement
-from services.router.generation.written import Written
+from services.router.dispatch.dispatcher import Dispatcher, TextDispatcher
 from services.router.lifecycle.completion import Endings
 from services.router.lifecycle.quarantine import Quarantine
-from services.router.lifecycle.retry import SecondTries
+from services.router.lifecycle.results import TextSettlement
+from services.router.lifecycle.retry import RetryBudget, SecondTries
+from services.router.lifecycle.submission import TextIntake
 from services.router.observability.stats import Ledger
 from services.router.requests.generation import TextTicket
-from services.router.requests.request import Request, Ticket, TicketState
+from services.router.requests.request import Request, Ticket, TicketState, Written
 from services.router.requests.sampling_params import Sampling
-from services.router.retry_budget import RetryBudget
 from services.router.scheduling.generation_scheduler import TextPlacement
 from services.router.scheduling.scheduler import Placement
 from services.router.workers.client import WorkerLink
+from services.router.workers.generation_usage import TextCosts
 from services.router.workers.lone_try import WAIT_SHARE
 from sluice.control.directive import DirectiveState
 from sluice.domain.errors import Cancelled, ShuttingDown, SluiceError, WorkerFailed

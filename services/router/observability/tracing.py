@@ -5,20 +5,60 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from services.router.admission.rejection import Refusal
-from services.router.generation.written import Written, finish_name
-from services.router.requests.request import Answer, Request
+from services.router.queueing.batch import OpenBatch
+from services.router.requests.request import Answer, Request, Written, finish_name
 from services.router.requests.validation import bounded_traceparent
 from sluice.domain.errors import Reason, SluiceError
 from sluice.runtime.tracing import TRACEPARENT_KEY, Tracing, traceparent_of
 
+# The span of a batch: one send to one worker, linked to the requests that travel in it.
+
+
+SPAN_NAME = "sluice.v1.WorkerService/Execute"
+
+
+def start_batch_span(tracing: Tracing, batch: OpenBatch, worker: str) -> Span | None:
+    """A span in a trace of its own, or None when no request in the batch is traced.
+
+    A batch has as many parents as requests, so it is linked to them and is nobody's child.
+    """
+    links = [
+        ticket.request.traceparent
+        for ticket in batch.tickets.values()
+        if tracing.is_sampled(ticket.request.traceparent)
+    ]
+    if not links:
+        return None
+    attributes: dict[str, str | int] = {
+        "rpc.system": "grpc",
+        "rpc.service": "sluice.v1.WorkerService",
+        "rpc.method": "Execute",
+        "sluice.batch.id": batch.id,
+        "sluice.batch.size": len(batch.tickets),
+        "sluice.domain.variant": batch.variant_id,
+        "sluice.worker": worker,
+    }
+    return tracing.start(SPAN_NAME, kind=SpanKind.CLIENT, attributes=attributes, links=links)
+
+
 # The statuses that OpenTelemetry counts as a server's own errors; being busy or told nonsense is not one.
 _SERVER_ERRORS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+
+
+class Failure(Protocol):
+    """How a request failed: an error, or a refusal that was made in advance."""
+
+    @property
+    def code(self) -> grpc.StatusCode: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def message(self) -> str: ...
 
 
 class RequestSpans:
@@ -52,12 +92,12 @@ class RequestSpans:
                 self.cancelled(span)
             raise
 
-    def refused(self, method: str, context: grpc.aio.ServicerContext[Any, Any], why: Refusal | SluiceError) -> None:
+    def refused(self, method: str, context: grpc.aio.ServicerContext[Any, Any], why: Failure) -> None:
         """The call of `context` ended before its request was read to the end, and so before `begin`."""
         if self._tracing.enabled:
             self.refused_item(method, traceparent_in(context), why)
 
-    def refused_item(self, method: str, traceparent: str, why: Refusal | SluiceError) -> None:
+    def refused_item(self, method: str, traceparent: str, why: Failure) -> None:
         """As `refused`, for a request whose traceparent is known.
 
         Only a caller's own sampled trace gets a span: under overload most requests end here, and those without a
@@ -119,7 +159,7 @@ class RequestSpans:
         else:
             self.answer(span, request, outcome)
 
-    def fail(self, span: Span, error: SluiceError | Refusal) -> None:
+    def fail(self, span: Span, error: Failure) -> None:
         """The request failed."""
         span.set_attribute("rpc.response.status_code", error.code.name)
         span.set_attribute("error.type", str(error.reason))

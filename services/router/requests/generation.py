@@ -3,11 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from services.router.generation.outlet import Outlet
-from services.router.requests.request import Request, Ticket
+from services.router.requests.request import Request, Ticket, Written
 from services.router.requests.sampling_params import Sampling
+from sluice.domain.errors import SluiceError
 from sluice.domain.variant import Variant
+
+# A text's way out: what has been written and its reader has not taken yet.
+#
+# A reader that is slow, or stands still, finds everything in its next message. The text itself is the bound: nothing
+# of it is kept twice, and nobody else waits.
+
+
+# In UTF-8.
+MAX_CHARACTER_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """New text, how many tokens have been written by now, and, in the last one, what came of the text."""
+
+    text: str
+    tokens: int
+    outcome: Written | SluiceError | None = None
+
+    def in_parts(self, most_bytes: int) -> Iterator[Portion]:
+        """The same, in parts with at most so many bytes of text each; only the last one has the outcome."""
+        text, step = self.text, most_bytes // MAX_CHARACTER_BYTES
+        while len(text) > step and len(text.encode()) > most_bytes:
+            yield Portion(text[:step], self.tokens)
+            text = text[step:]
+        yield Portion(text, self.tokens, self.outcome)
+
+
+class Outlet:
+    """Filled by the core and emptied by one reader, on one event loop."""
+
+    __slots__ = ("_filled", "_outcome", "_parts", "_tokens")
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._tokens = 0
+        self._outcome: Written | SluiceError | None = None
+        self._filled = asyncio.Event()
+
+    def put(self, text: str, tokens: int) -> None:
+        """The text has grown by `text` and has `tokens` in all."""
+        if text:
+            self._parts.append(text)
+        self._tokens = tokens
+        self._filled.set()
+
+    def end(self, outcome: Written | SluiceError) -> None:
+        """Nothing more comes. What has not been taken yet still can be."""
+        self._outcome = outcome
+        self._filled.set()
+
+    async def take(self) -> Portion:
+        """All that has come since the last time, as soon as there is anything. Not to be called after the last one."""
+        await self._filled.wait()
+        self._filled.clear()
+        text = "".join(self._parts)
+        self._parts.clear()
+        return Portion(text, self._tokens, self._outcome)
 
 
 class TextTicket(Ticket):

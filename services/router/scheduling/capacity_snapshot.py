@@ -7,17 +7,137 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import exp2
 from typing import Protocol
 
-from services.router.flow import Flow
-from services.router.offer import Crew, Offer
-from services.router.quality import relative_quality
 from services.router.queueing.batch import OpenBatch
 from services.router.requests.device_pool import Pool
-from services.router.workers.latency_model import WorkerTimes, remaining_s
+from services.router.workers.latency_model import BatchCurve, WorkerTimes, remaining_s
 from services.router.workers.outlier_detection import Conduct
 from sluice.domain.enums import Tier
 from sluice.domain.variant import Variant
+
+# What a variant is worth at a place where it is served: its quality, its times and its cost, all read beforehand.
+
+
+# Not frozen: dozens are made in each refresh, and freezing triples the cost. Nobody changes one.
+@dataclass(slots=True, kw_only=True)
+class Offer:
+    """One variant, as one crew serves it. Seconds are of one worker's device.
+
+    `quality` is relative to the full model's, by bucket of complexity; `pace` multiplies the curve's times, and
+    `spread` is their relative mean deviation. A full batch has `batch_tokens` and takes `batch_s`, `token_s` for each;
+    `relative_cost` is `token_s` over the full tier's. `workers` of this and other crews serve the variant, and share a
+    `flow` of new tokens a second. The worker answered a batch of it last at `answered_at`.
+    """
+
+    variant_id: str
+    model: str
+    tier: Tier
+    pool: Pool
+    quality: tuple[float, ...]
+    curve: BatchCurve
+    pace: float
+    spread: float
+    overhead_s: float
+    batch_tokens: float
+    batch_s: float
+    is_known: bool
+    token_s: float
+    answered_at: float = float("-inf")
+    flow: float = 0.0
+    workers: int = 1
+    relative_cost: float = 1.0
+
+    def alone_s(self, tokens: int) -> float:
+        """Seconds from an idle router to the answer, for a request of `tokens` by itself."""
+        return self.curve.time_s(tokens) * self.pace + self.overhead_s
+
+
+@dataclass(slots=True, kw_only=True)
+class Crew:
+    """Workers of one pool that serve the same variants; the first of them is free in `free_in_s`, give or take."""
+
+    pool: Pool
+    workers: int
+    free_in_s: float
+    uncertain_s: float
+    offers: tuple[Offer, ...]
+
+
+# How much work is placed on each variant just now, so that an estimate knows who else will join a batch.
+
+
+HALF_LIFE_S = 0.2
+# Tokens a second that are as good as none; a variant with fewer is forgotten.
+NEGLIGIBLE = 1e-3
+
+
+class Flow:
+    """Tokens a second by variant, exponentially weighted. Clocks are arguments, in seconds."""
+
+    def __init__(self) -> None:
+        self._rates: dict[str, float] = {}
+        self._placed: dict[str, int] = {}
+        self._rolled_at = float("-inf")
+
+    def place(self, variant_id: str, tokens: int) -> None:
+        """A request of so many tokens was placed on the variant."""
+        self._placed[variant_id] = self._placed.get(variant_id, 0) + tokens
+
+    def roll(self, now: float) -> None:
+        """Bring the rates up to date."""
+        elapsed_s = now - self._rolled_at
+        if elapsed_s <= 0.0:
+            return
+        weight = 1.0 - exp2(-elapsed_s / HALF_LIFE_S)
+        for name in self._rates.keys() | self._placed.keys():
+            before = self._rates.get(name, 0.0)
+            rate = before + weight * (self._placed.get(name, 0) / elapsed_s - before)
+            self._rates[name] = rate
+            if rate < NEGLIGIBLE:
+                del self._rates[name]
+        self._placed.clear()
+        self._rolled_at = now
+
+    def rate(self, variant_id: str) -> float:
+        """Tokens a second, as of the last roll."""
+        return self._rates.get(variant_id, 0.0)
+
+
+# How good a variant's answers are, as a share of the full model's, by the complexity of the text.
+
+
+BUCKETS = 8
+# What is believed until it is measured: the intercept, and the slope over complexity.
+BELIEVED = {Tier.FULL: (1.00, 0.00), Tier.QUANTIZED: (0.99, 0.02), Tier.LIGHT: (0.97, 0.10)}
+
+
+def bucket_of(complexity: float) -> int:
+    """The bucket of a complexity in [0, 1]: equally wide ones, the simplest first."""
+    return min(BUCKETS - 1, max(0, int(complexity * BUCKETS)))
+
+
+def relative_quality(variant: Variant, full: Variant | None) -> tuple[float, ...]:
+    """Quality of `variant` over that of `full`, by bucket, at most 1: no copy is trusted to be better than the model.
+
+    `full` is the model's full variant, if one was ever described. What is not measured is believed.
+    """
+    if variant.tier is Tier.FULL:
+        return (1.0,) * BUCKETS
+    own, reference = _measured(variant), _measured(full) if full is not None else ()
+    if own and reference:
+        return tuple(min(1.0, one / max(other, 1e-9)) for one, other in zip(own, reference, strict=True))
+    start, slope = BELIEVED.get(variant.tier, BELIEVED[Tier.LIGHT])
+    return tuple(start - slope * (place + 0.5) / BUCKETS for place in range(BUCKETS))
+
+
+def _measured(variant: Variant) -> tuple[float, ...]:
+    values = variant.quality_by_complexity
+    if values:
+        return tuple(values[int(place * len(values) / BUCKETS)] for place in range(BUCKETS))
+    return (variant.quality,) * BUCKETS if variant.quality is not None else ()
+
 
 # What a tier costs beside the others until it is known.
 BELIEVED_COST = {Tier.FULL: 1.0, Tier.LIGHT: 0.25, Tier.QUANTIZED: 0.2}

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from services.router.offer import Crew, Offer
 from services.router.queueing.queue import VariantQueue
+from services.router.scheduling.capacity_snapshot import Crew, Offer
 
 # The spread of a normal distribution for a mean absolute deviation of one.
 SIGMA_PER_DEVIATION = 1.25

@@ -8,20 +8,14 @@ from dataclasses import replace
 from math import frexp
 from random import random
 
-from services.router.affinity import Affinity
-from services.router.flow import Flow
-from services.router.model_name import check_answers, resolve
-from services.router.preference import prefer
-from services.router.quality import bucket_of
-from services.router.query_class import ASSUMED, infer_query_class
 from services.router.queueing.queue import VariantQueue
 from services.router.requests.device_pool import Pool
 from services.router.requests.request import Request
-from services.router.scheduling.capacity_snapshot import Outlook, Survey, Worker
-from services.router.scheduling.complexity import Complexity
-from services.router.scheduling.decision_cache import Key, Precedents
+from services.router.scheduling.capacity_snapshot import Flow, Outlook, Survey, Worker, bucket_of
+from services.router.scheduling.complexity import ASSUMED, Complexity, infer_query_class
+from services.router.scheduling.decision_cache import Affinity, Key, Precedents
 from services.router.scheduling.latency_estimator import Option, options
-from services.router.scheduling.model_registry import FleetView
+from services.router.scheduling.model_registry import FleetView, check_answers, resolve
 from services.router.scheduling.prices import Prices
 from services.router.scheduling.probing import AVOIDED_S, REFUSED_S, Probing
 from services.router.scheduling.scoring import (
@@ -32,6 +26,7 @@ from services.router.scheduling.scoring import (
     Refused,
     as_probe,
     assign,
+    prefer,
     probe_avoided,
     probe_refused,
 )

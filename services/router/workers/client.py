@@ -15,11 +15,10 @@ from typing import Any
 
 import grpc
 
-from services.router.generation.wire import generation_to_proto
 from services.router.queueing.batch import OpenBatch
 from services.router.requests.device_pool import Pool, pool_of
 from services.router.requests.generation import TextTicket
-from services.router.workers.codec import batch_to_proto
+from services.router.workers.codec import batch_to_proto, generation_to_proto
 from services.router.workers.generation_usage import TextAccount
 from services.router.workers.latency_model import WorkerTimes
 from services.router.workers.listener import LinkOwner

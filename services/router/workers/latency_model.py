@@ -2,13 +2,177 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterable, Set
 from math import exp2
 
-from services.router.batch_time import LONG_ENOUGH_S, BatchCurve
-from services.router.pace import HALF_LIFE_S, WILDEST, Pace
 from services.router.queueing.batch import OpenBatch
 from sluice.domain.variant import MAX_VARIANTS, BatchTime, Variant
+
+# How a worker's times for a variant compare with its profile just now: a ratio and its spread, learnt from results.
+
+
+HALF_LIFE_S = 5.0
+# What is learnt in minutes is what is usual, ...
+USUAL_HALF_LIFE_S = 60.0
+# ... and what differs from it is forgotten in a pause, by half in so many seconds: who is thought slow is not asked,
+# and would be thought slow for ever.
+PAUSE_S = 1.0
+FORGOTTEN_S = 2.5
+# One batch, however odd, moves the ratio no further than this many times.
+WILDEST = 8.0
+RATIOS = (1e-4, 1e4)
+# A profile of which one of the first so many results takes less than such a part is believed no longer.
+FEW = 16
+REFUTED = 3.0
+
+
+class Pace:
+    """Actual over predicted time, as an exponentially weighted mean with its mean absolute deviation.
+
+    The deviation stands in for the standard one, as in TCP's retransmission timer (Jacobson, 1988). While no result
+    comes, what was learnt lately is forgotten towards what is usual, so that a worker that was slow once is given
+    another chance. Clocks are arguments, in seconds.
+    """
+
+    __slots__ = ("_at", "_deviation", "_has_profile", "_ratio", "_usual", "samples")
+
+    def __init__(self, *, spread: float, has_profile: bool) -> None:
+        self.samples = 0
+        self._has_profile = has_profile
+        self._ratio = 1.0
+        self._usual = 1.0
+        self._deviation = spread
+        self._at = float("-inf")
+
+    def observe(self, predicted_s: float, actual_s: float, now: float) -> None:
+        """A batch took `actual_s` where the profile said `predicted_s`."""
+        if predicted_s <= 0.0 or not 0.0 <= actual_s < float("inf"):
+            return
+        before = self.ratio(now)
+        seen = min(RATIOS[1], max(RATIOS[0], actual_s / predicted_s))
+        known = self.samples + (1 if self._has_profile else 0)
+        if known:
+            seen = min(before * WILDEST, max(before / WILDEST, seen))
+        weight = 1.0 / (known + 1)
+        if self.samples:
+            weight = max(weight, 1.0 - math.exp2(-max(0.0, (now - self._at) / HALF_LIFE_S)))
+        # A device may be slow for a while, but is never fast by accident: the profile was measured on a busy one.
+        is_refuted = self.samples < FEW and seen < before / REFUTED
+        if is_refuted:
+            weight = max(weight, 0.5)
+        self._deviation += weight * (abs(seen - before) / max(before, seen) - self._deviation)
+        self._ratio = before + weight * (seen - before)
+        self._get_used(now, is_first=not known or is_refuted)
+        self._at = now
+        self.samples += 1
+
+    def _get_used(self, now: float, *, is_first: bool) -> None:
+        elapsed_s = min(HALF_LIFE_S, max(0.0, now - self._at)) if self.samples else 0.0
+        weight = 1.0 if is_first else 1.0 - math.exp2(-elapsed_s / USUAL_HALF_LIFE_S)
+        self._usual += weight * (self._ratio - self._usual)
+
+    def ratio(self, now: float) -> float:
+        """What to multiply the profile's times with."""
+        if not self.samples:
+            return self._ratio
+        kept = math.exp2(-max(0.0, now - self._at - PAUSE_S) / FORGOTTEN_S)
+        return self._usual + (self._ratio - self._usual) * kept
+
+    @property
+    def at(self) -> float:
+        """When the last result came; minus infinity before the first."""
+        return self._at
+
+    @property
+    def spread(self) -> float:
+        """The mean absolute deviation, as a share of the expected time."""
+        return self._deviation
+
+
+# How long a device takes for a batch, read off the profile that its worker measured.
+#
+# Times depend on a batch's tokens in all, which is what a device's work is proportional to; between measured points
+# they are interpolated. A single slow run must not scare work away for ever, so two truths correct the points: a
+# larger batch takes no less time than a smaller one, and not much more than its parts would, one after the other.
+
+
+# Attention makes long texts cost more than their share of tokens.
+SUPERLINEAR = 1.5
+# Before anything is known: what a small model takes on a processor.
+DEFAULT_POINTS = ((16, 0.005), (8_192, 0.165))
+DEFAULT_SPREAD = 0.5
+SPREADS = (0.02, 1.0)
+# A batch this long is long enough while somebody urgent may come, who would have to wait for it.
+LONG_ENOUGH_S = 0.1
+# So much dearer per token than the largest batch may a batch be for the sake of being short.
+EFFICIENT = 1.25
+# Once twice as much is too much. What is left out costs the devices' capacity in every batch.
+FINER = (1.5, 1.25)
+
+
+class BatchCurve:
+    """Time by tokens. `measured` says whether it stems from a profile; `spread` is its relative mean deviation."""
+
+    __slots__ = ("_seconds", "_tokens", "measured", "spread")
+
+    def __init__(self, profile: Iterable[BatchTime] = ()) -> None:
+        usable = [point for point in profile if point.items and point.tokens and 0 < point.time_s < float("inf")]
+        self.measured = bool(usable)
+        points = _plausible(usable) if usable else DEFAULT_POINTS
+        self._tokens = [float(tokens) for tokens, _ in points]
+        self._seconds = [seconds for _, seconds in points]
+        self.spread = DEFAULT_SPREAD
+        if usable:
+            ratios = [min(SPREADS[1], point.deviation_s / point.time_s) for point in usable]
+            self.spread = max(SPREADS[0], sum(ratios) / len(ratios))
+
+    def time_s(self, tokens: float) -> float:
+        """Expected seconds for a batch of `tokens` in all."""
+        known, seconds = self._tokens, self._seconds
+        place = bisect_right(known, tokens)
+        if not place:
+            return seconds[0]
+        if place == len(known):
+            return seconds[-1] * tokens / known[-1]
+        low, high = known[place - 1], known[place]
+        return seconds[place - 1] + (seconds[place] - seconds[place - 1]) * (tokens - low) / (high - low)
+
+    def worth_tokens(self, each: float, most_items: int, pace: float, *, long_enough_s: float = LONG_ENOUGH_S) -> float:
+        """The tokens beyond which a batch of texts of `each` tokens only takes longer; `pace` multiplies its times.
+
+        The device is used well then, and it takes `long_enough_s`, if it can be used well in less.
+        """
+        most = each * most_items
+        dearest = EFFICIENT * self.time_s(most) / most
+
+        def is_worth(larger: float, size: float) -> bool:
+            if size >= most:
+                return False
+            return self.time_s(size) > dearest * size or self.time_s(larger) * pace <= long_enough_s
+
+        size = each
+        while is_worth(2 * size, size):
+            size *= 2
+        for more in FINER:
+            if is_worth(more * size, size):
+                size *= more
+        return min(size, most)
+
+
+def _plausible(profile: list[BatchTime]) -> list[tuple[int, float]]:
+    by_tokens: dict[int, list[float]] = {}
+    for point in profile:
+        by_tokens.setdefault(point.items * point.tokens, []).append(point.time_s)
+    points: list[tuple[int, float]] = []
+    for tokens, times in sorted(by_tokens.items()):
+        seconds = sum(times) / len(times)
+        bounds = [smaller_s * max(2.0, SUPERLINEAR * tokens / smaller) for smaller, smaller_s in points]
+        seconds = min([seconds, *bounds])
+        points.append((tokens, max(seconds, points[-1][1] if points else 0.0)))
+    return points
+
 
 # Not even a first guess is nothing: the way there and back, on one machine.
 FIRST_OVERHEAD_S = 0.001

@@ -18,7 +18,7 @@ from services.router.workers.endpoints import Evidence, RosterIndex, Standing, s
 from services.router.workers.listener import LinkOwner
 from sluice.control.identity import DEFAULT_MESH
 from sluice.control.roster import Roster
-from sluice.runtime.limited_log import LimitedLog
+from sluice.runtime.logging import LimitedLog
 from sluice.transport.resolver import RESOLVE_INTERVAL_S, ResolveError, Resolver, follow, is_literal
 
 logger = logging.getLogger(__name__)

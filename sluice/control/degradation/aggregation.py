@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from sluice.control.degradation.report_validation import Reading
 from sluice.control.degradation.signals import Signals
-from sluice.degradation.reading import Reading
 from sluice.domain.enums import MemberKind
 
 Heard = tuple[MemberKind, Reading | None]

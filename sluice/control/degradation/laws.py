@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sluice.control.degradation.hysteresis import Latch
+from sluice.control.degradation.hysteresis import ROUNDING_S, Latch
 from sluice.control.degradation.level1_offload import Offload
 from sluice.control.degradation.level2_lighten import Lighten
 from sluice.control.degradation.level3_admit import Admit
 from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
 from sluice.control.degradation.signals import Signals
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
-from sluice.degradation.sustained import ROUNDING_S
 from sluice.domain.enums import Level
 
 LONGEST_STEP_S = 0.5

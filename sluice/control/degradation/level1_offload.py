@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sluice.control.degradation.hysteresis import OPEN, Latch
-from sluice.control.degradation.signals import Signals
+from sluice.control.degradation.hysteresis import NEVER, OPEN, Latch, Sustained, smoothed
+from sluice.control.degradation.signals import Signals, is_late, is_long, is_short
 from sluice.control.degradation.thresholds import Thresholds
-from sluice.degradation.queue_state import is_late, is_long, is_short
-from sluice.degradation.sustained import NEVER, Sustained, smoothed
 
 FIRST_SHARE = 0.3
 LEAST_SHARE = 0.1

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from sluice.control.degradation.hysteresis import OPEN, Latch
+from sluice.control.degradation.hysteresis import NEVER, OPEN, ROUNDING_S, Latch, Sustained
 from sluice.control.degradation.signals import Signals
 from sluice.control.degradation.thresholds import Thresholds
-from sluice.degradation.sustained import NEVER, ROUNDING_S, Sustained
-from sluice.precision import Precision
+from sluice.domain.enums import Precision
 
 SHARE = 1.0
 LOWER_ONLY = 0.0

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sluice.control.degradation.hysteresis import OPEN, Latch
-from sluice.control.degradation.signals import Signals
+from sluice.control.degradation.hysteresis import NEVER, OPEN, Latch, Sustained
+from sluice.control.degradation.signals import Signals, is_far, is_short, stands
 from sluice.control.degradation.thresholds import Thresholds
-from sluice.degradation.queue_state import is_far, is_short, stands
-from sluice.degradation.sustained import NEVER, Sustained
 
 FIRST_SCALE = 0.8
 LEAST_SCALE = 0.3

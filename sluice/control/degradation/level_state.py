@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sluice.domain.enums import Level
-from sluice.precision import Precision
+from sluice.domain.enums import Level, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

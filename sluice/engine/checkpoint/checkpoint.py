@@ -14,11 +14,13 @@ from transformers import AutoConfig
 from transformers import logging as transformers_logging
 
 from sluice.domain.enums import Task
+from sluice.domain.variant import Variant, variant_id
 from sluice.engine.checkpoint.errors import fault, one_line
 from sluice.engine.checkpoint.sentence_transformers import SentenceModules, check_widths, read_modules
 from sluice.engine.checkpoint.task import CONFIG, reads_forward_only, task_of
 from sluice.engine.checkpoint.tokenizer import max_tokens_of, open_tokenizer
 from sluice.engine.checkpoint.weights import fingerprint
+from sluice.worker.execution.backend import ModelSpec
 
 QUALITY = "quality.json"
 
@@ -119,3 +121,23 @@ def _quality(path: Path) -> tuple[float | None, tuple[float, ...]]:
     if not all(0.0 <= value <= 1.0 for value in (quality, *by_complexity)):
         raise fault(path, QUALITY, "holds a quality outside [0, 1]")
     return quality, by_complexity
+
+
+# What routers are told of a checkpoint that a backend holds.
+
+
+def describe(spec: ModelSpec, checkpoint: Checkpoint, *, device: str, precision: str) -> Variant:
+    """The variant that `checkpoint` is as it was asked for by `spec`, on a device of type `device`."""
+    return Variant(
+        id=variant_id(spec.model, spec.tier, precision),
+        model=spec.model,
+        tier=spec.tier,
+        task=checkpoint.task,
+        device=device,
+        precision=precision,
+        labels=checkpoint.labels,
+        max_tokens=checkpoint.max_tokens,
+        max_batch_size=spec.max_batch_size,
+        quality=checkpoint.quality,
+        quality_by_complexity=checkpoint.quality_by_complexity,
+    )

@@ -6,18 +6,125 @@ Module types are matched by name and never imported, so that a checkpoint cannot
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from torch import Tensor
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from sluice.engine.checkpoint.errors import fault, one_line
 from sluice.engine.checkpoint.json_files import read_settings
-from sluice.engine.dense import Dense
-from sluice.engine.pooling import MODES
+from sluice.engine.checkpoint.weights import WEIGHTS, fingerprint, weight_files
+
+# A sentence-transformers Dense module: one linear layer and an activation behind the pooling.
+
+
+_CONFIG = "config.json"
+_SENTENCE = "sentence_embedding"
+# By the last part of the dotted name that the config writes, so that no name ever leads to an import.
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "GELU": nn.functional.gelu,
+    "Identity": lambda values: values,
+    "ReLU": torch.relu,
+    "Sigmoid": torch.sigmoid,
+    "Tanh": torch.tanh,
+}
+
+
+class Dense:
+    """The module kept in directory `path`. It takes (texts, in_features) in fp32 and gives (texts, out_features)."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InvalidRequest, field `checkpoint`, naming the file that is missing, damaged, pickled or unfit."""
+        config = read_settings(path, _CONFIG)
+        name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+        activation = _ACTIVATIONS.get(name.rpartition(".")[2])
+        if activation is None or not name.startswith("torch.nn."):
+            raise fault(path, _CONFIG, f"names activation {name}, none of {', '.join(_ACTIVATIONS)}")
+        for key in ("module_input_name", "module_output_name"):
+            if (config.get(key) or _SENTENCE) != _SENTENCE:
+                raise fault(path, _CONFIG, f"has {key} {config[key]}; this release knows {_SENTENCE} only")
+        # Refuses weights that are not whole and finite.
+        fingerprint(path)
+        state = {key: tensor.float() for file in weight_files(path) for key, tensor in load_file(file).items()}
+        weight, bias = state.get("linear.weight"), state.get("linear.bias")
+        shape = (config.get("out_features"), config.get("in_features"))
+        if weight is None or tuple(weight.shape) != shape:
+            raise fault(path, WEIGHTS, f"holds no linear.weight of shape {shape[0]} x {shape[1]}, as {_CONFIG} says")
+        if bool(config.get("bias", True)) is not (bias is not None) or (
+            bias is not None and tuple(bias.shape) != shape[:1]
+        ):
+            raise fault(path, WEIGHTS, f"holds no linear.bias that fits {_CONFIG}")
+        self.path = path
+        self._weight, self._bias, self._activation = weight, bias, activation
+        self.out_features, self.in_features = weight.shape
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """The activated projection of each row."""
+        return self._activation(nn.functional.linear(vectors, self._weight, self._bias))
+
+
+# Pooling: from one vector per token to one vector per text.
+#
+# The modes, their names and the order in which several are concatenated are those of sentence-transformers' Pooling
+# module; `weightedmean` and `lasttoken` come from SGPT (Muennighoff, arXiv 2202.08904).
+
+
+def _cls(hidden: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG001 - all modes are called alike
+    return hidden[:, 0]
+
+
+def _max(hidden: Tensor, mask: Tensor) -> Tensor:
+    return hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(1)
+
+
+def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    return _sum(hidden, mask) / mask.sum(1, keepdim=True)
+
+
+def _mean_sqrt_len(hidden: Tensor, mask: Tensor) -> Tensor:
+    return _sum(hidden, mask) / mask.sum(1, keepdim=True).sqrt()
+
+
+def _weightedmean(hidden: Tensor, mask: Tensor) -> Tensor:
+    weights = mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    return _sum(hidden, weights) / weights.sum(1, keepdim=True)
+
+
+def _lasttoken(hidden: Tensor, mask: Tensor) -> Tensor:
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1).long() - 1]
+
+
+def _sum(hidden: Tensor, weights: Tensor) -> Tensor:
+    # Padding is left out rather than multiplied by nought: what a model computes there need not be finite.
+    kept = hidden.masked_fill(weights.unsqueeze(-1) == 0, 0.0)
+    return torch.einsum("btw,bt->bw", kept, weights)
+
+
+MODES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cls": _cls,
+    "max": _max,
+    "mean": _mean,
+    "mean_sqrt_len": _mean_sqrt_len,
+    "weightedmean": _weightedmean,
+    "lasttoken": _lasttoken,
+}
+"""The modes by name, in the order in which sentence-transformers concatenates them."""
+
+
+def pool(hidden: Tensor, mask: Tensor, modes: Sequence[str]) -> Tensor:
+    """One fp32 vector per text, (texts, width x modes), of `hidden`, (texts, tokens, width).
+
+    `mask`, (texts, tokens), is 1 at attended tokens and 0 at the padding, which stands on the right. A text has at
+    least one attended token.
+    """
+    values, attended = hidden.float(), mask.float()
+    return torch.cat([MODES[mode](values, attended) for mode in modes], dim=1)
+
 
 MODULES = "modules.json"
 SETTINGS = "sentence_bert_config.json"

@@ -8,16 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sluice.engine.checkpoint.checkpoint import Checkpoint
-from sluice.engine.checkpoint.errors import one_line
+from sluice.engine.accelerator import computes
+from sluice.engine.checkpoint.checkpoint import Checkpoint, describe
+from sluice.engine.checkpoint.errors import is_out_of_memory, one_line
 from sluice.engine.checkpoint.model import OUTPUT_NAMES
-from sluice.engine.description import describe
-from sluice.engine.device_health import computes
-from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
-from sluice.engine.out_of_memory import is_out_of_memory
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline, warm_up
 from sluice.engine.precision.loader import load_precise, unlearning
-from sluice.engine.quantized import held_bytes
-from sluice.engine.warm_up import warm_up
+from sluice.engine.precision.quantizers import held_bytes
 from sluice.runtime.cpu import granted_cores
 from sluice.worker.execution.backend import Item, ModelSpec, Output
 

@@ -26,17 +26,15 @@ from transformers.generation.continuous_batching.utils import stream_context
 from sluice.engine.generation.attention.backend import use_paged_attention
 from sluice.engine.generation.attention.mla import can_absorb
 from sluice.engine.generation.decode_inputs import write_tokens_at_once
-from sluice.engine.generation.kv_cache import is_latent, our_pages
+from sluice.engine.generation.kv_cache import Shape, is_latent, our_pages
 from sluice.engine.generation.model_runner import StepRunner
-from sluice.engine.generation.outlet import Hear, Outlet
 from sluice.engine.generation.prefill import compile_prompts
 from sluice.engine.generation.sampler import SAMPLING, Samplers, Sampling
 from sluice.engine.generation.scheduler import NAME as SCHEDULER
 from sluice.engine.generation.scheduler import ReservingScheduler, register
-from sluice.engine.generation.shape import Shape
+from sluice.engine.generation.sequence import Hear, Outlet, TextState
 from sluice.engine.generation.step_recovery import StepRecovery
-from sluice.engine.generation.text_state import TextState
-from sluice.engine.quantized import is_quantized
+from sluice.engine.precision.quantizers import is_quantized
 
 _ASYNCHRONOUS = frozenset(ContinuousBatchingAsyncIOs._supported_device_types)
 

@@ -10,27 +10,36 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+import torch
+
+from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
 from sluice.domain.variant import with_texts
-from sluice.engine.checkpoint.checkpoint import Checkpoint
+from sluice.engine.accelerator import TorchAccelerator
+from sluice.engine.checkpoint.checkpoint import Checkpoint, describe
 from sluice.engine.checkpoint.errors import fault, one_line
-from sluice.engine.description import describe
+from sluice.engine.checkpoint.task import CONFIG
+from sluice.engine.generation.attention.backend import hindrance
+from sluice.engine.generation.attention.layer_arguments import hand_down
 from sluice.engine.generation.continuous_batching import PagedWriter
-from sluice.engine.generation.outlet import GIVEN_BACK, NO_ROOM, Told
+from sluice.engine.generation.kv_cache import Shape, shape_for
 from sluice.engine.generation.prompt_tokenizer import ANY_TEXT, PromptReader
 from sluice.engine.generation.sampler import Sampling
-from sluice.engine.generation.sequence import OpenText
-from sluice.engine.generation.shape import Shape
+from sluice.engine.generation.sequence import GIVEN_BACK, NO_ROOM, OpenText, Told
+from sluice.engine.precision.loader import load_precise
+from sluice.runtime.cpu import granted_cores
 from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.execution.generator import Hear, Piece, Prompt
+from sluice.worker.resources.memory import free_memory_bytes
+
+logger = logging.getLogger(__name__)
+
 
 _GONE = "this model writes no more"
 _NOT_EMBEDDED = "the text holds a token that the model was not made for"
 _TOKENIZER = "tokenizer_config.json"
 _RETRY_AFTER_S = 1.0
 _SEED_BITS = 63
-
-logger = logging.getLogger(__name__)
 
 
 class ContinuousGenerator:
@@ -241,3 +250,41 @@ def _ends_of(model: Any) -> frozenset[int]:
         if ends is not None:
             return frozenset(ends if isinstance(ends, list | tuple) else [ends])
     return frozenset()
+
+
+# From a checkpoint to a generator: its model on a device, and as large a cache as there is room for.
+
+
+ACCELERATOR_TEXTS = 256
+CPU_TEXTS = 16
+# A copy that is staged beside its full model must leave that one its room.
+_SHARE_OF_LESSER = 0.25
+
+
+def open_generator(
+    spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device, precision: str
+) -> ContinuousGenerator:
+    """Load `checkpoint` in `precision` on `device`. Its cache takes the share of the room that is left by `spec`.
+
+    Raises InvalidRequest naming the file or field at fault, and MemoryError when there is no room.
+    """
+    on_cpu = device.type == "cpu"
+    if on_cpu:
+        torch.set_num_threads(spec.threads or granted_cores())
+    model = load_precise(checkpoint.path, precision=precision, device=device, task=Task.TEXT_GENERATION)
+    if missing := hindrance(model):
+        raise fault(checkpoint.path, CONFIG, f"describes {missing}, which this release does not write texts with")
+    room = spec.generation
+    share = room.memory_share * (1.0 if spec.tier is Tier.FULL else _SHARE_OF_LESSER)
+    free_bytes = free_memory_bytes() if on_cpu else TorchAccelerator(device).room_bytes()
+    shape = shape_for(
+        model.config.get_text_config(),
+        device_type=device.type,
+        dtype=model.dtype,
+        texts=room.max_texts or (CPU_TEXTS if on_cpu else ACCELERATOR_TEXTS),
+        max_tokens=checkpoint.max_tokens,
+        memory_bytes=share * free_bytes,
+    )
+    # What hands arguments past a layer is not known to a compiler.
+    compiles = not hand_down(model) and room.compiles and not on_cpu
+    return ContinuousGenerator(spec, checkpoint, model, shape, precision=precision, compiles=compiles)

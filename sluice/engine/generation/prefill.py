@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sluice.engine.checkpoint.errors import is_out_of_memory
 from sluice.engine.generation.attention.varlen import attend_laid
 from sluice.engine.generation.prefill_graphs import PromptGraphs, Size
-from sluice.engine.out_of_memory import is_out_of_memory
 
 # What the model is asked with. The rest of a batch is for attention and cache.
 _ASKED = ("input_ids", "position_ids", "attention_mask", "logits_indices", "logits_to_keep", "logits_processor_args")

@@ -8,13 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sluice.engine.checkpoint.checkpoint import Checkpoint
+from sluice.engine.checkpoint.checkpoint import Checkpoint, describe
 from sluice.engine.checkpoint.model import OUTPUT_NAMES
-from sluice.engine.description import describe
-from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
-from sluice.engine.int8_graph import int8_graph
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline, warm_up
+from sluice.engine.onnx.export import int8_graph
 from sluice.engine.onnx.runtime import Runtime, open_runtime
-from sluice.engine.warm_up import warm_up
 from sluice.runtime.cpu import granted_cores
 from sluice.worker.execution.backend import Item, ModelSpec, Output
 

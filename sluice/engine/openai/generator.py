@@ -10,10 +10,9 @@ from sluice.domain.enums import Task
 from sluice.domain.errors import NoEndpoint
 from sluice.domain.variant import Variant, variant_id
 from sluice.engine.openai.http_client import Line
-from sluice.engine.openai.occupancy import Occupancy
 from sluice.engine.openai.probe import probe
 from sluice.engine.openai.request_body import Dialect
-from sluice.engine.openai.streams import UNLOADED, Streams
+from sluice.engine.openai.streams import UNLOADED, Occupancy, Streams
 from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.execution.generator import Hear, Piece, Prompt
 from sluice.worker.execution.openai_config import EXTERNAL, OpenAIServer

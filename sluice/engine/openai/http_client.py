@@ -7,15 +7,130 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
 from typing import Any, Self
 
 import httpx2
+from pydantic import BaseModel, Field, ValidationError
 
-from sluice.domain.errors import NoEndpoint, WorkerFailed
-from sluice.engine.openai.chunk import Chunk, read_chunk
-from sluice.engine.openai.refusal import refusal
+from sluice.domain.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
 from sluice.engine.openai.request_body import Body, path_of
 from sluice.worker.execution.openai_config import OpenAIServer
+
+# What it means for a text that the server answers with an HTTP status other than 200.
+
+
+_LONGEST = 300
+_BAD_INPUT = frozenset({400, 413, 422})
+# It is there and does not serve the model just now: the key is another, the model is gone, or still on its way.
+_NOT_SERVING = frozenset({401, 403, 404, 405, 408, 502, 503, 504})
+_TOO_MANY = 429
+_UNAVAILABLE = 503
+_OUR_NAMES = {"max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens", "messages": "prompt"}
+_OURS = frozenset({"prompt", "max_new_tokens", "temperature", "top_p", "top_k", "seed"})
+
+
+def refusal(status: int, body: str, *, retry_after: str = "") -> SluiceError:
+    """The error for a text that was answered with `status` and `body`; `retry_after` is the header of that name.
+
+    A server that says when to come back is full and nothing worse. Bad input carries the field that the server names,
+    if it is one of ours.
+    """
+    words, field = _words_and_field(body)
+    said = f"the engine said {status}" + (f": {words}" if words else "")
+    wait_s = _seconds(retry_after)
+    if status in _BAD_INPUT:
+        return InvalidRequest(words or said, field=field)
+    if status == _TOO_MANY or (status == _UNAVAILABLE and wait_s is not None):
+        return Saturated(said, retry_after_s=wait_s)
+    return NoEndpoint(said) if status in _NOT_SERVING else WorkerFailed(said)
+
+
+def _words_and_field(body: str) -> tuple[str, str]:
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return _one_line(body), ""
+    # OpenAI, vLLM and SGLang: {"error": {...}} or {"message": ...}; FastAPI's own: {"detail": ...}.
+    error = content.get("error", content) if isinstance(content, dict) else content
+    if not isinstance(error, dict):
+        return _one_line(error), ""
+    param = str(error.get("param") or "")
+    field = _OUR_NAMES.get(param, param)
+    return _one_line(error.get("message") or error.get("detail") or error), field if field in _OURS else ""
+
+
+def _one_line(said: Any) -> str:
+    return " ".join(str(said).split())[:_LONGEST]
+
+
+def _seconds(header: str) -> float | None:
+    # The header may hold a date instead, which no engine was seen to send.
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        return None
+
+
+# One event of a streamed answer: what is new in the text, why it ends, and what was counted.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """`finish` is the server's word for why the text ends, empty while it goes on. Counts are None when not told."""
+
+    text: str = ""
+    finish: str = ""
+    tokens: int | None = None
+    prompt_tokens: int | None = None
+
+
+class _Delta(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    text: str | None = None
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    completion_tokens: int = Field(default=0, ge=0)
+    prompt_tokens: int = Field(default=0, ge=0)
+
+
+class _Event(BaseModel):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Any = None
+
+
+def read_chunk(data: str) -> Chunk:
+    """Read an event of /completions or /chat/completions.
+
+    Raises the error that the server reports in it, or WorkerFailed when it cannot be read.
+    """
+    try:
+        event = _Event.model_validate_json(data)
+    except ValidationError as error:
+        raise WorkerFailed(f"the engine wrote what cannot be read: {data[:100]!r}") from error
+    if event.error is not None:
+        raise refusal(_status(event.error), json.dumps({"error": event.error}))
+    choice = event.choices[0] if event.choices else _Choice()
+    text = choice.text or (choice.delta.content if choice.delta is not None else None) or ""
+    return Chunk(
+        text=text,
+        finish=choice.finish_reason or "",
+        tokens=event.usage.completion_tokens if event.usage is not None else None,
+        prompt_tokens=event.usage.prompt_tokens if event.usage is not None else None,
+    )
+
+
+def _status(error: Any) -> int:
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) else 500
+
 
 CONNECT_TIMEOUT_S = 5.0
 # Below the five seconds after which uvicorn, on which most engines stand, closes an idle connection: the next text

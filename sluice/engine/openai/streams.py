@@ -4,23 +4,128 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 
 from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
+from sluice.engine.generation.sequence import StopStrings
 from sluice.engine.openai.health import Reach
-from sluice.engine.openai.http_client import Line
-from sluice.engine.openai.occupancy import Occupancy
+from sluice.engine.openai.http_client import Chunk, Line
 from sluice.engine.openai.probe import question
 from sluice.engine.openai.request_body import Body, Dialect, body_of
-from sluice.engine.openai.text import Text
-from sluice.worker.execution.generator import Hear, Piece, Prompt
+from sluice.worker.execution.generator import Finish, Hear, Piece, Prompt
 from sluice.worker.execution.openai_config import OpenAIServer
+
+logger = logging.getLogger(__name__)
+
+
+# One text on its way: from what the server streams to the pieces that are heard of it.
+
+
+_LENGTH = "length"
+_ABORTED = frozenset({"abort", "error"})
+
+
+class Text:
+    """Looks for the stop strings and counts. `is_counted` is whether the server has told how many tokens there are.
+
+    Until it tells, each event with new text counts as one token, which is the least that it can be.
+    """
+
+    def __init__(self, key: int, prompt: Prompt) -> None:
+        self.key = key
+        self.is_begun = False
+        self.is_counted = False
+        self._stops = StopStrings(prompt.stop)
+        self._finish: Finish | None = None
+        self._tokens = 0
+        self._prompt_tokens = 0
+
+    def take(self, chunk: Chunk) -> Piece | None:
+        """What is to be heard of `chunk`; None when it is nothing. Raises NoEndpoint when the server gave the text up.
+
+        The piece is the last one when a stop string is complete: then nothing more of the stream is wanted.
+        """
+        if chunk.finish in _ABORTED:
+            raise NoEndpoint("the engine gave the text up")
+        self._count(chunk)
+        sent = self._stops.push(chunk.text)
+        if self._stops.found:
+            return self._piece(sent, finish=Finish.STOP)
+        if chunk.finish:
+            self._finish = Finish.LENGTH if chunk.finish == _LENGTH else Finish.STOP
+        is_first, self.is_begun = not self.is_begun, True
+        return self._piece(sent) if sent or is_first else None
+
+    def end(self) -> Piece:
+        """The last piece, when the stream has ended. Raises NoEndpoint when it did so before the text."""
+        if self._finish is None:
+            raise NoEndpoint("the engine's answer broke off")
+        return self._piece(self._stops.flush(), finish=self._finish)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the server has said why the text ends, so that only counts may follow."""
+        return self._finish is not None
+
+    def fail(self, error: SluiceError) -> Piece:
+        """The last piece of a text that failed. What is held back for a stop string is sent no more."""
+        return self._piece("", error=error)
+
+    def _count(self, chunk: Chunk) -> None:
+        if chunk.tokens is not None:
+            self.is_counted = True
+            self._tokens = max(self._tokens, chunk.tokens)
+        elif chunk.text and not self.is_counted:
+            self._tokens += 1
+        self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
+
+    def _piece(self, text: str, *, finish: Finish | None = None, error: SluiceError | None = None) -> Piece:
+        return Piece(
+            key=self.key,
+            text=text,
+            tokens=self._tokens,
+            prompt_tokens=self._prompt_tokens,
+            finish=finish,
+            error=error,
+        )
+
+
+# How busy a server is that nobody can look into: by how many of the texts that it may be given it writes.
+
+
+class Occupancy:
+    """A server that writes half of its `places` for two seconds was busy for one. Changed by one thread only."""
+
+    def __init__(self, places: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._places = places
+        self._clock = clock
+        # One object, so that another thread never sees half of a change: busy seconds, up to when, texts since then.
+        self._state = (0.0, clock(), 0)
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds of work since the start. May be read from any thread."""
+        busy_s, since, texts = self._state
+        return busy_s + (self._clock() - since) * texts / self._places
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take a place for as long as the block runs."""
+        self._change(1)
+        try:
+            yield
+        finally:
+            self._change(-1)
+
+    def _change(self, by: int) -> None:
+        self._state = (self.busy_s, self._clock(), self._state[2] + by)
+
 
 UNLOADED = "the model is unloaded"
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 2.0
-
-logger = logging.getLogger(__name__)
 
 
 class Streams:

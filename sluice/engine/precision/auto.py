@@ -13,7 +13,7 @@ from sluice.domain.errors import InvalidRequest
 from sluice.engine.accelerator import TorchAccelerator
 from sluice.engine.checkpoint.weight_size import weight_bytes
 from sluice.engine.precision.quantizers import FP8, INT4, quantizer_of
-from sluice.worker.free_memory import free_memory_bytes
+from sluice.worker.resources.memory import free_memory_bytes
 from sluice.worker.resources.reading import Unreadable
 
 # The rest of the memory that is free is for what is computed between the weights.

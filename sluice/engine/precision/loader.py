@@ -10,11 +10,10 @@ import torch
 
 from sluice.domain.enums import Task
 from sluice.domain.errors import InvalidRequest
+from sluice.engine.checkpoint.errors import is_out_of_memory
 from sluice.engine.checkpoint.model import load_model
-from sluice.engine.out_of_memory import is_out_of_memory
 from sluice.engine.precision.half import half_of, hold_half
-from sluice.engine.precision.quantizers import FP8, INT4, quantizer_of
-from sluice.engine.quantized import NothingQuantized, quantize
+from sluice.engine.precision.quantizers import FP8, INT4, NothingQuantized, quantize, quantizer_of
 
 MIXED = "mixed"
 PLAIN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -8,17 +8,50 @@ import logging
 import queue
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
 
 from sluice.domain.errors import WorkerFailed
 from sluice.domain.variant import Variant
 from sluice.worker.execution.backend import Backend, Mortal
 from sluice.worker.execution.generator import Breakable, Generator, Piece, Prompt, Tried
-from sluice.worker.writing import Owner, Writing
+
+logger = logging.getLogger(__name__)
+
+
+# A text as a worker holds it, from the moment it is taken until its last piece is sent.
+
+
+# Compared by identity: two texts with the same words are two texts.
+@dataclass(slots=True, kw_only=True, eq=False)
+class Writing:
+    """One text. `number` is its router's name for it, `key` its writer's; times are of the monotonic clock in seconds.
+
+    `begun_at` is when it got its memory, None before; `timer` rings at its deadline, and `is_late` when it has.
+    """
+
+    number: int
+    variant_id: str
+    prompt: Prompt
+    owner: Owner
+    taken_at: float
+    timeout_s: float | None = None
+    traceparent: str = ""
+    key: int = 0
+    begun_at: float | None = None
+    timer: asyncio.TimerHandle | None = None
+    is_late: bool = False
+
+
+class Owner(Protocol):
+    """Who waits for a text."""
+
+    def hear(self, heard: Sequence[tuple[Writing, Piece]]) -> None:
+        """What one step of the device wrote for the owner. Called on the event loop."""
+
 
 # A step that nobody has run may have to be compiled first.
 _TRIAL_S = 300.0
-
-logger = logging.getLogger(__name__)
 
 
 class Writer:
@@ -142,3 +175,47 @@ class Writer:
 
 Servable = Backend | Writer
 """What is loaded, served and freed, whatever it does with a text."""
+
+
+# All of a worker's writers: how busy they keep their devices, and how many texts they have written.
+
+
+class Writers:
+    """Sums over those that are here and those that have gone, so that neither of them ever falls."""
+
+    def __init__(self) -> None:
+        self._writers: set[Writer] = set()
+        self._past_busy_s = 0.0
+        self._past_texts = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return bool(self._writers)
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which their devices were computing, since the start."""
+        return self._past_busy_s + sum(writer.busy_s for writer in self._writers)
+
+    @property
+    def texts(self) -> int:
+        """Texts that have ended."""
+        return self._past_texts + sum(writer.texts for writer in self._writers)
+
+    def add(self, writer: Writer) -> None:
+        """It is staged."""
+        self._writers.add(writer)
+
+    def remove(self, writer: Writer) -> None:
+        """It is about to be freed."""
+        if writer in self._writers:
+            self._writers.remove(writer)
+            self._past_busy_s += writer.busy_s
+            self._past_texts += writer.texts
+
+    def take_all(self) -> list[Writer]:
+        """Remove all of them."""
+        writers = list(self._writers)
+        for writer in writers:
+            self.remove(writer)
+        return writers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
@@ -10,21 +12,78 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sluice.compression.settings import PACKED_SUFFIX
 from sluice.domain.enums import Tier
 from sluice.domain.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
 from sluice.domain.variant import Variant, VariantState, check
 from sluice.worker.execution.backend import Backend, BackendLoader, Engine, ModelSpec
-from sluice.worker.execution.generation_runner import Servable, Writer
+from sluice.worker.execution.generation_runner import Servable, Writer, Writers
 from sluice.worker.execution.generator import DEFAULT_ROOM, GenerationRoom, Generator
 from sluice.worker.execution.openai_config import OpenAIServer
-from sluice.worker.model_root import UnknownCheckpoint, checkpoint_under
-from sluice.worker.release import release
-from sluice.worker.writers import Writers
+
+logger = logging.getLogger(__name__)
+
+
+# Freeing a model for real: what its memory was goes back to the device and to the operating system.
+
+
+def release(servable: Servable) -> None:
+    """Close `servable`, collect what only cycles hold, and let the C library give back the pages that are left empty.
+
+    Without the last step a model that was converted while it was read (bf16 from fp32, say) leaves a fifth of itself
+    behind in the allocator: never used again, and never anyone else's. What was frozen is frozen again, whether or not
+    `servable` had to thaw it.
+    """
+    was_frozen = gc.get_freeze_count() > 0
+    servable.close()
+    gc.collect()
+    if was_frozen:
+        gc.freeze()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    # Only glibc has it.
+    if trim is not None:
+        trim(0)
+
+
+# The model root: the directory under which a worker looks for checkpoints, and outside of which it reads nothing.
+
+
+# Models without files, for tests and benchmarks: one answers at once, the other writes back what it is given.
+IDENTITY = "identity"
+ECHO = "echo"
+
+
+class UnknownCheckpoint(InvalidRequest):
+    """There is no such directory, or packed file, under the model root."""
+
+
+def checkpoint_under(root: Path, name: str) -> Path:
+    """The checkpoint that `name` means, relative to `root`; `identity` and `echo` are models without files.
+
+    Raises UnknownCheckpoint, or InvalidRequest for a name that is no path or leads out of the root.
+    """
+    if name in {IDENTITY, ECHO}:
+        return Path(name)
+    if not name:
+        raise InvalidRequest("no checkpoint is named", field="checkpoint")
+    root = root.resolve()
+    try:
+        path = (root / name).resolve()
+        is_checkpoint = path.is_dir() or (path.suffix == PACKED_SUFFIX and path.is_file())
+    except (ValueError, RuntimeError) as error:
+        raise InvalidRequest(f"checkpoint {name!r} is no path: {error}", field="checkpoint") from error
+    except OSError as error:
+        raise UnknownCheckpoint(f"checkpoint '{name}': {error.strerror}", field="checkpoint") from error
+    if not path.is_relative_to(root):
+        raise InvalidRequest(f"checkpoint '{name}' leads out of the model root", field="checkpoint")
+    if not is_checkpoint:
+        problem = f"there is no checkpoint directory, or packed {PACKED_SUFFIX} file, {path}"
+        raise UnknownCheckpoint(problem, field="checkpoint")
+    return path
+
 
 Examine = Callable[[Servable], object]
 Result = TypeVar("Result")
-
-logger = logging.getLogger(__name__)
 
 
 class AlreadyHeld(InvalidRequest):

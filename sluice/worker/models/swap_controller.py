@@ -13,11 +13,10 @@ from collections.abc import Callable
 
 from sluice.domain.errors import SluiceError
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.models.forms import Ladder
+from sluice.worker.models.forms import Ladder, Slot
 from sluice.worker.models.registry import Catalog
 from sluice.worker.models.swap_policy import Act, Budget, Place, Wish, next_step
 from sluice.worker.resources.reading import Memory
-from sluice.worker.slot import Slot
 
 POLL_S = 0.1
 # A variant serves for at least so long, so that no request finds one after the other gone.

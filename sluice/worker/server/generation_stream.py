@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from sluice.domain.errors import Cancelled, Expired, Saturated, ShuttingDown, SluiceError, WorkerFailed
 from sluice.runtime.tracing import trace_id_of
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.execution.generation_runner import Writer
+from sluice.worker.execution.generation_runner import Writer, Writing
 from sluice.worker.execution.generator import Piece
-from sluice.worker.generation_wire import to_piece, to_writing
 from sluice.worker.models.registry import Catalog
+from sluice.worker.server.codec import to_piece, to_writing
 from sluice.worker.server.tracing import WorkerSpans
-from sluice.worker.writing import Writing
 
 Send = Callable[[Sequence[worker_pb2.GenerationPiece], int], None]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sluice.control.fleet import Report
+from sluice.control.degradation.report import Report
 from sluice.worker.executor import Device
 from sluice.worker.models.registry import Catalog
 from sluice.worker.models.swap_controller import Swapper

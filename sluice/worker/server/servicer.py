@@ -15,21 +15,18 @@ from sluice.domain.enums import Tier
 from sluice.domain.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError
 from sluice.domain.status import abort, abort_with
 from sluice.domain.variant import check_model, to_proto
-from sluice.runtime.limited_log import LimitedLog
+from sluice.runtime.logging import LimitedLog
 from sluice.runtime.message_size import MAX_BYTES, limit_of
 from sluice.transport.message_handlers import MessageHandlers
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
 from sluice.worker.execution.batch import Done, Work
 from sluice.worker.executor import Device
-from sluice.worker.model_root import UnknownCheckpoint
-from sluice.worker.models.registry import AlreadyHeld, Catalog
-from sluice.worker.outbox import Outbox
+from sluice.worker.models.registry import AlreadyHeld, Catalog, UnknownCheckpoint
 from sluice.worker.server.codec import to_response, to_welcome, to_work
 from sluice.worker.server.generation_stream import TextSession
-from sluice.worker.server.stream import ExecuteStream
+from sluice.worker.server.stream import ExecuteStream, Outbox, Session
 from sluice.worker.server.tracing import WorkerSpans
-from sluice.worker.session import Session
 
 SERVICE = "sluice.v1.WorkerService"
 LAST_WRITE_S = 1.0

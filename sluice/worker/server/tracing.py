@@ -9,8 +9,8 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from sluice.domain.errors import SluiceError
 from sluice.runtime.tracing import Tracing
 from sluice.worker.execution.batch import Done, Work
+from sluice.worker.execution.generation_runner import Writing
 from sluice.worker.execution.generator import Piece
-from sluice.worker.writing import Writing
 
 BATCH_SPAN = "sluice.v1.WorkerService/Execute"
 ITEM_SPAN = "execute"

@@ -11,9 +11,10 @@ from hypothesis import strategies as some
 from rich.console import Console
 
 from sluice.cli.top_trends import BARS, READINGS, Trends, goodput, sparkline
+from sluice.control.degradation.report import Report
 from sluice.control.degradation.signals import Signals
 from sluice.control.directive import Directive
-from sluice.control.fleet import Fleet, Member, Report
+from sluice.control.fleet import Fleet, Member
 from sluice.domain.enums import Level, MemberKind
 
 

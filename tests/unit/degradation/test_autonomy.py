@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from sluice.control.degradation.report import Report
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
 from sluice.control.directive import HAND_BACK_S, Directive, DirectiveState
-from sluice.control.fleet import Report
 from sluice.control.standalone import TICK_S, Autonomy
 from sluice.domain.enums import Level, MemberKind
 from tests.unit.polling import until

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.control.degradation.aggregation import Heard, fuse
+from sluice.control.degradation.report import Report
+from sluice.control.degradation.report_validation import read
 from sluice.control.degradation.signals import UNKNOWN
-from sluice.control.fleet import Report
-from sluice.degradation.reading import read
 from sluice.domain.enums import MemberKind
 from tests.unit import strategies as some
 

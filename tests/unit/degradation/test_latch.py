@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.control.degradation.hysteresis import FORGET_S, LONGEST_HOLD_S, OPEN, REENTRY_S, Latch
-from sluice.degradation.sustained import NEVER, Sustained, smoothed
+from sluice.control.degradation.hysteresis import (
+    FORGET_S,
+    LONGEST_HOLD_S,
+    NEVER,
+    OPEN,
+    REENTRY_S,
+    Latch,
+    Sustained,
+    smoothed,
+)
 
 pauses = st.floats(min_value=0, max_value=400)
 

@@ -14,8 +14,7 @@ from sluice.control.degradation.laws import PUBLISHED_STEP, LawState, adopt, dec
 from sluice.control.degradation.level_state import Degradation
 from sluice.control.degradation.signals import UNKNOWN, Signals
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
-from sluice.domain.enums import Level
-from sluice.precision import Precision
+from sluice.domain.enums import Level, Precision
 from tests.unit import strategies as some
 
 OFFLOAD, LIGHTEN, ADMIT = Level.OFFLOAD, Level.LIGHTEN, Level.ADMIT

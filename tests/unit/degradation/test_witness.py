@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.control.degradation.report_validation import FROZEN_AFTER_S, Witness
-from sluice.control.fleet import Report
-from sluice.degradation.reading import Reading, read
+from sluice.control.degradation.report import Report
+from sluice.control.degradation.report_validation import FROZEN_AFTER_S, Reading, Witness, read
 from sluice.domain.enums import MemberKind
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -14,8 +14,7 @@ from sluice.domain.errors import Saturated
 from sluice.engine.accelerator import TorchAccelerator, pick_device
 from sluice.engine.checkpoint.weight_size import weight_bytes
 from sluice.engine.precision.loader import load_precise, unlearning
-from sluice.engine.precision.quantizers import quantizer_of
-from sluice.engine.quantized import held_bytes
+from sluice.engine.precision.quantizers import held_bytes, quantizer_of
 from sluice.worker.execution.backend import Backend, Classified, Item, Mortal
 from sluice.worker.execution.batch_runner import execute
 from tests.unit.engine.conftest import Demo

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sluice.domain.errors import WorkerFailed
-from sluice.engine.classification import ClassificationHead, probabilities_of
+from sluice.engine.encoder.heads import ClassificationHead, probabilities_of
 from sluice.worker.execution.backend import Classified, Item, Output
 
 pytestmark = pytest.mark.torch

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from sluice.domain.enums import Task
 from sluice.domain.errors import InvalidRequest, WorkerFailed
 from sluice.engine.checkpoint.sentence_transformers import SentenceModules
-from sluice.engine.embedding import EmbeddingHead
+from sluice.engine.encoder.heads import EmbeddingHead
 from sluice.worker.execution.backend import Backend, Embedded, Item
 from tests.unit.engine.loading import full, light, quantized, vectors
 from tests.unit.engine.plain import POOLINGS, embeddings

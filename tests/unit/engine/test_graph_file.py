@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from sluice.engine.graph_file import is_outgrown, stamp
+from sluice.engine.onnx.export import is_outgrown, stamp
 from tests.unit.engine.loading import quantized
 
 pytestmark = pytest.mark.torch

@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 
 from sluice.domain.enums import Task
 from sluice.domain.errors import InvalidRequest
-from sluice.engine import int8_graph as subject
 from sluice.engine.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from sluice.engine.int8_graph import SHIPPED, int8_graph
+from sluice.engine.onnx import export as subject
+from sluice.engine.onnx.export import SHIPPED, int8_graph
 from tests.unit.engine.loading import quantized, table
 from tests.unit.engine.plain import probabilities
 from tests.unit.engine.tiny import TEXTS, edit, write

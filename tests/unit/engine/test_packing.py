@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS
-from sluice.engine.packing import pack
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, pack
 
 LENGTHS = st.lists(st.integers(1, 300), max_size=64)
 OVERHEADS = st.integers(0, 200)

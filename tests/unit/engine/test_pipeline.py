@@ -120,7 +120,7 @@ def test_backends_use_the_granted_cores_unless_they_are_told_how_many(
 ) -> None:
     told = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
-    for module in ("torch_backend", "onnx_backend"):
+    for module in ("encoder.torch_backend", "onnx.backend"):
         monkeypatch.setattr(f"sluice.engine.{module}.granted_cores", lambda: 3)
     checkpoint = open_checkpoint(tiny_checkpoints["distilbert"])
     spec = ModelSpec(model="mine", tier=Tier.LIGHT, checkpoint=checkpoint.path, threads=threads)

@@ -16,8 +16,7 @@ from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.weight_size import weight_bytes
 from sluice.engine.precision.half import half_of, hold_half
 from sluice.engine.precision.loader import PRECISIONS, load_precise, unlearning
-from sluice.engine.precision.quantizers import quantizer_of
-from sluice.engine.quantized import held_bytes
+from sluice.engine.precision.quantizers import held_bytes, quantizer_of
 from tests.unit.engine.conftest import Demo
 from tests.unit.engine.loading import full, table, vectors
 from tests.unit.engine.plain import probabilities

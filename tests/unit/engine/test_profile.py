@@ -16,13 +16,19 @@ from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import InvalidRequest
 from sluice.domain.variant import BatchTime, Variant
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
-from sluice.engine.encoder.profiler import RUNS, Measurable, Profile, measure
-from sluice.engine.machine_load import StallMeter
-from sluice.engine.peak_memory import PeakMemory
-from sluice.engine.profile_cache import processor_of, profile_of
+from sluice.engine.encoder.profiler import (
+    RUNS,
+    Measurable,
+    PeakMemory,
+    Profile,
+    StallMeter,
+    measure,
+    processor_of,
+    profile_of,
+)
 from sluice.testing.identity import IdentityBackend
 from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec, Output
-from sluice.worker.profiled import BATCHES, ServedTimes, profiled
+from sluice.worker.models.loaders import BATCHES, ServedTimes, profiled
 from tests.unit.engine.tiny import LONGEST, write
 
 pytestmark = pytest.mark.torch

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.onnx.export import export_int8
-from sluice.engine.onnx.runtime import open_runtime
+from sluice.engine.onnx.runtime import OnnxRuntime, open_runtime
 from sluice.engine.onnx.weight_graph import with_dequantized_weights
-from sluice.engine.onnx_runtime import OnnxRuntime
 from sluice.worker.execution.backend import Engine
 from tests.unit.engine.tiny import write
 
@@ -71,7 +70,7 @@ def test_what_openvino_cannot_run_runs_elsewhere(graph: Path, monkeypatch: pytes
     def refuse(model: Any) -> Any:
         raise ValueError("an operator that nobody knows")
 
-    monkeypatch.setattr("sluice.engine.openvino_runtime.with_dequantized_weights", refuse)
+    monkeypatch.setattr("sluice.engine.onnx.runtime.with_dequantized_weights", refuse)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert isinstance(open_runtime(graph, threads=1), OnnxRuntime)
     with pytest.raises(InvalidRequest, match="openvino cannot run") as refusal:
@@ -88,7 +87,7 @@ def test_openvino_is_not_let_report_its_use(graph: Path) -> None:
     program = (
         "import sys, threading\n"
         "from pathlib import Path\n"
-        "from sluice.engine.openvino_runtime import OpenVinoRuntime\n"
+        "from sluice.engine.onnx.runtime import OpenVinoRuntime\n"
         "OpenVinoRuntime(Path(sys.argv[1]), threads=1)\n"
         "print(len(threading.enumerate()), sys.modules['openvino_telemetry'])\n"
     )
@@ -101,7 +100,7 @@ def test_a_signal_is_survived_after_models_came_and_went(graph: Path) -> None:
     program = (
         "import signal, sys\n"
         "from pathlib import Path\n"
-        "from sluice.engine.openvino_runtime import OpenVinoRuntime\n"
+        "from sluice.engine.onnx.runtime import OpenVinoRuntime\n"
         "signal.signal(signal.SIGINT, lambda number, frame: print('heard'))\n"
         "first, second = (OpenVinoRuntime(Path(sys.argv[1]), threads=1) for _ in range(2))\n"
         "del first\n"

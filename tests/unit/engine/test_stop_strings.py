@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.engine.stop_strings import StopStrings
+from sluice.engine.generation.sequence import StopStrings
 
 # Few letters, so that strings overlap, repeat themselves and stand inside each other.
 TEXTS = st.text("ab\u00e9", max_size=40)

@@ -18,9 +18,9 @@ from services.cpu_worker.load import load
 from sluice.domain.enums import Tier
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.weights import WEIGHTS, fingerprint
-from sluice.engine.peak_memory import PeakMemory
+from sluice.engine.encoder.profiler import PeakMemory
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.profiled import profiled
+from sluice.worker.models.loaders import profiled
 from tests.unit.engine.tiny import write
 
 pytestmark = pytest.mark.torch

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from services.governor.policy import Controller
 from sluice.control.degradation.signals import UNKNOWN, Signals
 from sluice.control.directive import Directive
-from sluice.domain.enums import Level
-from sluice.precision import Precision
+from sluice.domain.enums import Level, Precision
 from tests.unit import strategies as some
 
 OFFLOAD, LIGHTEN, ADMIT = Level.OFFLOAD, Level.LIGHTEN, Level.ADMIT

@@ -13,11 +13,11 @@ from services.governor.control_loop import TICK_S, Governor
 from services.governor.leadership import Superseded
 from services.governor.members import FleetFull
 from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
+from sluice.control.degradation.report import Report
 from sluice.control.directive import Directive
 from sluice.control.epochs import TAIL_BITS
-from sluice.control.fleet import Member, Registration, Report
-from sluice.domain.enums import Level, MemberKind
-from sluice.precision import Precision
+from sluice.control.fleet import Member, Registration
+from sluice.domain.enums import Level, MemberKind, Precision
 from tests.unit.polling import until
 
 OFFLOAD, LIGHTEN, ADMIT = Level.OFFLOAD, Level.LIGHTEN, Level.ADMIT

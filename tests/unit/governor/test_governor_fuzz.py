@@ -12,10 +12,11 @@ from services.governor.config import GovernorConfig
 from services.governor.control_loop import Governor
 from services.governor.leadership import LONGEST_TRIAL_LEASES, Superseded
 from services.governor.members import FleetFull, IdTaken
+from sluice.control.codec import fleet_to_proto, registration_from_proto, report_from_proto
+from sluice.control.degradation.report import Report
 from sluice.control.directive import DirectiveState
-from sluice.control.fleet import Registration, Report
+from sluice.control.fleet import Registration
 from sluice.domain.enums import MemberKind
-from sluice.fleet_wire import fleet_to_proto, registration_from_proto, report_from_proto
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import health_pb2
 

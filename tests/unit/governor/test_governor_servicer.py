@@ -12,10 +12,11 @@ from google.protobuf.duration_pb2 import Duration
 from services.governor.config import GovernorConfig
 from services.governor.control_loop import Governor
 from services.governor.servicer import GovernorServicer
+from sluice.control.codec import registration_to_proto, report_to_proto
+from sluice.control.degradation.report import Report
 from sluice.control.directive import Directive
-from sluice.control.fleet import Registration, Report
+from sluice.control.fleet import Registration
 from sluice.domain.enums import Level, MemberKind
-from sluice.fleet_wire import registration_to_proto, report_to_proto
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from tests.unit.polling import until
 from tests.unit.streams import Aborted, SlowPeer, stop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from services.governor.history import History
+from services.governor.journal import History
 from sluice.control.degradation.signals import UNKNOWN
 from sluice.control.directive import Directive
 from sluice.control.fleet import Transition

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.governor.inheritance import CLEARED_S, FIRST_GAP_S, LONGEST_GAP_S, WARM_S, Inheritance
+from services.governor.leadership import CLEARED_S, FIRST_GAP_S, LONGEST_GAP_S, WARM_S, Inheritance
 
 
 def test_a_start_and_a_sleep_are_warm_and_an_operators_word_closes_its_ears() -> None:

@@ -22,8 +22,7 @@ from services.governor.journal import Journal
 from sluice.control.degradation.signals import Signals
 from sluice.control.directive import Directive
 from sluice.control.fleet import Transition
-from sluice.domain.enums import Level
-from sluice.precision import Precision
+from sluice.domain.enums import Level, Precision
 from tests.unit import strategies as some
 from tests.unit.polling import until
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.governor.departures import KEPT_S, MOST
-from services.governor.members import FleetFull, IdTaken, MembershipTable
+from services.governor.members import KEPT_S, MOST, FleetFull, IdTaken, MembershipTable
+from sluice.control.degradation.report import Report
 from sluice.control.directive import Directive
-from sluice.control.fleet import DepartureReason, Registration, Report
+from sluice.control.fleet import DepartureReason, Registration
 from sluice.domain.enums import MemberKind, Task, Tier
 from sluice.domain.variant import BatchTime, Variant, VariantState, card_bytes
 

@@ -9,10 +9,9 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.governor.override_request import to_override
-from sluice.domain.enums import Level
+from services.governor.servicer import to_override
+from sluice.domain.enums import Level, Precision
 from sluice.domain.errors import InvalidRequest
-from sluice.precision import Precision
 from sluice.v1 import degradation_pb2
 from sluice.v1 import governor_service_pb2 as governor_pb2
 

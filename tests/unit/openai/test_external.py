@@ -10,8 +10,8 @@ from sluice.domain.enums import Tier
 from sluice.engine.openai.generator import OpenAIGenerator
 from sluice.testing.identity import IdentityBackend, or_identity
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.model_root import ECHO, IDENTITY
 from sluice.worker.models.loaders import or_external
+from sluice.worker.models.registry import ECHO, IDENTITY
 from tests.unit.openai.writing import server_at
 
 LOADER = or_external(or_identity(lambda spec: pytest.fail("another loader was asked")))

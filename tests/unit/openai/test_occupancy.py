@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.engine.openai.occupancy import Occupancy
+from sluice.engine.openai.streams import Occupancy
 
 
 def test_busy_seconds_are_weighed_by_the_places_that_are_taken() -> None:

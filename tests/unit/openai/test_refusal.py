@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sluice.domain.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
-from sluice.engine.openai.refusal import refusal
+from sluice.engine.openai.http_client import refusal
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.domain.errors import NoEndpoint, Saturated, SluiceError, WorkerFailed
-from sluice.engine.openai.chunk import Chunk, read_chunk
-from sluice.engine.openai.text import Text
+from sluice.engine.openai.http_client import Chunk, read_chunk
+from sluice.engine.openai.streams import Text
 from sluice.worker.execution.generator import Finish, Piece
 from tests.unit.openai.writing import prompt
 

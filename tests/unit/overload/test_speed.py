@@ -13,7 +13,7 @@ from benchmarks.overload.device import stand_in
 from benchmarks.overload.speed import STEP_S, Speed, per_second, wait
 from sluice.domain.enums import Tier
 from sluice.worker.execution.backend import Item, ModelSpec
-from sluice.worker.model_root import IDENTITY
+from sluice.worker.models.registry import IDENTITY
 
 
 @given(some.floats(10, 5_000), some.floats(1, 200), some.floats(0, 0.005))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from services.router.batch_time import BatchCurve
-from services.router.offer import Offer
 from services.router.queueing.batch import OpenBatch
 from services.router.requests.device_pool import Pool, pool_of
+from services.router.scheduling.capacity_snapshot import Offer
 from services.router.scheduling.latency_estimator import Option
-from services.router.workers.latency_model import WorkerTimes
+from services.router.workers.latency_model import BatchCurve, WorkerTimes
 from services.router.workers.outlier_detection import Conduct
 from sluice.domain.enums import Task, Tier
 from sluice.domain.variant import BatchTime, Variant, variant_id

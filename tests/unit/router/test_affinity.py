@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.router.affinity import Affinity
+from services.router.scheduling.decision_cache import Affinity
 
 
 def test_a_conversation_is_remembered_until_it_has_been_idle_for_too_long() -> None:

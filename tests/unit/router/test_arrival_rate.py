@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.arrival_rate import RATE_WINDOW_S, ArrivalRate
+from services.router.dispatch.batching_policy import RATE_WINDOW_S, ArrivalRate
 
 
 def feed(rate: ArrivalRate, *, start: float, per_second: float, requests: int) -> float:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.preference import PREFERENCE
 from services.router.requests.device_pool import Pool
 from services.router.scheduling.latency_estimator import Option
 from services.router.scheduling.prices import HIGHEST, LOWEST
 from services.router.scheduling.scoring import (
     FAITHFUL,
     LAST_HOPE,
+    PREFERENCE,
     Ask,
     Assignment,
     Cause,

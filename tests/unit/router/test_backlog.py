@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.backlog import BUCKET_S, MOST_BUCKETS, Backlog
+from services.router.queueing.queue import BUCKET_S, MOST_BUCKETS, Backlog
 
 waiting = st.lists(st.tuples(st.floats(0, 20), st.integers(1, 500)), max_size=60)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.batch_time import DEFAULT_SPREAD, LONG_ENOUGH_S, BatchCurve
+from services.router.workers.latency_model import DEFAULT_SPREAD, LONG_ENOUGH_S, BatchCurve
 from sluice.domain.variant import BatchTime
 
 

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.complexity_model import SHIPPED, UNKNOWN, load_complexity, read_weights
-from services.router.scheduling.complexity import FEATURES, Weights, features
+from services.router.scheduling.complexity import (
+    FEATURES,
+    SHIPPED,
+    UNKNOWN,
+    Weights,
+    features,
+    load_complexity,
+    read_weights,
+)
 from sluice.runtime.config import ConfigError
 from sluice.training.dataset import generate
 from sluice.training.phrasebook import load

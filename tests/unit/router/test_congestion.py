@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.congestion import backlog_s, waiting_by_variant
-from services.router.flow import Flow
 from services.router.queueing.queue import VariantQueue
 from services.router.requests.device_pool import Pool
 from services.router.requests.request import Request, Ticket
-from services.router.scheduling.capacity_snapshot import Outlook, Survey
+from services.router.scheduling.capacity_snapshot import Flow, Outlook, Survey
+from services.router.scheduling.prices import backlog_s, waiting_by_variant
 from sluice.domain.enums import Tier
 from sluice.domain.variant import Variant
 from tests.unit.router.offers import Bench, variant

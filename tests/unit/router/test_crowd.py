@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.router.crowd import PEAK_WINDOW_S, Crowd
+from services.router.dispatch.batching_policy import PEAK_WINDOW_S, Crowd
 
 
 def test_a_batch_that_has_just_been_answered_is_not_missed() -> None:

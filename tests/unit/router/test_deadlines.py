@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from services.router.deadlines import BUCKET_S, Deadlines
+from services.router.requests.deadlines import BUCKET_S, Deadlines
 from services.router.requests.request import Request, Ticket
 
 

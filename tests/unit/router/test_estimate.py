@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.offer import Crew, Offer
 from services.router.queueing.queue import VariantQueue
 from services.router.requests.device_pool import Pool
 from services.router.requests.request import Request, Ticket
+from services.router.scheduling.capacity_snapshot import Crew, Offer
 from services.router.scheduling.latency_estimator import Option, chance, options
 from sluice.domain.enums import Tier
 from tests.unit.router.offers import offer

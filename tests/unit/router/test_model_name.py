@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.model_name import resolve
-from services.router.scheduling.model_registry import FleetView
+from services.router.scheduling.model_registry import FleetView, resolve
 from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import InvalidRequest, NoEndpoint, UnknownModel
 from sluice.domain.variant import Variant, variant_id

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from services.router.generation.outlet import Outlet, Portion
+from services.router.requests.generation import Outlet, Portion
 from sluice.domain.errors import Cancelled
 
 

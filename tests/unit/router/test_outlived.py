@@ -7,8 +7,8 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.router.complexity_model import load_complexity
 from services.router.requests.request import Request
+from services.router.scheduling.complexity import load_complexity
 from services.router.scheduling.model_registry import MOST_REMEMBERED, REMEMBERED_S, FleetView
 from services.router.scheduling.probing import Probing
 from services.router.scheduling.scheduler import AGE_S, Placement

@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.router.flow import HALF_LIFE_S, Flow
-from services.router.offer import Crew, Offer
 from services.router.requests.device_pool import Pool
-from services.router.scheduling.capacity_snapshot import BELIEVED_COST, Outlook, Survey
+from services.router.scheduling.capacity_snapshot import BELIEVED_COST, HALF_LIFE_S, Crew, Flow, Offer, Outlook, Survey
 from sluice.domain.enums import Tier
 from tests.unit.router.offers import TOKEN_S, Bench, variant
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.pace import HALF_LIFE_S, WILDEST, Pace
+from services.router.workers.latency_model import HALF_LIFE_S, WILDEST, Pace
 
 
 def pace(*, has_profile: bool = True) -> Pace:

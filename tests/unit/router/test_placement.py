@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.router.complexity_model import load_complexity
 from services.router.queueing.queue import VariantQueue
 from services.router.requests.request import Request, Ticket
+from services.router.scheduling.complexity import load_complexity
 from services.router.scheduling.model_registry import FleetView
 from services.router.scheduling.scheduler import UNKNOWN_COST_S, Placement
 from services.router.scheduling.scoring import Assignment

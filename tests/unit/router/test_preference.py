@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from services.router.preference import prefer
+from services.router.scheduling.scoring import prefer
 from sluice.domain.enums import QueryClass, Tier
 
 IDS = {Tier.FULL: ("m/full",), Tier.LIGHT: ("m/light",), Tier.QUANTIZED: ("m/quantized",)}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.quality import BUCKETS, bucket_of, relative_quality
+from services.router.scheduling.capacity_snapshot import BUCKETS, bucket_of, relative_quality
 from sluice.domain.enums import Task, Tier
 from sluice.domain.variant import Variant
 

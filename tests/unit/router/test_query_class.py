@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.complexity_model import load_complexity
-from services.router.query_class import ASSUMED, COMPLEX_FROM, infer_query_class
+from services.router.scheduling.complexity import ASSUMED, COMPLEX_FROM, infer_query_class, load_complexity
 from sluice.domain.enums import QueryClass
 
 SIMPLE = [

@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.lifecycle.retry import SecondTries
+from services.router.lifecycle.retry import SHARE, RetryBudget, SecondTries
 from services.router.requests.request import Outcome, Request, Ticket, TicketState
-from services.router.retry_budget import SHARE, RetryBudget
 from sluice.domain.errors import NoEndpoint, Saturated, WorkerFailed
 
 

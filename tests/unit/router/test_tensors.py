@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.router.api.open_inference_codec import OUTPUTS, read_texts, write_outputs
 from services.router.requests.validation import MAX_TEXTS
-from services.router.tensors import OUTPUTS, read_texts, write_outputs
 from sluice.domain.errors import InvalidRequest
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 

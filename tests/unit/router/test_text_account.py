@@ -6,11 +6,10 @@ import random
 
 import pytest
 
-from services.router.generation.text_costs import UNKNOWN_COST_S, TextCosts
 from services.router.requests.generation import TextTicket
 from services.router.requests.request import Request
 from services.router.requests.sampling_params import Sampling
-from services.router.workers.generation_usage import TextAccount
+from services.router.workers.generation_usage import UNKNOWN_COST_S, TextAccount, TextCosts
 
 
 def ticket(number: int) -> TextTicket:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.generation.choice import Choice, Scribe, choose
 from services.router.requests.device_pool import Pool
+from services.router.scheduling.generation_scheduler import Choice, Scribe, choose
 from sluice.domain.enums import Tier
 
 TIERS = (Tier.FULL, Tier.LIGHT, Tier.QUANTIZED)

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 
+from services.router.lifecycle.completion import WaitingRoom
 from services.router.requests.deadlines import DeadlineWatch
 from services.router.requests.request import Request, Ticket
-from services.router.waiting_room import WaitingRoom
 from tests.simulation import virtual_time
 from tests.unit.polling import until
 

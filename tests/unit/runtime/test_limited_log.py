@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.runtime.limited_log import LimitedLog
+from sluice.runtime.logging import LimitedLog
 
 INTERVAL_S = 10.0
 

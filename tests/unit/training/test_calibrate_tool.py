@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.router.complexity_model import read_weights
-from services.router.scheduling.complexity import FEATURES
+from services.router.scheduling.complexity import FEATURES, read_weights
 
 pytest.importorskip("numpy")
 ROOT = Path(__file__).resolve().parents[3]

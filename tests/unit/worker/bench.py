@@ -15,8 +15,7 @@ from sluice.domain.variant import Variant, variant_id
 from sluice.worker.execution.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
 from sluice.worker.execution.batch import Work, WorkItem
 from sluice.worker.executor import Device
-from sluice.worker.model_root import IDENTITY
-from sluice.worker.models.registry import Catalog
+from sluice.worker.models.registry import IDENTITY, Catalog
 
 WAIT_S = 20.0
 HELD = "m/light-fp32"

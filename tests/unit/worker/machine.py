@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sluice.worker import free_memory
-from sluice.worker.cgroup_memory import CgroupMemory
+from sluice.worker.resources import memory as free_memory
+from sluice.worker.resources.memory import CgroupMemory
 
 HostNumbers = namedtuple("HostNumbers", ["total", "available"])
 GOOD = {"max": "1000\n", "current": "900\n", "stat": "anon 500\ninactive_file 400\n"}

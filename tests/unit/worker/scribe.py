@@ -12,7 +12,7 @@ from sluice.domain.variant import Variant, variant_id
 from sluice.testing.echo import EchoGenerator
 from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.execution.generator import Finish, Generator, Hear, Piece, Prompt
-from sluice.worker.model_root import ECHO
+from sluice.worker.models.registry import ECHO
 from tests.unit.worker.bench import Bench, bench
 
 WRITES = "m/full-fp32"

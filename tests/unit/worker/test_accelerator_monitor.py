@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from sluice.worker.background_monitor import BackgroundMonitor
-from sluice.worker.resources.accelerator import AcceleratorMonitor
+from sluice.worker.resources.accelerator import AcceleratorMonitor, BackgroundMonitor
 from sluice.worker.resources.reading import Reading, Unreadable
 from tests.unit.polling import until
 from tests.unit.worker.fake_accelerator import FakeAccelerator

@@ -11,8 +11,7 @@ from sluice.domain.enums import Tier
 from sluice.domain.errors import InvalidRequest, NoEndpoint, Saturated
 from sluice.domain.variant import VariantState
 from sluice.worker.execution.backend import Backend, ModelSpec
-from sluice.worker.model_root import IDENTITY, UnknownCheckpoint
-from sluice.worker.models.registry import AlreadyHeld
+from sluice.worker.models.registry import IDENTITY, AlreadyHeld, UnknownCheckpoint
 from tests.unit.polling import until
 from tests.unit.worker.bench import HELD, Bench, ScriptedBackend, bench, work
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.worker.cgroup_memory import CgroupMemory, memory_of
+from sluice.worker.resources.memory import CgroupMemory, memory_of
 from sluice.worker.resources.reading import Unreadable
 from tests.unit.worker.machine import GOOD, cgroup, monitor
 

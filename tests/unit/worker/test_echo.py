@@ -16,7 +16,7 @@ from sluice.testing.echo import EchoGenerator
 from sluice.testing.identity import or_identity
 from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.execution.generator import Finish, Generator, Piece, Prompt
-from sluice.worker.model_root import ECHO, checkpoint_under
+from sluice.worker.models.registry import ECHO, checkpoint_under
 
 SPEC = ModelSpec(model="m", tier=Tier.FULL, checkpoint=Path(ECHO))
 

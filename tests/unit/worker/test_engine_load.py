@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.worker.engine_load import WINDOW_S, EngineLoad
+from sluice.worker.resources.aggregate import WINDOW_S, EngineLoad
 
 
 class Engine:

@@ -10,10 +10,9 @@ import pytest
 
 from sluice.domain.enums import Tier
 from sluice.domain.errors import NoEndpoint, Saturated, WorkerFailed
-from sluice.worker.device_watch import DeviceWatch
 from sluice.worker.execution.backend import Classified, Item, ModelSpec, Output
 from sluice.worker.execution.batch_runner import DeviceLost, execute
-from sluice.worker.execution.device_health import DeviceLoss
+from sluice.worker.execution.device_health import DeviceLoss, DeviceWatch
 from sluice.worker.executor import Device
 from sluice.worker.resources.accelerator import AcceleratorMonitor
 from tests.unit.worker.bench import ScriptedBackend, bench, echo, work

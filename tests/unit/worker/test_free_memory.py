@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.worker.free_memory import free_memory_bytes
+from sluice.worker.resources.memory import free_memory_bytes
 from sluice.worker.resources.reading import Unreadable
 from tests.unit.worker.machine import GOOD, cgroup, confine
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sluice.domain.enums import Precision
 from sluice.domain.errors import InvalidRequest
-from sluice.precision import Precision
 from sluice.worker.models.swap_controller import NO_ROOM
 from sluice.worker.models.swap_policy import FULL_SERVICE, Wish
 from tests.unit.worker.ram import (

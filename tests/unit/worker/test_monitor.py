@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from sluice.worker.engine_load import EngineLoad
 from sluice.worker.models.swap_controller import Swapper
 from sluice.worker.models.swap_policy import FULL_SERVICE
-from sluice.worker.resources.aggregate import Resources
+from sluice.worker.resources.aggregate import EngineLoad, Resources
 from sluice.worker.resources.reading import Memory, Reading, Unreadable
 from sluice.worker.server.reporter import Monitor
 from tests.unit.worker.bench import HELD, Bench, bench, work

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sluice.runtime.message_size import MAX_BYTES
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.outbox import Outbox, cut
+from sluice.worker.server.stream import Outbox, cut
 
 
 def message(number: int) -> worker_pb2.ExecuteResponse:

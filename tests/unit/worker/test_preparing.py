@@ -14,7 +14,7 @@ from sluice.domain.enums import Tier
 from sluice.domain.errors import Cancelled, Expired, WorkerFailed
 from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec, Output, Preparing
 from sluice.worker.executor import Device
-from sluice.worker.profiled import ProfiledBackend
+from sluice.worker.models.loaders import ProfiledBackend
 from tests.unit.polling import until
 from tests.unit.worker.bench import HELD, WAIT_S, Bench, ScriptedBackend, bench, work
 

@@ -12,7 +12,7 @@ import pytest
 
 from sluice.domain.enums import Tier
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.release import release
+from sluice.worker.models.registry import release
 from tests.unit.worker.bench import ScriptedBackend
 
 MODELS = Path(__file__).resolve().parents[3] / "models"

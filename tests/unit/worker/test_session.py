@@ -9,7 +9,7 @@ import pytest
 from sluice.domain.errors import Cancelled, Saturated
 from sluice.worker.execution.backend import Classified
 from sluice.worker.execution.batch import Done, Work
-from sluice.worker.session import Session
+from sluice.worker.server.stream import Session
 from tests.unit.worker.bench import Bench, bench, work
 
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.domain.enums import Level
-from sluice.precision import Precision
+from sluice.domain.enums import Level, Precision
 from sluice.worker.models.swap_policy import Act, Budget, Place, Side, Step, Wish, next_step, wish_of
 
 DISK, MEMORY, SERVING = Place.DISK, Place.MEMORY, Place.SERVING

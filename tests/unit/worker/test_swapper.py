@@ -10,11 +10,10 @@ import pytest
 from sluice.domain.enums import Tier
 from sluice.domain.errors import InvalidRequest, Saturated, SluiceError
 from sluice.worker.execution.backend import Classified
-from sluice.worker.models.forms import Ladder
+from sluice.worker.models.forms import Ladder, Slot
 from sluice.worker.models.swap_controller import NO_ROOM
 from sluice.worker.models.swap_policy import FULL_SERVICE, Act
 from sluice.worker.resources.reading import Memory
-from sluice.worker.slot import Slot
 from tests.unit.polling import until
 from tests.unit.worker.bench import work
 from tests.unit.worker.ram import (

@@ -13,15 +13,14 @@ import pytest
 from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import InvalidRequest, WorkerFailed
 from sluice.testing.echo import EchoGenerator
-from sluice.worker.engine_load import EngineLoad
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generation_runner import Writer
+from sluice.worker.execution.generation_runner import Writer, Writing
 from sluice.worker.execution.generator import Finish, Piece, Prompt
 from sluice.worker.models.compatibility import likeness_of
 from sluice.worker.models.swap_controller import Swapper
 from sluice.worker.models.swap_policy import FULL_SERVICE
+from sluice.worker.resources.aggregate import EngineLoad
 from sluice.worker.resources.reading import Memory
-from sluice.worker.writing import Writing
 from tests.unit.polling import until
 from tests.unit.worker.bench import Bench, bench
 from tests.unit.worker.ram import COPIES, FULL, LIGHT, LIGHT_BYTES, LIMIT, READY, UNLOADING, checkpoint, following

@@ -19,10 +19,10 @@ from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.execution.generator import Finish, Piece
-from sluice.worker.model_root import ECHO
+from sluice.worker.models.loaders import profiled
+from sluice.worker.models.registry import ECHO
 from sluice.worker.models.swap_controller import Swapper
 from sluice.worker.models.swap_policy import FULL_SERVICE
-from sluice.worker.profiled import profiled
 from sluice.worker.resources.aggregate import Resources
 from sluice.worker.server.generation_stream import TextSession
 from sluice.worker.server.reporter import Monitor

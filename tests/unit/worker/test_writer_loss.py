@@ -16,8 +16,7 @@ from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.execution.device_health import DeviceLoss
 from sluice.worker.execution.generator import Generator, Piece, Prompt
 from sluice.worker.executor import Device
-from sluice.worker.model_root import IDENTITY
-from sluice.worker.models.registry import Catalog
+from sluice.worker.models.registry import IDENTITY, Catalog
 from sluice.worker.server.generation_stream import TextSession
 from sluice.worker.server.tracing import WorkerSpans
 

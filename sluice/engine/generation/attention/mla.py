@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sluice.engine.generation.attention.paged import Step, write_and_attend
-from sluice.engine.quantized import is_quantized
+from sluice.engine.precision.quantizers import is_quantized
 
 _TRIED_LATENTS = 4
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}

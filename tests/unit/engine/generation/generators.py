@@ -14,7 +14,7 @@ from sluice.domain.enums import Task, Tier
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from sluice.engine.checkpoint.model import load_model
 from sluice.engine.generation.engine import ContinuousGenerator
-from sluice.engine.generation.shape import Shape
+from sluice.engine.generation.kv_cache import Shape
 from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.execution.generator import Prompt
 from tests.unit.engine import tiny

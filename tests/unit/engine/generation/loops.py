@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM
 from transformers.generation.continuous_batching.requests import RequestStatus
 
 from sluice.engine.generation.continuous_batching import PagedWriter
-from sluice.engine.generation.outlet import Told
+from sluice.engine.generation.kv_cache import Shape
 from sluice.engine.generation.sampler import NO_TOKEN, Sampling
-from sluice.engine.generation.shape import Shape
+from sluice.engine.generation.sequence import Told
 from sluice.worker.execution.generator import Prompt
 from tests.unit.engine import tiny
 

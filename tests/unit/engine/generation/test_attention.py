@@ -14,8 +14,7 @@ from torch.nn.attention.flex_attention import create_block_mask
 from torch.nn.functional import pad
 
 from sluice.engine.generation.attention.backend import attend
-from sluice.engine.generation.attention.paged import Pages
-from sluice.engine.generation.block_attention import attend_blocks
+from sluice.engine.generation.attention.paged import Pages, attend_blocks
 
 pytestmark = pytest.mark.torch
 MODULE = nn.Module()

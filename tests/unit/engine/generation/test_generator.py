@@ -20,7 +20,7 @@ from sluice.domain.enums import Task
 from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, WorkerFailed
 from sluice.engine.checkpoint.errors import NO_NUMBER
 from sluice.worker.execution.generator import Breakable, Finish, Generator, Piece, Tried
-from sluice.worker.release import release
+from sluice.worker.models.registry import release
 from tests.unit.engine import tiny
 from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.generators import PAGE, Desk, desk, generated, generator_of, until, written

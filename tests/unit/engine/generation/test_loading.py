@@ -21,20 +21,19 @@ from transformers import (
 
 from services.cpu_worker.load import load as cpu_load
 from services.gpu_worker.load import load as gpu_load
-from sluice.domain.enums import Task, Tier
+from sluice.domain.enums import PrecisionMode, Task, Tier
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
-from sluice.engine.generation import loading
+from sluice.engine.generation import engine as loading
 from sluice.engine.generation.attention.backend import hindrance
 from sluice.engine.generation.engine import ContinuousGenerator
-from sluice.engine.generation.shape import (
+from sluice.engine.generation.kv_cache import (
     ACCELERATOR_PAGE,
     CPU_PAGE,
     Shape,
     shape_for,
     token_bytes,
 )
-from sluice.precision import PrecisionMode
 from sluice.worker.execution.backend import ModelSpec
 from sluice.worker.execution.generator import Finish, GenerationRoom, Prompt
 from tests.unit.engine import tiny

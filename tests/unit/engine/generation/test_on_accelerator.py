@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from sluice.engine.generation.outlet import NO_ROOM
+from sluice.engine.generation.kv_cache import ACCELERATOR_PAGE
 from sluice.engine.generation.sampler import NO_TOKEN
-from sluice.engine.generation.shape import ACCELERATOR_PAGE
+from sluice.engine.generation.sequence import NO_ROOM
 from tests.unit.engine.generation.loops import KINDS, VOCABULARY, Loop, generated, model_of, prompt
 
 pytestmark = [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sluice.engine.generation.outlet import NO_ROOM
+from sluice.engine.generation.sequence import NO_ROOM
 from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.loops import KINDS, PAGE, Loop, ended_well, generated, model_of, prompt
 

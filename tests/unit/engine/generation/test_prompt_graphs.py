@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from sluice.engine.generation import prefill_graphs as prompt_graphs
+from sluice.engine.generation.kv_cache import ACCELERATOR_PAGE
 from sluice.engine.generation.model_runner import StepRunner
 from sluice.engine.generation.prefill_graphs import PromptGraphs, Size, sizes_up_to
-from sluice.engine.generation.shape import ACCELERATOR_PAGE
 from tests.unit.engine.generation.loops import PAGE, Loop, ended_well, generated, model_of, prompt
 
 pytestmark = pytest.mark.torch

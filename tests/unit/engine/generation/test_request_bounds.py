@@ -12,24 +12,23 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.router.api.codec import to_request
-from services.router.generation.translation import to_generation
-from services.router.generation.wire import generation_to_proto as to_proto
+from services.router.api.codec import to_generation, to_request
 from services.router.queueing.batch import OpenBatch
 from services.router.requests.caller import ANONYMOUS
 from services.router.requests.generation import TextTicket
 from services.router.requests.request import Ticket
 from services.router.requests.validation import deadline_after, validate, validate_sampling
 from services.router.workers.codec import batch_to_proto as to_batch
+from services.router.workers.codec import generation_to_proto as to_proto
 from sluice.domain.errors import Expired, InvalidRequest
 from sluice.domain.status import seconds_of
-from sluice.engine.classification import ClassificationHead
+from sluice.engine.encoder.heads import ClassificationHead
 from sluice.engine.generation.sampler import SAMPLING, Samplers, Sampling, sampled_scores
-from sluice.engine.stop_strings import StopStrings
+from sluice.engine.generation.sequence import StopStrings
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.worker.execution.backend import Classified, Item
-from sluice.worker.generation_wire import to_writing
+from sluice.worker.server.codec import to_writing
 from tests.unit.strategies import texts
 
 pytestmark = pytest.mark.torch

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.engine.generation.culprit_search import CulpritSearch
-from sluice.engine.generation.outlet import GIVEN_BACK, ModelBroken
+from sluice.engine.generation.sequence import GIVEN_BACK, ModelBroken
+from sluice.engine.generation.step_recovery import CulpritSearch
 from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.loops import KINDS, PAGE, Loop, ended_well, generated, model_of, prompt
 
@@ -180,7 +180,7 @@ def test_a_device_is_lost_where_it_says_so_and_a_trial_fails(
     loop.add("bad", poisonous(9), TOKENS)
     loop.add("good", good, TOKENS)
     if not answers:
-        monkeypatch.setattr("sluice.engine.device_health.computes", lambda _: False)
+        monkeypatch.setattr("sluice.engine.accelerator.computes", lambda _: False)
         with pytest.raises(torch.AcceleratorError):
             loop.run()
     else:
@@ -190,7 +190,7 @@ def test_a_device_is_lost_where_it_says_so_and_a_trial_fails(
 
 
 def test_another_error_is_no_loss_even_if_the_trial_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluice.engine.device_health.computes", lambda _: False)
+    monkeypatch.setattr("sluice.engine.accelerator.computes", lambda _: False)
     model = model_of(KIND)
     Raising(model, lambda ids: POISON in ids)
     loop = Loop(model)
