@@ -6,8 +6,6 @@ is launched operation by operation most is the time of launching them.
 
 from __future__ import annotations
 
-import itertools
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sluice.engine.checkpoint.errors import is_out_of_memory
+from sluice.engine.generation.attention.compiled import handle_of
 from sluice.engine.generation.attention.varlen import attend_laid
 from sluice.engine.generation.prefill_graphs import PromptGraphs, Size
 
@@ -24,9 +23,6 @@ _ASKED = ("input_ids", "position_ids", "attention_mask", "logits_indices", "logi
 # Of the largest number. The same kernels round alike.
 _SAME = 1e-2
 
-_handles = itertools.count(1)
-_held: weakref.WeakValueDictionary[int, Prompts] = weakref.WeakValueDictionary()
-
 
 class Prompts:
     """In the place of transformers' `cache` in a compiled step of prompts; in the graph `handle` stands for it.
@@ -35,12 +31,11 @@ class Prompts:
     """
 
     def __init__(self, cache: Any, body: Callable[..., Any], graphs: PromptGraphs | None = None) -> None:
-        self.handle = next(_handles)
         self._cache = cache
         self._body = body
         self._graphs = graphs
         self._batch: Mapping[str, Any] = {}
-        _held[self.handle] = self
+        self.handle = handle_of(self)
 
     def take(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Remember where the texts of the next step lie, and return what is left to ask the model with."""
@@ -116,18 +111,3 @@ def compile_prompts(model: Any) -> Callable[..., Any]:
     body.forward = forward
     compiled: Callable[..., Any] = torch.compile(usual, dynamic=True)
     return compiled
-
-
-@torch.library.custom_op("sluice::keep_and_attend", mutates_args=())
-def keep_and_attend(query: Tensor, key: Tensor, value: Tensor, handle: int, layer: int, scale: float) -> Tensor:
-    """As Prompts has it; `query`, `key` and `value` are (1, heads, tokens, width) with their own heads.
-
-    Returns (1, tokens, heads, width). To a compiler it is a pure function: who reads the cache comes after it in the
-    same stream.
-    """
-    return _held[handle].keep_and_attend(query, key, value, layer, scale).contiguous()
-
-
-@keep_and_attend.register_fake
-def _like_query(query: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)

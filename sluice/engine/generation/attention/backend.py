@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sluice.engine.generation.attention.compiled import keep_and_attend
 from sluice.engine.generation.attention.mla import attend_latents
 from sluice.engine.generation.attention.paged import Step, write_and_attend
 from sluice.engine.generation.attention.varlen import attend_laid
-from sluice.engine.generation.prefill import keep_and_attend
 
 # transformers makes no mask for a name with "flash" in it, and looks for packages for those that end with a version.
 NAME = "sluice_flash"
