@@ -15,7 +15,7 @@ from services.gpu_worker.config import GpuWorkerConfig  # noqa: E402
 from services.router.config import RouterConfig  # noqa: E402
 from sluice.control.degradation.thresholds import Thresholds  # noqa: E402
 from sluice.runtime.config import TelemetryConfig  # noqa: E402
-from sluice.runtime.settings_help import markdown_table  # noqa: E402
+from sluice.runtime.program import markdown_table  # noqa: E402
 from sluice.transport.settings import Transport  # noqa: E402
 from sluice.worker.config import ModelEntry, WorkerConfig  # noqa: E402
 from sluice.worker.execution.openai_config import OpenAIServer  # noqa: E402

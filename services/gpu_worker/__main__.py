@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from services.gpu_worker.compiled import keep_compiled
 from services.gpu_worker.config import GpuWorkerConfig
-from services.gpu_worker.load import accelerator, load
+from services.gpu_worker.load import accelerator, keep_compiled, load
 from sluice.domain.enums import MemberKind
 from sluice.runtime.cache_directory import cache_directory
 from sluice.runtime.program import main

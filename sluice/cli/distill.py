@@ -133,7 +133,7 @@ def _add_computing(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Returns 0, 1 if nothing came of it, or 128 and a signal's number; raises ConfigError, which names the fault."""
     try:
-        from sluice.distillation.interruption import Interrupted
+        from sluice.distillation.lesson import Interrupted
         from sluice.distillation.run import TooMuchLost, distill
         from sluice.distillation.settings import Settings
         from sluice.training.trainer import Diverged

@@ -3,31 +3,92 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from sluice.compression import destination, quantization
 from sluice.compression.calibration import TextReader
-from sluice.compression.checkpoint import write_checkpoint
+from sluice.compression.copying import copy_files, copy_modules
 from sluice.compression.examples import Examples, read_examples
-from sluice.compression.graph import export
-from sluice.compression.package import pack
+from sluice.compression.package import pack, write_empty_weights
 from sluice.compression.pruning import prune, remove_heads
 from sluice.compression.report import Report
 from sluice.compression.settings import USUAL_BLOCK_SIZE, Settings
 from sluice.compression.shipped import INT4, graph_name
-from sluice.compression.source import Source, open_source
+from sluice.compression.source import TOKENIZER_FILES, Source, open_source
 from sluice.compression.trial import Progress, Trial
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.checkpoint import QUALITY
 from sluice.engine.checkpoint.errors import one_line
 from sluice.engine.checkpoint.model import OUTPUT_NAMES
-from sluice.engine.checkpoint.weights import fingerprint
-from sluice.engine.onnx.export import quantize_dynamic, quiet, stamp
+from sluice.engine.checkpoint.task import CONFIG
+from sluice.engine.checkpoint.weights import INDEX, WEIGHTS, fingerprint, stored_type, weight_files
+from sluice.engine.onnx.export import export_graph, quantize_dynamic, quiet, stamp
 from sluice.runtime.jsonl import read_texts
+
+# The directory around a quantized graph: configuration, tokenizer and weights that transformers can load.
+
+
+def write_checkpoint(source: Source, made: Path, *, changed: bool, with_weights: bool) -> None:
+    """Write everything but the graph into `made`.
+
+    Where the model was `changed`, its weights and the size of its feed-forward networks are written as they are now,
+    in the type that they were stored in; otherwise configuration and weights are the source's, byte for byte. Without
+    weights, an empty file stands in their place. An embedder's modules come along; its transformer lies in `made`
+    itself, wherever it lay before.
+    """
+    origin = source.checkpoint.path
+    copy_files(origin, made, (CONFIG, *TOKENIZER_FILES))
+    if source.checkpoint.modules is not None:
+        copy_modules(source.root, made)
+    if changed:
+        _write_sizes(source.model.config, made / CONFIG)
+    if not with_weights:
+        write_empty_weights(made)
+    elif changed:
+        stored = stored_type(origin)
+        state = {name: _as(tensor, stored) for name, tensor in source.model.state_dict().items()}
+        save_file(state, made / WEIGHTS, metadata={"format": "pt"})
+        Path(made, WEIGHTS).chmod(0o644)
+    else:
+        copy_files(origin, made, (INDEX,))
+        for file in weight_files(origin):
+            shutil.copyfile(file, made / file.name)
+
+
+def _write_sizes(config: Any, file: Path) -> None:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    for key in ("hidden_dim", "intermediate_size"):
+        if hasattr(config, key):
+            content[key] = getattr(config, key)
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _as(tensor: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    return tensor.detach().to(kind if tensor.is_floating_point() else tensor.dtype).contiguous()
+
+
+# A model as an ONNX graph in fp32, ready to be quantized.
+
+
+# The first with integers of four bits.
+_OPSET = 21
+
+
+def export(model: Any, file: Path, *, output_name: str) -> None:
+    """Write `model`, a transformers encoder with eager attention, as `file`; the same weights make the same bytes.
+
+    Inputs `input_ids` and `attention_mask` are int64 of shape batch x tokens, both free; the output is one of
+    OUTPUT_NAMES. Constants are folded.
+    """
+    with quiet():
+        export_graph(model, file, output_name=output_name, opset=_OPSET)
 
 
 def compress(settings: Settings, progress: Progress) -> Report:

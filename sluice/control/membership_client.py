@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,15 +24,62 @@ from sluice.control.degradation.report import Report
 from sluice.control.directive import Directive, DirectiveState, Verdict
 from sluice.control.fleet import Registration
 from sluice.control.identity import MESH_VARIABLE, mesh_named
-from sluice.control.peer_addresses import PeerAddresses
 from sluice.control.roster import Roster, roster_from_proto
 from sluice.control.snapshot import SnapshotReader
 from sluice.domain.status import seconds_of
 from sluice.runtime.channel import peer_channel
 from sluice.runtime.logging import LimitedLog
 from sluice.transport.message_handlers import Unreadable, parse
-from sluice.transport.resolver import RESOLVE_INTERVAL_S, Resolver, is_literal
+from sluice.transport.resolver import RESOLVE_INTERVAL_S, ResolveError, Resolver, follow, is_literal
 from sluice.v1 import degradation_pb2, governor_service_pb2, health_pb2
+
+logger = logging.getLogger(__name__)
+
+
+# The addresses of one peer that is known by a name: which to dial, and whether the one in use still counts.
+
+
+def after(known: Mapping[str, int], failed: str) -> str:
+    """Which of the addresses in `known` to dial when `failed` could not be reached: the next one, in turn.
+
+    An address that is not known any more, or was never dialled, is followed by the first. Empty if none is known.
+    """
+    addresses = sorted(known)
+    if not addresses:
+        return ""
+    later = [one for one in addresses if one > failed]
+    return later[0] if failed in known and later else addresses[0]
+
+
+class PeerAddresses:
+    """One name's addresses. A resolver that fails changes nothing: the last answer holds."""
+
+    def __init__(self, name: str, resolver: Resolver) -> None:
+        self._name = name
+        self._resolver = resolver
+        self._known: dict[str, int] = {}
+        self._current = ""
+
+    async def refresh(self) -> str:
+        """Look the name up again; returns why that failed, empty if it did not."""
+        try:
+            answer = await self._resolver.resolve(self._name)
+        except ResolveError as error:
+            return str(error)
+        self._known = follow(self._known, answer)
+        return ""
+
+    @property
+    def current(self) -> str:
+        """The address to dial; it stays until it fails or leaves the name. Empty while none is known."""
+        if self._current not in self._known:
+            self._current = after(self._known, self._current)
+        return self._current
+
+    def failed(self) -> None:
+        """The current address could not be reached: go on to the next one."""
+        self._current = after(self._known, self._current)
+
 
 JOIN = "/sluice.v1.GovernorService/Join"
 FIRST_BACKOFF_S = 0.1
@@ -56,8 +103,6 @@ WHAT_TO_DO = {
         f"set `mesh` ({MESH_VARIABLE}) alike in all programs of one mesh, or `governor` to the one of its own mesh"
     ),
 }
-
-logger = logging.getLogger(__name__)
 
 
 class _Refused(Exception):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from sluice.compression.copying import copy_files, copy_modules
 from sluice.distillation import workplace
 from sluice.distillation.fidelity import Accuracy, Closeness, Scale, answers, logits_of, vectors_by
 from sluice.distillation.lesson import Lesson
@@ -17,15 +18,36 @@ from sluice.distillation.material import encoded, longest_text, read_material
 from sluice.distillation.report import Report, Side, Training
 from sluice.distillation.settings import Settings
 from sluice.distillation.student import make_student
-from sluice.distillation.student_files import size_bytes, write_student
-from sluice.distillation.teacher import open_teacher
+from sluice.distillation.teacher import Teacher, open_teacher, tokenizer_files
 from sluice.distillation.texts import Text
 from sluice.distillation.workplace import Workplace
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.accelerator import pick_device
 from sluice.engine.checkpoint.model import load_model
+from sluice.engine.checkpoint.weights import stored_type, weight_files
+from sluice.training.checkpoint import save_model
 from sluice.training.encoding import Encoded
 from sluice.training.trainer import Trainer
+
+# The student's directory: its own configuration and weights, and around them what its teacher brought along.
+
+
+def write_student(model: Any, teacher: Teacher, made: Path) -> None:
+    """Write `model` into the directory `made`, in the type that the teacher's weights are stored in.
+
+    Tokenizer and sentence-transformers' modules are the teacher's, byte for byte. What the teacher says of itself, such
+    as its quality or a graph in int8, is not true of the student and is left out.
+    """
+    checkpoint = teacher.checkpoint
+    save_model(model, made, stored=stored_type(checkpoint.path))
+    copy_files(checkpoint.path, made, tokenizer_files(checkpoint))
+    if checkpoint.modules is not None:
+        copy_modules(teacher.place, made)
+
+
+def size_bytes(directory: Path) -> int:
+    """How large the weights in `directory` are."""
+    return sum(file.stat().st_size for file in weight_files(directory))
 
 
 class Progress(Protocol):

@@ -13,16 +13,73 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from sluice.load.conversation import Conversation
+from sluice.domain.enums import QueryClass, Tier
 from sluice.load.kind import Kind, pool_of
 from sluice.load.line import Attempt, Line
-from sluice.load.outbound import Outbound
+from sluice.load.mix import Ask, Mix
 from sluice.load.plan import Plan
+from sluice.load.policy import Chooser
 from sluice.load.request import Request
 from sluice.load.retry import REFUSED, Failure
 from sluice.load.schedule import Arrival
 from sluice.load.tally import Tally
 from sluice.v1 import inference_service_pb2 as inference_pb2
+
+# A conversation: turns that follow each other, each some time after the answer to the one before.
+
+
+class Conversation:
+    """Conversation `number` of a run, of `turns` turns. It is lost when any of them is not answered in time."""
+
+    __slots__ = ("_mix", "_number", "_turn", "_turns", "id")
+
+    def __init__(self, mix: Mix, *, number: int, turns: int, seed: int) -> None:
+        self.id = f"{seed}-{number}"
+        self._mix = mix
+        self._number = number
+        self._turn = 0
+        self._turns = turns
+
+    def next_turn(self, scheduled_s: float) -> Request | None:
+        """The next turn, for that instant; None when all have been had."""
+        if self._turn == self._turns:
+            return None
+        ask = self._mix.ask(self._number, self._turn)
+        self._turn += 1
+        return Request(self._number, ask, scheduled_s=scheduled_s, conversation=self)
+
+
+# Asks as messages. One is made for each thing that is asked, and then copied.
+
+
+class Outbound:
+    """Makes the messages of a plan's asks, by the plan's policy and minimum tier."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.chooser = Chooser(plan.policy)
+        self._model = plan.model
+        self._minimum_tier = plan.minimum_tier
+        # By the ask's identity, which is faster than its value; so the ask is kept beside its message.
+        self._made: dict[tuple[int, QueryClass, Tier], tuple[Ask, inference_pb2.InferRequest]] = {}
+
+    def message(self, ask: Ask) -> inference_pb2.InferRequest:
+        """What asks `ask` now. Never to be changed."""
+        query_class, tier = self.chooser.choose(ask)
+        key = (id(ask), query_class, tier)
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = (ask, self._make(ask, query_class, max(tier, self._minimum_tier)))
+        return made[1]
+
+    def _make(self, ask: Ask, query_class: QueryClass, tier: Tier) -> inference_pb2.InferRequest:
+        return inference_pb2.InferRequest(
+            model=self._model,
+            text=ask.text.text,
+            priority=ask.priority,
+            query_class=query_class.value,  # type: ignore[arg-type]
+            minimum_tier=tier.value,  # type: ignore[arg-type]
+        )
+
 
 # Limits of attempts that have ended already are no reason to go on.
 LONGEST_SLEEP_S = 0.05

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sluice.load.mix import Ask
 
 if TYPE_CHECKING:
-    from sluice.load.conversation import Conversation
+    from sluice.load.generator import Conversation
 
 
 class Request:

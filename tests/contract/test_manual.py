@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sluice.runtime.config import Section, TelemetryConfig
-from sluice.runtime.settings_help import help_text
+from sluice.runtime.program import help_text
 from tools.write_manual import PAGE, SECTIONS, written
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.cli import process, restart_policy
+from sluice.cli import process
+from sluice.cli import supervisor as restart_policy
 from sluice.cli.mesh import LocalMesh
 from sluice.cli.supervisor import Supervisor
 from sluice.client.aio import AsyncClient

@@ -14,7 +14,7 @@ from services.gpu_worker.config import GpuWorkerConfig
 from services.router.config import RouterConfig
 from sluice.domain.enums import Precision, PrecisionMode, Tier, held_name
 from sluice.runtime.config import ConfigError, Section, TelemetryConfig, load, read_file
-from sluice.runtime.settings_help import help_text
+from sluice.runtime.program import help_text
 from sluice.worker.config import WorkerConfig
 
 MODEL = {"model": "m", "tier": "light", "checkpoint": "c"}

@@ -17,8 +17,21 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from sluice.engine.checkpoint.errors import fault, one_line
-from sluice.engine.checkpoint.json_files import read_settings
 from sluice.engine.checkpoint.weights import WEIGHTS, fingerprint, weight_files
+
+# A checkpoint's small JSON files, each of which is a table of settings.
+
+
+def read_settings(directory: Path, name: str) -> dict[str, Any]:
+    """What file `name` of `directory` says. Raises InvalidRequest, field `checkpoint`, when it is no JSON object."""
+    try:
+        content = json.loads((directory / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise fault(directory, name, f"cannot be read: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise fault(directory, name, "is no table of settings")
+    return content
+
 
 # A sentence-transformers Dense module: one linear layer and an activation behind the pooling.
 

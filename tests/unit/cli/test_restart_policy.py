@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.cli.restart_policy import (
+from sluice.cli.supervisor import (
     FIRST_BACKOFF_S,
     MAX_BACKOFF_S,
     MAX_FAST_DEATHS,

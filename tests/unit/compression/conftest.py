@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def graph(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint's graph in fp32."""
-    from sluice.compression.graph import export
+    from sluice.compression.run import export
     from sluice.compression.source import open_source
 
     folder = tmp_path_factory.mktemp("graph")

@@ -15,9 +15,8 @@ from safetensors.torch import load_file
 from services.cpu_worker.load import load
 from sluice.cli.main import main
 from sluice.compression import run as subject
-from sluice.compression.graph import export
 from sluice.compression.report import Report
-from sluice.compression.run import compress
+from sluice.compression.run import compress, export
 from sluice.compression.settings import Settings
 from sluice.compression.source import open_source
 from sluice.domain.enums import Task, Tier

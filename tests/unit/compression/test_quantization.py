@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from sluice.compression.calibration import TextReader
-from sluice.compression.graph import export
 from sluice.compression.quantization import quantize_blocks, quantize_static
+from sluice.compression.run import export
 from sluice.compression.source import open_source
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from sluice.engine.onnx.export import quantize_dynamic

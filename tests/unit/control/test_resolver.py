@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.control.peer_addresses import PeerAddresses, after
+from sluice.control.membership_client import PeerAddresses, after
 from sluice.transport.resolver import (
     MISSES,
     ResolveError,

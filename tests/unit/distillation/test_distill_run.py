@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sluice.distillation.interruption import Interrupted, Interruption
+from sluice.distillation.lesson import Interrupted, Interruption
 from sluice.distillation.report import Report
 from sluice.distillation.run import TooMuchLost, distill
 from sluice.distillation.settings import Settings

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from sluice.load.histogram import LEAST_MS, PER_OCTAVE, Histogram
-from sluice.load.interval import wilson
 from sluice.load.kind import Kind
+from sluice.load.result import wilson
 from sluice.load.tally import Tally
 from tests.unit.load.scenes import answer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gpu_worker.compiled import PLACE, keep_compiled
+from services.gpu_worker.load import PLACE, keep_compiled
 
 
 @pytest.mark.torch
