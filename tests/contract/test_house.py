@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -20,6 +21,19 @@ WORKER_EXTRA = frozenset(
     {"httpx2", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "tokenizers", "torch", "transformers"}
 )
 LONGEST_FILE = 400
+MOST_MODULES = 12
+# Folders that hold more, and how many. They only shrink.
+CROWDED = {
+    "sluice/training": 25,
+    "sluice/cli": 24,
+    "sluice/load": 24,
+    "sluice/compression": 17,
+    "sluice/training/chat": 15,
+}
+# A file with fewer lines and a single reader belongs into its reader, unless it is a seam.
+SHORT_FILE = 60
+# How many there are. They only become fewer.
+FRAGMENTS = 10
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +106,81 @@ def test_no_file_is_too_long_to_be_one_noun() -> None:
     }
     assert len(lengths) > 50
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
+
+
+def test_no_folder_holds_more_modules_than_one_looks_through() -> None:
+    found = Counter(
+        str(path.parent.relative_to(ROOT))
+        for folder in ("sluice", "services")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py"
+        if not any(path.is_relative_to(ROOT / name.replace(".", "/")) for name in GENERATED)
+    )
+    assert {name: count for name, count in found.items() if count > MOST_MODULES} == CROWDED
+
+
+def test_no_imports_lead_back_to_where_they_came_from(graph: ModuleGraph) -> None:
+    assert cycles(imports_between_files(graph)) == []
+
+
+def test_no_folder_imports_another_that_imports_it(graph: ModuleGraph) -> None:
+    """A module beside folders, such as a composition root, stands for itself."""
+    parents = {name.rpartition(".")[0] for name in graph.files}
+
+    def room(name: str) -> str:
+        folder = name.rpartition(".")[0]
+        return name if any(other.startswith(f"{folder}.") for other in parents) else folder
+
+    between: dict[str, set[str]] = {}
+    for name, targets in imports_between_files(graph).items():
+        between.setdefault(room(name), set()).update({room(target) for target in targets} - {room(name)})
+    assert cycles(between) == []
+
+
+def test_short_files_with_one_reader_become_fewer(graph: ModuleGraph) -> None:
+    readers: Counter[str] = Counter()
+    for targets in imports_between_files(graph).values():
+        readers.update(targets)
+    short = [
+        name
+        for name, path in graph.files.items()
+        if path.name not in {"__init__.py", "__main__.py"} and not any(inside(name, one) for one in GENERATED)
+        if readers[name] == 1 and len(path.read_text(encoding="utf-8").splitlines()) < SHORT_FILE
+    ]
+    assert len(short) <= FRAGMENTS, short
+
+
+def imports_between_files(graph: ModuleGraph) -> dict[str, set[str]]:
+    """Which files of ours each file of ours needs to be imported itself; packages' own files aside."""
+    ours = {name for name, path in graph.files.items() if path.name != "__init__.py"}
+    return {name: {one.target for one in graph.imports[name] if not one.deferred} & ours - {name} for name in ours}
+
+
+def cycles(edges: Mapping[str, set[str]]) -> list[list[str]]:
+    """The groups of nodes that all lead to one another, each sorted: strongly connected components (Tarjan, 1972)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        number[node] = lowest[node] = len(number)
+        path.append(node)
+        for target in sorted(edges.get(node, ())):
+            if target not in number:
+                visit(target)
+            if target in path:
+                lowest[node] = min(lowest[node], lowest[target])
+        if lowest[node] == number[node]:
+            group = path[path.index(node) :]
+            del path[path.index(node) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in sorted(edges):
+        if node not in number:
+            visit(node)
+    return found
 
 
 def test_importing_what_everybody_has_starts_nothing_and_reads_no_environment(graph: ModuleGraph) -> None:
