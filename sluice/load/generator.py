@@ -19,11 +19,27 @@ from sluice.load.line import Attempt, Line
 from sluice.load.mix import Ask, Mix
 from sluice.load.plan import Plan
 from sluice.load.policy import Chooser
-from sluice.load.request import Request
 from sluice.load.retry import REFUSED, Failure
 from sluice.load.schedule import Arrival
 from sluice.load.tally import Tally
 from sluice.v1 import inference_service_pb2 as inference_pb2
+
+# A request from the instant for which it was scheduled to its end, over all its attempts.
+
+
+class Request:
+    """One request of the schedule's arrival `number`. Instants are seconds from the run's start."""
+
+    __slots__ = ("ask", "attempts", "conversation", "number", "scheduled_s", "sent_s")
+
+    def __init__(self, number: int, ask: Ask, *, scheduled_s: float, conversation: Conversation | None = None) -> None:
+        self.number = number
+        self.ask = ask
+        self.scheduled_s = scheduled_s
+        self.conversation = conversation
+        self.attempts = 0
+        self.sent_s = scheduled_s
+
 
 # A conversation: turns that follow each other, each some time after the answer to the one before.
 

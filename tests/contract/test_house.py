@@ -26,7 +26,7 @@ MOST_MODULES = 12
 CROWDED = {
     "sluice/training": 25,
     "sluice/cli": 24,
-    "sluice/load": 24,
+    "sluice/load": 23,
     "sluice/compression": 17,
     "sluice/training/chat": 15,
 }
