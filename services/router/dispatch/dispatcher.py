@@ -1,6 +1,6 @@
 """The dispatcher: queues on one side, workers' credits on the other, and batches formed when both meet.
 
-It holds the only queues of the mesh, those of texts too, which `generation/text_dispatcher.py` sends. Whatever may let
+It holds the only queues of the mesh, those of texts too, which `TextDispatcher` sends. Whatever may let
 a batch go (a request, a credit, a linger that ends) only schedules one look at everything, so that all that comes until
 then shares a batch: at the end of the loop's turn, or, while requests come thick and fast, a moment later, because a
 message costs the router more than an item in it.

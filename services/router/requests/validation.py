@@ -113,7 +113,7 @@ def deadline_after(timeout_s: float, now: float) -> float:
     return now + min(MAX_TIMEOUT_S, timeout_s) if not math.isnan(timeout_s) else now
 
 
-# The Open Inference Protocol's own. Its parameters are read, and bounded, one by one in oip_parameters.py.
+# The Open Inference Protocol's own. Its parameters are read, and bounded, one by one in open_inference_codec.py.
 
 
 def check_model_infer(message: oip_pb2.ModelInferRequest) -> None:
