@@ -22,7 +22,7 @@ from benchmarks.length_mix import lengths
 from benchmarks.machine import machine
 from services.cpu_worker.load import load
 from sluice.domain.enums import Tier
-from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline, pack
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline, pack_by_length
 from sluice.engine.encoder.torch_backend import TorchBackend
 from sluice.engine.onnx.backend import OnnxBackend
 from sluice.worker.execution.backend import Item, ModelSpec
@@ -79,7 +79,7 @@ def main() -> None:
     batches = [lengths(dice, BATCH) for _ in range(200)]
     real = sum(map(sum, batches))
     whole = sum(BATCH * max(batch) for batch in batches)
-    cuts = [(batch, pack(batch, overhead=CPU_OVERHEAD_TOKENS)) for batch in batches]
+    cuts = [(batch, pack_by_length(batch, overhead=CPU_OVERHEAD_TOKENS)) for batch in batches]
     cut = sum(len(part) * max(batch[place] for place in part) for batch, parts in cuts for part in parts)
     count = sum(len(parts) for _, parts in cuts) / len(cuts)
     print(f"padding: {1 - real / whole:.0%} whole, {1 - real / cut:.1%} cut into {count:.1f} sub-batches")

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.length_mix import lengths
-from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, pack
+from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, pack_by_length
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES, LARGEST, LAYERS, VOCABULARY = 1000, 16, 2, 30_522
@@ -51,7 +51,7 @@ def feeds(count: int, *, step: int = 1) -> Iterator[list[Feed]]:
     for _ in range(count):
         batch = lengths(dice, dice.randint(1, LARGEST))
         parts = []
-        for part in pack(batch, overhead=CPU_OVERHEAD_TOKENS):
+        for part in pack_by_length(batch, overhead=CPU_OVERHEAD_TOKENS):
             longest = max(batch[place] for place in part)
             ids = numbers.integers(1, VOCABULARY, (len(part), longest))
             feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}

@@ -27,7 +27,7 @@ from benchmarks.machine import machine, versions
 from sluice.cli.mesh import LocalMesh
 from sluice.client import AsyncClient
 from sluice.control.codec import degradation_to_proto
-from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.level_state import DegradationState
 from sluice.domain.enums import Level, Tier
 from sluice.domain.errors import SluiceError
 from sluice.v1 import governor_service_pb2 as governor_pb2
@@ -125,7 +125,7 @@ async def _first(answers: list[tuple[float, float, Tier]], tier: Tier, since: fl
 async def _order(governor: str, *, lighten: bool) -> None:
     request = governor_pb2.SetDegradationRequest(reason="benchmark")
     if lighten:
-        content = Degradation(levels=(Level.LIGHTEN,), lighten_share=1.0)
+        content = DegradationState(levels=(Level.LIGHTEN,), lighten_share=1.0)
         request.degradation.CopyFrom(degradation_to_proto(content))
         request.duration.seconds = 60
     async with grpc.aio.insecure_channel(governor) as channel:

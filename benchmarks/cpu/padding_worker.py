@@ -16,14 +16,14 @@ from sluice.worker.config import WorkerConfig
 
 
 def whole(lengths: Sequence[int], *, overhead: int) -> list[list[int]]:
-    """As `sluice.engine.encoder.pipeline.pack`, but all in one."""
+    """As `sluice.engine.encoder.pipeline.pack_by_length`, but all in one."""
     del overhead
     return [list(range(len(lengths)))] if lengths else []
 
 
 def never_cut() -> AbstractContextManager[object]:
     """While it is entered, every pipeline of this process computes its batches whole."""
-    return patch.object(pipeline, "pack", whole)
+    return patch.object(pipeline, "pack_by_length", whole)
 
 
 if __name__ == "__main__":

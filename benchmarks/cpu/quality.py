@@ -19,7 +19,7 @@ from sluice.engine.checkpoint.model import load_model
 from sluice.training import corpus, phrasebook
 from sluice.training.evaluation import Predict, judge, torch_predictor
 from sluice.training.grammar import Message
-from sluice.worker.execution.backend import Backend, Classified, Item
+from sluice.worker.execution.backend import Backend, Classification, Item
 
 LIGHT, QUANTIZED = MODELS / "support-intent-light", MODELS / "support-intent-quantized"
 INT8_TARGET, INT4_TARGET = Target(0.5, at_most=True), Target(2.0, at_most=True)
@@ -92,6 +92,6 @@ def _by_engine(backend: Backend, labels: Sequence[str]) -> Predict:
     def predict(texts: Sequence[str]) -> NDArray[np.int64]:
         # Cut as the fp32 model's tokenizer does it.
         outputs = backend.execute([Item(text, truncate=True) for text in texts])
-        return np.array([places[output.label] for output in outputs if isinstance(output, Classified)])
+        return np.array([places[output.label] for output in outputs if isinstance(output, Classification)])
 
     return predict

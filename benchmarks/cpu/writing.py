@@ -16,11 +16,11 @@ from benchmarks.figure import Figure, ratio_figure
 from benchmarks.rounds import interleave
 from sluice.domain.enums import Tier
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
-from sluice.engine.generation.engine import open_generator
-from sluice.engine.generation.prompt_tokenizer import PromptReader
+from sluice.engine.generation.engine import load_engine
+from sluice.engine.generation.prompt_tokenizer import PromptTokenizer
 from sluice.runtime.cpu import granted_cores
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Piece, Prompt
+from sluice.worker.execution.generator import Chunk, GenerationRequest
 
 MANY = 16
 NEW_TOKENS = 48
@@ -73,15 +73,15 @@ class Ours:
     def __init__(self) -> None:
         spec = ModelSpec(model=MODEL, tier=Tier.FULL, checkpoint=CHECKPOINT)
         device = torch.device("cpu")
-        self._heard: queue.SimpleQueue[Sequence[Piece]] = queue.SimpleQueue()
-        self._generator = open_generator(spec, open_checkpoint(CHECKPOINT), device=device, precision="fp32")
+        self._heard: queue.SimpleQueue[Sequence[Chunk]] = queue.SimpleQueue()
+        self._generator = load_engine(spec, open_checkpoint(CHECKPOINT), device=device, precision="fp32")
         self._generator.warm_up()
         self._generator.start(self._heard.put)
 
     def write(self, mails: Sequence[str]) -> int:
         """As Write has it. Raises what a text failed by."""
         for key, mail in enumerate(mails):
-            self._generator.begin(key, Prompt(text=mail, max_new_tokens=NEW_TOKENS))
+            self._generator.begin(key, GenerationRequest(text=mail, max_new_tokens=NEW_TOKENS))
         left, tokens = len(mails), 0
         while left:
             for piece in self._heard.get():
@@ -101,7 +101,7 @@ class Plain:
 
     def __init__(self) -> None:
         self._model = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32).eval()
-        self._reader = PromptReader(open_checkpoint(CHECKPOINT).tokenizer)
+        self._reader = PromptTokenizer(open_checkpoint(CHECKPOINT).tokenizer)
         self._end = self._model.generation_config.eos_token_id
         torch.set_num_threads(granted_cores())
 

@@ -18,7 +18,7 @@ from sluice.runtime.program import main
 from sluice.runtime.tracing import Tracing
 from sluice.worker.app import serve
 from sluice.worker.config import WorkerConfig
-from sluice.worker.execution.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
+from sluice.worker.execution.backend import Backend, BackendLoader, Classification, Item, ModelSpec, Output
 
 VARIABLE = "OVERLOAD_DEVICE"
 # Qualities over all and by complexity. The full tier's is the demo model's own. Light and quantized are assumed: the
@@ -62,7 +62,7 @@ class WaitingBackend:
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """One label for all, when the time has passed."""
         wait(self._speed.batch_s(sum(tokens_of(item.text) for item in items)))
-        return [Classified(label=LABEL, score=1.0)] * len(items)
+        return [Classification(label=LABEL, score=1.0)] * len(items)
 
     def close(self) -> None:
         """There is nothing to free."""

@@ -13,9 +13,9 @@ from typing import Self
 
 from benchmarks.overload.course import Course
 from sluice.control.degradation.report import Report
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.control.fleet import Registration
-from sluice.control.membership_client import Membership
+from sluice.control.membership_client import GovernorClient
 from sluice.domain.enums import MemberKind
 from sluice.load.fleet_log import FleetLog
 from sluice.plot.series import Results
@@ -54,10 +54,10 @@ class Puppets:
         """Return at a second of the run."""
         await asyncio.sleep(self.begin_at + second - time.monotonic())
 
-    def _member(self, kind: MemberKind) -> Membership:
+    def _member(self, kind: MemberKind) -> GovernorClient:
         name = kind.name.lower()
         registration = Registration(id=name, kind=kind, address=f"127.0.0.1:{kind.value}")
-        directives = DirectiveState()
+        directives = ActiveDirective()
 
         def report() -> Report:
             second = time.monotonic() - self.begin_at
@@ -65,7 +65,7 @@ class Puppets:
             told = {field: value + tremble for field, value in self._course(kind, second, directives.levels).items()}
             return Report(measured_at=datetime.now(UTC), **told)  # type: ignore[arg-type]
 
-        return Membership(self._governor, registration, report=report, directives=directives)
+        return GovernorClient(self._governor, registration, report=report, directives=directives)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.precision.subject import Shape, Subject
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
-from sluice.engine.precision.loader import load_precise, unlearning
+from sluice.engine.precision.loader import inference_ctx, load_precise
 from sluice.engine.precision.quantizers import held_bytes
 from sluice.training.grammar import Message
 
@@ -68,7 +68,7 @@ class Model:
         """Compute one batch; returns milliseconds until its logits were there."""
         _wait(self._device)
         begun_at = time.perf_counter()
-        with unlearning(self._precision):
+        with inference_ctx(self._precision):
             self._model(**batch)
         _wait(self._device)
         return 1000 * (time.perf_counter() - begun_at)
@@ -76,7 +76,7 @@ class Model:
     def _answers(self, tokenizer: Any, messages: Sequence[Message]) -> list[int]:
         texts = [message.text for message in messages]
         read = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self._device)
-        with unlearning(self._precision):
+        with inference_ctx(self._precision):
             logits = self._model(input_ids=read["input_ids"], attention_mask=read["attention_mask"]).logits
         answers: list[int] = logits.argmax(-1).tolist()
         return answers

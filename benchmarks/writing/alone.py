@@ -21,8 +21,8 @@ from benchmarks.writing.model import SPEC, generator_of
 from benchmarks.writing.scale import Scale, scale_of
 from benchmarks.writing.step_clock import StepClock
 from benchmarks.writing.vocabulary import words
-from sluice.engine.generation.engine import ContinuousGenerator
-from sluice.worker.execution.generator import Hear, Piece, Prompt
+from sluice.engine.generation.engine import GenerationEngine
+from sluice.worker.execution.generator import Chunk, GenerationRequest, OnChunks
 
 TIMEOUT_S = 120.0
 LONE_PROMPT, LONE_TOKENS = 64, 256
@@ -54,11 +54,11 @@ def measure(bench: Bench) -> list[Figure]:
 class Alone:
     """`generator` is warm, and nobody else's."""
 
-    def __init__(self, generator: ContinuousGenerator, scale: Scale) -> None:
+    def __init__(self, generator: GenerationEngine, scale: Scale) -> None:
         self._generator = generator
         self._scale = scale
         self._clock = StepClock(generator)
-        self._hear: Hear | None = None
+        self._hear: OnChunks | None = None
         generator.start(self._pass_on)
 
     def play(self, bench: Bench) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Alone:
         found["crowd"] = self._crowd(vocabulary)
         return found
 
-    def _pass_on(self, pieces: Sequence[Piece]) -> None:
+    def _pass_on(self, pieces: Sequence[Chunk]) -> None:
         if self._hear is not None:
             self._hear(pieces)
 
@@ -103,7 +103,7 @@ class Alone:
         left = len(texts)
         begun_at = time.perf_counter()
 
-        def hear(pieces: Sequence[Piece]) -> None:
+        def hear(pieces: Sequence[Chunk]) -> None:
             nonlocal tokens, lost, left
             now_s = time.perf_counter() - begun_at
             for piece in pieces:
@@ -120,7 +120,7 @@ class Alone:
         if accelerated:
             torch.accelerator.reset_peak_memory_stats()
         for key, text in enumerate(texts):
-            self._generator.begin(key, Prompt(text=text, max_new_tokens=new_tokens, **drawn))
+            self._generator.begin(key, GenerationRequest(text=text, max_new_tokens=new_tokens, **drawn))
         ended.wait(TIMEOUT_S)
         elapsed_s = time.perf_counter() - begun_at
         return {
@@ -136,7 +136,7 @@ class Alone:
         """What the device does while it writes one text, which is cancelled then."""
         over = threading.Event()
         self._hear = lambda pieces: over.set() if any(piece.is_last for piece in pieces) else None
-        self._generator.begin(0, Prompt(text=text, max_new_tokens=self._scale.text_tokens // 2))
+        self._generator.begin(0, GenerationRequest(text=text, max_new_tokens=self._scale.text_tokens // 2))
         time.sleep(self._scale.window_s / 50)
         found = kernels(self._scale.window_s / 50)
         self._generator.cancel(0)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from benchmarks.writing.scale import Scale
-from sluice.worker.execution.generator import Generator, Piece, Prompt
+from sluice.worker.execution.generator import Chunk, GenerationEngine, GenerationRequest
 
 TIMEOUT_S = 60.0
 
@@ -16,7 +16,7 @@ TIMEOUT_S = 60.0
 class Crowd:
     """`scale.streams` texts of words of `vocabulary`; `hear` is the generator's to call. `tokens` counts what came."""
 
-    def __init__(self, generator: Generator, scale: Scale, vocabulary: Sequence[str]) -> None:
+    def __init__(self, generator: GenerationEngine, scale: Scale, vocabulary: Sequence[str]) -> None:
         self.tokens = 0
         self._generator = generator
         self._scale = scale
@@ -32,7 +32,7 @@ class Crowd:
         for _ in range(self._scale.streams):
             self._begin(self._dice.randint(1, self._scale.new_tokens))
 
-    def hear(self, pieces: Sequence[Piece]) -> None:
+    def hear(self, pieces: Sequence[Chunk]) -> None:
         """What a step wrote."""
         for piece in pieces:
             if piece.key not in self._seen:
@@ -56,4 +56,4 @@ class Crowd:
         key = next(self._keys)
         self._seen[key] = 0
         words = self._dice.choices(self._vocabulary, k=self._dice.randint(*self._scale.prompt_tokens))
-        self._generator.begin(key, Prompt(text=" ".join(words), max_new_tokens=new_tokens))
+        self._generator.begin(key, GenerationRequest(text=" ".join(words), max_new_tokens=new_tokens))

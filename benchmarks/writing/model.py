@@ -17,15 +17,15 @@ from benchmarks.writing.scale import Scale
 from benchmarks.writing.vocabulary import words
 from sluice.domain.enums import Task, Tier
 from sluice.engine.checkpoint.checkpoint import Checkpoint
-from sluice.engine.generation.engine import ContinuousGenerator
-from sluice.engine.generation.kv_cache import shape_for
+from sluice.engine.generation.engine import GenerationEngine
+from sluice.engine.generation.kv_cache import kv_cache_config_for
 from sluice.worker.execution.backend import ModelSpec
 
 PRECISION = "bf16"
 SPEC = ModelSpec(model="random", tier=Tier.FULL, checkpoint=Path("random"))
 
 
-def generator_of(spec: ModelSpec, scale: Scale, device: torch.device, *, compiles: bool) -> ContinuousGenerator:
+def generator_of(spec: ModelSpec, scale: Scale, device: torch.device, *, compiles: bool) -> GenerationEngine:
     """The generator that `spec` asks for."""
     model = make_model(Bench(device, smoke=scale.smoke), "mixed")
     model.config.max_position_embeddings = scale.text_tokens
@@ -41,7 +41,7 @@ def generator_of(spec: ModelSpec, scale: Scale, device: torch.device, *, compile
         labels=(),
         max_tokens=scale.text_tokens,
     )
-    shape = shape_for(
+    shape = kv_cache_config_for(
         model.config,
         device_type=device.type,
         dtype=model.dtype,
@@ -49,6 +49,6 @@ def generator_of(spec: ModelSpec, scale: Scale, device: torch.device, *, compile
         max_tokens=scale.text_tokens,
         memory_bytes=scale.cache_gb * 1e9,
     )
-    return ContinuousGenerator(
+    return GenerationEngine(
         replace(spec, precision=PRECISION), checkpoint, model, shape, precision=PRECISION, compiles=compiles
     )

@@ -11,7 +11,7 @@ from benchmarks.figure import Figure
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.floors import copy_bytes_per_s
 from benchmarks.writing.scale import Scale, scale_of
-from sluice.engine.generation.attention.paged import Pages, write_and_attend
+from sluice.engine.generation.attention.paged import PagedCacheView, write_and_attend
 from sluice.engine.generation.kv_cache import ACCELERATOR_PAGE
 
 # Those of DeepSeek-R1-Distill-Qwen-1.5B.
@@ -63,11 +63,11 @@ def _step(bench: Bench, scale: Scale, lengths: list[int]) -> partial[object]:
     table = torch.tensor([row + [-1] * (columns - len(row)) for row in rows], dtype=torch.int32, device=bench.device)
     ends = torch.tensor([0, *lengths], device=bench.device).cumsum(0).to(torch.int32)
     cache = [tensor(sum(counts) + 2, ACCELERATOR_PAGE, HEADS, WIDTH) for _ in range(2)]
-    pages = Pages({LAYER: (cache[0], cache[1])}, waste=WASTE)
+    pages = PagedCacheView({LAYER: (cache[0], cache[1])}, waste=WASTE)
     shared = pages.step(ends, table)
     query, key, value = (tensor(1, heads, len(lengths), WIDTH) for heads in (QUERY_HEADS, HEADS, HEADS))
 
-    def attend(held: Pages) -> object:
+    def attend(held: PagedCacheView) -> object:
         return write_and_attend(query, key, value, shared, handle=held.handle, layer=LAYER, scale=WIDTH**-0.5)
 
     # A step knows its pages by a number: something has to hold them.

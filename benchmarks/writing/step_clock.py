@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from sluice.engine.generation.engine import ContinuousGenerator
+from sluice.engine.generation.engine import GenerationEngine
 
 PROMPTS, TOKENS = "prompts", "tokens"
 IDLE = "idle"
@@ -24,7 +24,7 @@ class StepClock:
     the loop is `idle`. A step's phases are those of one turn of the loop, in which it is prepared and launched.
     """
 
-    def __init__(self, generator: ContinuousGenerator) -> None:
+    def __init__(self, generator: GenerationEngine) -> None:
         # What is watched is no business of those who use a generator.
         writer: Any = generator._writer  # noqa: SLF001
         self._processor: Any = writer.batch_processor

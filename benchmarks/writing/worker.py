@@ -18,7 +18,7 @@ from sluice.runtime.program import main
 from sluice.runtime.tracing import Tracing
 from sluice.worker.app import serve
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Generator
+from sluice.worker.execution.generator import GenerationEngine
 
 SCALE, PROFILE = "scale.json", "profile.json"
 
@@ -34,7 +34,7 @@ async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
     )
 
 
-def load(config: GpuWorkerConfig, spec: ModelSpec) -> Generator:
+def load(config: GpuWorkerConfig, spec: ModelSpec) -> GenerationEngine:
     """The generator; from its warm-up on it is watched."""
     from benchmarks.gpu.meter import limit
     from benchmarks.writing.model import generator_of

@@ -9,17 +9,17 @@ from sluice.domain.enums import MemberKind
 from sluice.runtime.cache_directory import cache_directory
 from sluice.runtime.program import main
 from sluice.runtime.tracing import Tracing
-from sluice.testing.identity import or_identity
+from sluice.testing.identity import with_identity
 from sluice.worker.app import serve
 from sluice.worker.config import WorkerConfig
-from sluice.worker.models.loaders import or_external, profiled
+from sluice.worker.models.loaders import with_openai, with_profiling
 
 
 async def run(config: WorkerConfig, tracing: Tracing) -> None:
     """Serve the light and quantized tiers until SIGTERM."""
     with cache_directory(config.cache) as cache:
-        measured = profiled(partial(load, cache=cache), seconds=config.profile_seconds, cache=cache)
-        await serve(config, tracing, kind=MemberKind.CPU_WORKER, load=or_external(or_identity(measured)))
+        measured = with_profiling(partial(load, cache=cache), seconds=config.profile_seconds, cache=cache)
+        await serve(config, tracing, kind=MemberKind.CPU_WORKER, load=with_openai(with_identity(measured)))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from pathlib import Path
 from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import InvalidRequest
 from sluice.worker.execution.backend import Backend, ModelSpec
-from sluice.worker.execution.generator import Generator
+from sluice.worker.execution.generator import GenerationEngine
 
 
-def load(spec: ModelSpec, *, cache: str) -> Backend | Generator:
+def load(spec: ModelSpec, *, cache: str) -> Backend | GenerationEngine:
     """Open `spec` on the CPU. The quantized tier computes in int8, or in int4 if the checkpoint brings only that along.
 
     A packed file of tools/quantize.py is unpacked into `cache`, and computes as it was quantized in whatever tier.
@@ -30,10 +30,10 @@ def load(spec: ModelSpec, *, cache: str) -> Backend | Generator:
     directory = unpack(spec.checkpoint, kept) if packed else spec.checkpoint
     checkpoint = open_checkpoint(directory)
     if checkpoint.task is Task.TEXT_GENERATION:
-        from sluice.engine.generation.engine import open_generator
+        from sluice.engine.generation.engine import load_engine
 
         spec = replace(spec, checkpoint=directory)
-        return open_generator(spec, checkpoint, device=torch.device("cpu"), precision=spec.precision or "fp32")
+        return load_engine(spec, checkpoint, device=torch.device("cpu"), precision=spec.precision or "fp32")
     shipped = shipped_precisions(checkpoint.path)
     quantized = packed or spec.tier is Tier.QUANTIZED
     precision = spec.precision or ((*shipped, INT8)[0] if quantized else "fp32")

@@ -11,7 +11,7 @@ from random import Random
 
 from services.governor.config import GovernorConfig
 from services.governor.control_loop import Governor
-from services.governor.journal import Journal
+from services.governor.journal import TransitionStore
 from services.governor.servicer import SERVICE, GovernorServicer
 from sluice.control.epochs import TAKEN_AHEAD_S, latest_epoch, new_epoch
 from sluice.runtime.memory_trim import keep_small, map_large_blocks
@@ -37,7 +37,7 @@ async def run(config: GovernorConfig, tracing: Tracing) -> None:
     epoch = new_epoch(wall_s, Random())  # noqa: S311  no secret
     journal = None
     if config.journal:
-        journal = Journal(
+        journal = TransitionStore(
             Path(config.journal),
             epoch_at_least=epoch,
             epoch_at_most=latest_epoch(wall_s, ahead_s=TAKEN_AHEAD_S),

@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from random import Random
 
 from services.governor.config import GovernorConfig
-from services.governor.journal import History, Journal
+from services.governor.journal import TransitionLog, TransitionStore
 from services.governor.leadership import Inheritance, Leadership, Superseded, Told
-from services.governor.members import MembershipTable, Seat
-from services.governor.policy import Controller
-from sluice.control.degradation.aggregation import fuse
-from sluice.control.degradation.level_state import Degradation
+from services.governor.members import MemberEntry, MemberTable
+from services.governor.policy import DegradationPolicy
+from sluice.control.degradation.aggregation import aggregate
+from sluice.control.degradation.level_state import DegradationState
 from sluice.control.degradation.report import Report
 from sluice.control.degradation.signals import UNKNOWN
 from sluice.control.directive import Directive
@@ -42,22 +42,22 @@ class Governor:
         config: GovernorConfig,
         *,
         epoch: int,
-        journal: Journal | None = None,
+        journal: TransitionStore | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         dice: Random | None = None,
     ) -> None:
         """`clock` is monotonic, `wall` counts seconds since 1970, `dice` gives epochs their tails."""
         self.config = config
-        self.table = MembershipTable(
+        self.table = MemberTable(
             report_interval_s=config.report_interval_ms / 1000,
             max_members=config.max_members,
             max_card_bytes=config.max_card_bytes,
         )
-        self.controller = Controller(
+        self.controller = DegradationPolicy(
             epoch=epoch, lease_s=config.lease_s, automatic=config.automatic, thresholds=config.thresholds
         )
-        self.history = History(journal.past if journal else (), most=config.max_transitions)
+        self.history = TransitionLog(journal.past if journal else (), most=config.max_transitions)
         self.signals = UNKNOWN
         self.closing = False
         self.changes = 0
@@ -128,7 +128,7 @@ class Governor:
         self._publish()
         return ticket
 
-    def rivals(self, registration: Registration) -> list[Seat]:
+    def rivals(self, registration: Registration) -> list[MemberEntry]:
         """The places of other processes that a member would take by its id or address."""
         return self.table.rivals(registration, now=self._clock())
 
@@ -227,7 +227,7 @@ class Governor:
             self._inheritance.warm_up(now)
         self._ticked_at = now
         changed = self._pass_silent(now)
-        self.signals = fuse(self.table.heard(now))
+        self.signals = aggregate(self.table.heard(now))
         changed |= self.controller.tick(self.signals, now=now)
         late = self.table.owing(self.controller.current, now=now)
         for name in late:
@@ -276,7 +276,7 @@ class Governor:
             self._journal.write(epoch)
         return True
 
-    def _inherit(self, held: Degradation, now: float) -> None:
+    def _inherit(self, held: DegradationState, now: float) -> None:
         if self._inheritance.may_take(now, is_warm=self._is_warm(now)):
             self.controller.inherit(held, now=now)
 

@@ -18,7 +18,7 @@ from sluice.v1 import health_pb2
 SMALLEST_INTERVAL_S = 0.05
 
 
-class Snapshots:
+class SnapshotCache:
     """Makes what watchers and routers are sent. `fleet` is the fleet now, `clock` in seconds."""
 
     def __init__(self, fleet: Callable[[], Fleet], *, clock: Callable[[], float]) -> None:
@@ -50,10 +50,10 @@ class Snapshots:
 RETRY_AFTER_S = 5.0
 
 
-class Watchers:
+class WatchLimiter:
     """Counts the watchers and encodes what they are sent, once for all where nothing but the fleet is told."""
 
-    def __init__(self, snapshots: Snapshots, *, most: int) -> None:
+    def __init__(self, snapshots: SnapshotCache, *, most: int) -> None:
         self._snapshots = snapshots
         self._most = most
         self._watching = 0

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 # The changes of the levels that this governor knows of, oldest first. Bounded; a journal keeps them over a death.
 
 
-class History:
+class TransitionLog:
     """`recorded` counts all that were ever added: what a reader has seen up to."""
 
     def __init__(self, past: Iterable[Transition] = (), *, most: int) -> None:
@@ -58,7 +58,7 @@ REMIND_S = 60.0
 LAST_WRITE_S = 10.0
 
 
-class Journal:
+class TransitionStore:
     """Opened before anything is served; from then on its own thread alone touches the file.
 
     `epoch` is at least `epoch_at_least`, and greater than any that was ever taken from the file and is not beyond

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sluice.control.degradation.aggregation import Heard
 from sluice.control.degradation.report import Report
-from sluice.control.degradation.report_validation import Witness
+from sluice.control.degradation.report_validation import ReportValidator
 from sluice.control.directive import Directive
 from sluice.control.fleet import Departure, DepartureReason, Member, Registration
 from sluice.domain.variant import card_bytes
@@ -19,7 +19,7 @@ ALARM_S = 2.0
 
 
 @dataclass(slots=True)
-class Obedience:
+class AckTracker:
     """One member's. Instants are of the governor's monotonic clock, in seconds."""
 
     owes_since: float | None = None
@@ -106,27 +106,27 @@ SHORTEST_SILENCE_S = 1.5
 SHORTEST_FRESH_S = 1.0
 
 
-class IdTaken(Exception):
+class DuplicateMemberId(Exception):
     """Another process that lives has this id or address."""
 
 
-class FleetFull(Exception):
+class TooManyMembers(Exception):
     """There are as many members, or as many bytes of their cards, as this governor takes."""
 
 
 @dataclass(slots=True)
-class Seat:
+class MemberEntry:
     """One member's place. A stream that holds an older ticket than the seat's has been replaced."""
 
     member: Member
     ticket: int
     heard_at: float
-    witness: Witness
-    obedience: Obedience = field(default_factory=Obedience)
+    witness: ReportValidator
+    obedience: AckTracker = field(default_factory=AckTracker)
     card_bytes: int = 0
 
 
-class MembershipTable:
+class MemberTable:
     """Members by id. `revision` rises with every change that others decide by."""
 
     def __init__(self, *, report_interval_s: float, max_members: int = 1024, max_card_bytes: int = 2**26) -> None:
@@ -135,7 +135,7 @@ class MembershipTable:
         self._fresh_s = max(SILENT_INTERVALS * report_interval_s, SHORTEST_FRESH_S)
         self._max_members = max_members
         self._max_card_bytes = max_card_bytes
-        self._seats: dict[str, Seat] = {}
+        self._seats: dict[str, MemberEntry] = {}
         self._tickets = 0
         self._departures = Departures()
 
@@ -151,7 +151,7 @@ class MembershipTable:
         """Everybody's kind and newest reading, None where there is none that is fresh."""
         return [(seat.member.kind, seat.witness.reading(now)) for seat in self._seats.values()]
 
-    def rivals(self, registration: Registration, *, now: float) -> list[Seat]:
+    def rivals(self, registration: Registration, *, now: float) -> list[MemberEntry]:
         """The places of other processes under the id or address of `registration` that are not silent.
 
         Processes are told apart by their boot ids. One that says none is known by its id and address alone, as in
@@ -172,20 +172,20 @@ class MembershipTable:
     def join(self, registration: Registration, *, now: float, succeeds: frozenset[int] = frozenset()) -> int:
         """Seat a member; returns its ticket. It replaces older streams of its process, and silent members.
 
-        Places whose tickets are in `succeeds` are those of processes that are gone: it takes them. Raises IdTaken when
-        another process that lives has the id or the address, and FleetFull.
+        Places whose tickets are in `succeeds` are those of processes that are gone: it takes them. Raises
+        DuplicateMemberId when another process that lives has the id or the address, and TooManyMembers.
         """
         rivals = self.rivals(registration, now=now)
         for seat in rivals:
             if seat.ticket not in succeeds:
-                raise IdTaken(duplicate(registration, seat.member))
+                raise DuplicateMemberId(duplicate(registration, seat.member))
         held = self._seats.get(registration.id)
         for seat in rivals:
             del self._seats[seat.member.id]
         if held is not None and held.member.address != registration.address:
             self._departures.note(held.member, DepartureReason.REMOVED, now=now)
         if registration.id not in self._seats and len(self._seats) >= self._max_members:
-            raise FleetFull(f"this governor has its {self._max_members} members")
+            raise TooManyMembers(f"this governor has its {self._max_members} members")
         self._tickets += 1
         member = Member(
             id=registration.id,
@@ -195,8 +195,8 @@ class MembershipTable:
             last_heard_at=datetime.now(UTC),
             applied=registration.obeyed.version if registration.obeyed is not None else None,
         )
-        witness = Witness(registration.kind, fresh_s=self._fresh_s)
-        self._seats[registration.id] = Seat(member, self._tickets, now, witness)
+        witness = ReportValidator(registration.kind, fresh_s=self._fresh_s)
+        self._seats[registration.id] = MemberEntry(member, self._tickets, now, witness)
         self.revision += 1
         return self._tickets
 
@@ -218,7 +218,7 @@ class MembershipTable:
     def report(self, member_id: str, report: Report, directive: Directive, *, now: float) -> list[str]:
         """A member told how it does, under `directive`; returns what is wrong with that, for a log.
 
-        Raises FleetFull when there is no room for its cards; nothing of the report is then kept.
+        Raises TooManyMembers when there is no room for its cards; nothing of the report is then kept.
         """
         seat = self._seats[member_id]
         before = seat.member.report
@@ -283,18 +283,18 @@ class MembershipTable:
             self.revision += 1
         return silent
 
-    def _room_for(self, seat: Seat, report: Report) -> int:
-        """The bytes of a member's new cards, which fit beside all others'. Raises FleetFull."""
+    def _room_for(self, seat: MemberEntry, report: Report) -> int:
+        """The bytes of a member's new cards, which fit beside all others'. Raises TooManyMembers."""
         size = card_bytes(report.variants)
         others = sum(one.card_bytes for one in self._seats.values()) - seat.card_bytes
         if others + size > self._max_card_bytes:
-            raise FleetFull(
+            raise TooManyMembers(
                 f"the cards of '{seat.member.id}' count for {size} bytes, those of the other members for {others},"
                 f" and max_card_bytes is {self._max_card_bytes}"
             )
         return size
 
-    def _is_silent(self, seat: Seat, now: float) -> bool:
+    def _is_silent(self, seat: MemberEntry, now: float) -> bool:
         return now - seat.heard_at > self._silence_s
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sluice.control.degradation.laws import LawState, adopt, decide, disown
-from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.laws import PolicyState, adopt, decide, disown
+from sluice.control.degradation.level_state import DegradationState
 from sluice.control.degradation.signals import Signals
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.control.directive import Directive
@@ -19,11 +19,11 @@ from sluice.control.directive import Directive
 class Override:
     """An operator's hand, until an instant of the monotonic clock in seconds."""
 
-    content: Degradation
+    content: DegradationState
     until: float
 
 
-class Controller:
+class DegradationPolicy:
     """Keeps the directive in force, numbered (epoch, revision). Epochs only rise.
 
     Without `automatic` nothing is decided by signals: what was taken over holds until an operator clears it.
@@ -33,7 +33,7 @@ class Controller:
         self, *, epoch: int, lease_s: float, automatic: bool = True, thresholds: Thresholds = DEFAULT_THRESHOLDS
     ) -> None:
         self._current = Directive(epoch=epoch, revision=1, lease_s=lease_s, reason="start")
-        self._law = LawState()
+        self._law = PolicyState()
         self._automatic = automatic
         self._thresholds = thresholds
         self._override: Override | None = None
@@ -53,7 +53,7 @@ class Controller:
         if epoch > self._current.epoch:
             self._current = replace(self._current, epoch=epoch, revision=1)
 
-    def inherit(self, held: Degradation, *, now: float) -> None:
+    def inherit(self, held: DegradationState, *, now: float) -> None:
         """A member has `held` in force, by a governor before this one or by its own decision.
 
         Levels are united and the greater share holds, so that a restart never returns to full service by itself.

@@ -18,7 +18,7 @@ PACE = 0.1
 MOST_MESSAGES = 32
 
 
-class Intake:
+class ReportThrottle:
     """One stream's. `read` is called with each report that counts, on the loop; it may raise a SluiceError."""
 
     def __init__(self, read: Callable[[health_pb2.HealthReport], None], *, interval_s: float) -> None:

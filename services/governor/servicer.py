@@ -13,10 +13,10 @@ from typing import Any
 import grpc
 
 from services.governor.control_loop import Governor
-from services.governor.fleet_watch import SMALLEST_INTERVAL_S, Snapshots, Watchers
+from services.governor.fleet_watch import SMALLEST_INTERVAL_S, SnapshotCache, WatchLimiter
 from services.governor.leadership import Superseded
-from services.governor.members import FleetFull, IdTaken
-from services.governor.report_throttle import Intake
+from services.governor.members import DuplicateMemberId, TooManyMembers
+from services.governor.report_throttle import ReportThrottle
 from sluice.control import bounds
 from sluice.control.bounds import MAX_WATCH_INTERVAL_S, field_of
 from sluice.control.codec import directive_to_proto, registration_from_proto, report_from_proto
@@ -37,7 +37,7 @@ from sluice.v1 import health_pb2
 LONGEST_S = 86_400.0
 
 
-def to_override(request: governor_pb2.SetDegradationRequest) -> Directive | None:
+def override_from_proto(request: governor_pb2.SetDegradationRequest) -> Directive | None:
     """What the operator wants to hold, or None to clear. Raises InvalidRequest naming the field."""
     _check_reason(request.reason)
     if not request.HasField("degradation"):
@@ -115,8 +115,8 @@ class GovernorServicer:
 
     def __init__(self, governor: Governor) -> None:
         self._governor = governor
-        self._snapshots = Snapshots(governor.fleet, clock=asyncio.get_running_loop().time)
-        self._watchers = Watchers(self._snapshots, most=governor.config.max_watchers)
+        self._snapshots = SnapshotCache(governor.fleet, clock=asyncio.get_running_loop().time)
+        self._watchers = WatchLimiter(self._snapshots, most=governor.config.max_watchers)
         self._challenged: set[int] = set()
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
@@ -189,7 +189,7 @@ class GovernorServicer:
     ) -> governor_pb2.SetDegradationResponse:
         """The operator's hand."""
         try:
-            wanted = to_override(request)
+            wanted = override_from_proto(request)
         except SluiceError as error:
             await abort(context, error)
         try:
@@ -213,9 +213,9 @@ class GovernorServicer:
             return registration, await self._join(registration)
         except SluiceError as error:
             await abort(context, error)
-        except IdTaken as error:
+        except DuplicateMemberId as error:
             code, why = grpc.StatusCode.ALREADY_EXISTS, str(error)
-        except FleetFull as error:
+        except TooManyMembers as error:
             code, why = grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
         except Superseded as error:
             code, why = grpc.StatusCode.UNAVAILABLE, str(error)
@@ -263,10 +263,10 @@ class GovernorServicer:
                 raise _invalid(error, inside="report") from error
             try:
                 governor.report(member_id, report)
-            except FleetFull as error:
+            except TooManyMembers as error:
                 raise Saturated(str(error), retry_after_s=RETRY_AFTER_S) from None
 
-        intake = Intake(read, interval_s=governor.config.report_interval_ms / 1000)
+        intake = ReportThrottle(read, interval_s=governor.config.report_interval_ms / 1000)
         try:
             async for request in requests:
                 if not governor.table.holds(member_id, ticket):
@@ -312,7 +312,7 @@ class GovernorServicer:
 class _FleetSender:
     """Sends one router the fleet when it has changed, and leaves the governor time for others after a large one."""
 
-    def __init__(self, snapshots: Snapshots, governor: Governor) -> None:
+    def __init__(self, snapshots: SnapshotCache, governor: Governor) -> None:
         self._snapshots = snapshots
         self._governor = governor
         self._sent = 0

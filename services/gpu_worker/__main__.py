@@ -11,9 +11,9 @@ from sluice.domain.enums import MemberKind
 from sluice.runtime.cache_directory import cache_directory
 from sluice.runtime.program import main
 from sluice.runtime.tracing import Tracing
-from sluice.testing.identity import or_identity
+from sluice.testing.identity import with_identity
 from sluice.worker.app import serve
-from sluice.worker.models.loaders import or_external, profiled
+from sluice.worker.models.loaders import with_openai, with_profiling
 
 
 async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
@@ -21,12 +21,12 @@ async def run(config: GpuWorkerConfig, tracing: Tracing) -> None:
     with cache_directory(config.cache) as cache:
         keep_compiled(cache, os.environ)  # noqa: TID251  torch reads nothing else
         opened = partial(load, device_name=config.device, mode=config.precision_mode)
-        measured = profiled(opened, seconds=config.profile_seconds, cache=cache)
+        measured = with_profiling(opened, seconds=config.profile_seconds, cache=cache)
         await serve(
             config,
             tracing,
             kind=MemberKind.GPU_WORKER,
-            load=or_external(or_identity(measured)),
+            load=with_openai(with_identity(measured)),
             accelerator=partial(accelerator, config.device),
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sluice.domain.enums import PrecisionMode, Task, held_name
 from sluice.worker.execution.backend import Backend, ModelSpec
-from sluice.worker.execution.generator import Generator
+from sluice.worker.execution.generator import GenerationEngine
 from sluice.worker.resources.accelerator import Accelerator
 
 # Where torch keeps what it compiles: with all else that a worker made for itself, so that its next start finds it.
@@ -33,7 +33,7 @@ def keep_compiled(cache: str, environ: MutableMapping[str, str]) -> None:
     environ[PLACE] = str(place)
 
 
-def load(spec: ModelSpec, *, device_name: str, mode: PrecisionMode = PrecisionMode.AUTO) -> Backend | Generator:
+def load(spec: ModelSpec, *, device_name: str, mode: PrecisionMode = PrecisionMode.AUTO) -> Backend | GenerationEngine:
     """Open `spec` on `device_name` ("auto": the accelerator, else the CPU), in its own precision or else by `mode`.
 
     Raises InvalidRequest naming the file or field at fault.
@@ -41,14 +41,14 @@ def load(spec: ModelSpec, *, device_name: str, mode: PrecisionMode = PrecisionMo
     from sluice.engine.accelerator import pick_device
     from sluice.engine.checkpoint.checkpoint import open_checkpoint
     from sluice.engine.encoder.torch_backend import TorchBackend
-    from sluice.engine.generation.engine import open_generator
+    from sluice.engine.generation.engine import load_engine
     from sluice.engine.precision.auto import best_precision
 
     device = pick_device(device_name)
     checkpoint = open_checkpoint(spec.checkpoint)
     precision = held_name(spec.precision) or mode.held or best_precision(checkpoint.path, device)
     if checkpoint.task is Task.TEXT_GENERATION:
-        return open_generator(spec, checkpoint, device=device, precision=precision)
+        return load_engine(spec, checkpoint, device=device, precision=precision)
     return TorchBackend(spec, checkpoint, device=device, precision=precision)
 
 

@@ -13,13 +13,13 @@ from services.router.api.open_inference_servicer import OpenInferenceServicer
 from services.router.config import RouterConfig
 from services.router.observability.stats import WINDOW_S
 from services.router.observability.tracing import RequestSpans
-from services.router.requests.device_pool import Pool
+from services.router.requests.device_pool import DevicePool
 from services.router.router import Router
 from sluice.control.degradation.report import Report
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.control.identity import identify
-from sluice.control.membership_client import Membership
-from sluice.control.standalone import Autonomy
+from sluice.control.membership_client import GovernorClient
+from sluice.control.standalone import StandaloneController
 from sluice.domain.enums import MemberKind
 from sluice.runtime.memory_trim import keep_small, map_large_blocks
 from sluice.runtime.tracing import Tracing
@@ -38,7 +38,7 @@ async def run(config: RouterConfig, tracing: Tracing) -> None:
     """Serve until SIGTERM, then drain. Raises ConfigError if the address cannot be bound."""
     map_large_blocks()
     server = Server(listen=config.listen, services=(SERVICE, OIP_SERVICE), transport=config.transport)
-    directives = DirectiveState()
+    directives = ActiveDirective()
     router = Router(config, tracing=tracing, directives=directives)
     servicer = InferenceServicer(router, RequestSpans(tracing))
     oip = OpenInferenceServicer(router, RequestSpans(tracing, service=OIP_SERVICE))
@@ -51,7 +51,9 @@ async def run(config: RouterConfig, tracing: Tracing) -> None:
         asyncio.create_task(router.run()),
         asyncio.create_task(keep_small()),
     ]
-    autonomy = Autonomy(MemberKind.ROUTER, directives, measure=lambda: report(router), thresholds=config.thresholds)
+    autonomy = StandaloneController(
+        MemberKind.ROUTER, directives, measure=lambda: report(router), thresholds=config.thresholds
+    )
     if config.autonomous:
         tasks.append(asyncio.create_task(autonomy.run()))
     if config.governor:
@@ -103,8 +105,8 @@ async def _follow_readiness(router: Router, server: Server) -> None:
 
 
 async def _membership(
-    config: RouterConfig, router: Router, directives: DirectiveState, autonomy: Autonomy
-) -> Membership:
+    config: RouterConfig, router: Router, directives: ActiveDirective, autonomy: StandaloneController
+) -> GovernorClient:
     identity = await identify(
         MemberKind.ROUTER,
         listen=config.listen,
@@ -113,7 +115,7 @@ async def _membership(
         id_=config.id,
         mesh=config.mesh,
     )
-    return Membership(
+    return GovernorClient(
         config.governor,
         identity.registration,
         report=autonomy.report,
@@ -128,7 +130,7 @@ def report(router: Router) -> Report:
     window = router.ledger.last_window()
     let_in = window.ended - window.refused
     signals = router.admission.signals
-    accelerators = sum(link.is_serving and link.pool is Pool.ACCELERATOR for link in router.pool.links())
+    accelerators = sum(link.is_serving and link.pool is DevicePool.ACCELERATOR for link in router.pool.links())
     return Report(
         measured_at=datetime.now(UTC),
         utilization=None,

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from services.router.admission.controller import AdmissionController
 from services.router.dispatch.dispatcher import Dispatcher
-from services.router.lifecycle.recovery import Rescue
+from services.router.lifecycle.recovery import HungWorkerRecovery
 from services.router.scheduling.prices import backlog_s, waiting_by_variant
-from services.router.scheduling.scheduler import Placement
-from sluice.control.directive import DirectiveState
+from services.router.scheduling.scheduler import Scheduler
+from sluice.control.directive import ActiveDirective
 
 BEAT_S = 0.05
 BEATS_PER_TICK = 2
@@ -18,7 +18,7 @@ BEATS_PER_TICK = 2
 OWN_PAUSE_S = 0.1
 
 
-class Beat:
+class RouterControlLoop:
     """Runs until cancelled. Times are of `clock`, in seconds.
 
     Without a `rescue` workers may hang, and what waits counts whole, because nobody moves it: the fixed policy.
@@ -27,11 +27,11 @@ class Beat:
     def __init__(
         self,
         *,
-        rescue: Rescue | None,
-        placement: Placement,
+        rescue: HungWorkerRecovery | None,
+        placement: Scheduler,
         dispatcher: Dispatcher,
         admission: AdmissionController,
-        directives: DirectiveState,
+        directives: ActiveDirective,
         clock: Callable[[], float],
     ) -> None:
         self._rescue = rescue

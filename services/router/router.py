@@ -14,29 +14,29 @@ from functools import partial
 
 from services.router.admission.controller import AdmissionController
 from services.router.admission.hard_limits import Queued
-from services.router.admission.load_shedding import Door
+from services.router.admission.load_shedding import LoadShedder
 from services.router.admission.resource_map import worker_groups
 from services.router.config import RouterConfig
-from services.router.control_loop import Beat
+from services.router.control_loop import RouterControlLoop
 from services.router.dispatch.dispatcher import Dispatcher
-from services.router.lifecycle.completion import Endings
-from services.router.lifecycle.generations import Texts
+from services.router.lifecycle.completion import RequestTracker
+from services.router.lifecycle.generations import GenerationCoordinator
 from services.router.lifecycle.quarantine import Quarantine
-from services.router.lifecycle.recovery import Rescue
-from services.router.lifecycle.results import Settlement
-from services.router.lifecycle.retry import RetryBudget, SecondTries
-from services.router.lifecycle.submission import Intake
-from services.router.observability.stats import Ledger
-from services.router.queueing.batch import OpenBatch
+from services.router.lifecycle.recovery import HungWorkerRecovery
+from services.router.lifecycle.results import BatchResultHandler
+from services.router.lifecycle.retry import RetryBudget, RetryPolicy
+from services.router.lifecycle.submission import RequestSubmitter
+from services.router.observability.stats import RequestStats
+from services.router.queueing.batch import InFlightBatch
 from services.router.requests.caller import CallerResolver, parse_networks
-from services.router.requests.generation import TextTicket
-from services.router.requests.request import Answer, OnDone, Outcome, Request, Ticket, TicketState
+from services.router.requests.generation import PendingGeneration
+from services.router.requests.request import InferResult, OnDone, Outcome, PendingRequest, Request, RequestState
 from services.router.scheduling.complexity import load_complexity
-from services.router.scheduling.model_registry import FleetView
-from services.router.scheduling.scheduler import Placement
-from services.router.workers.client import WorkerLink
+from services.router.scheduling.model_registry import ModelRegistry
+from services.router.scheduling.scheduler import Scheduler
+from services.router.workers.client import WorkerClient
 from services.router.workers.pool import WorkerPool
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.domain.enums import Level
 from sluice.domain.errors import Cancelled, ShuttingDown, SluiceError
 from sluice.domain.variant import Variant
@@ -55,12 +55,12 @@ class Router:
         config: RouterConfig,
         *,
         tracing: Tracing,
-        directives: DirectiveState,
+        directives: ActiveDirective,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
         self._clock = clock
-        self.ledger = Ledger(clock=clock)
+        self.ledger = RequestStats(clock=clock)
         self.pool = WorkerPool(self, clock=clock, max_redial_s=config.worker_redial_max_s, mesh=config.mesh)
         self.changed = asyncio.Event()
         priced = config.assignment == "priced"
@@ -77,7 +77,7 @@ class Router:
             tracing=tracing,
             clock=clock,
         )
-        self.placement = Placement(
+        self.placement = Scheduler(
             default_model=config.default_model,
             priced=priced,
             max_batch_size=config.max_batch_size,
@@ -97,14 +97,14 @@ class Router:
         self.callers = CallerResolver(
             trusted_proxies=parse_networks(config.trusted_proxies), forwarded_key=config.forwarded_key
         )
-        self.door = Door(
+        self.door = LoadShedder(
             admission=self.admission,
             ledger=self.ledger,
             hot_from=config.priority_threshold,
             draining=lambda: self.draining,
             clock=clock,
         )
-        self._endings = Endings(
+        self._endings = RequestTracker(
             admission=self.admission,
             dispatcher=self.dispatcher,
             ledger=self.ledger,
@@ -112,7 +112,7 @@ class Router:
             clock=clock,
         )
         quarantine = Quarantine()
-        self._intake = Intake(
+        self._intake = RequestSubmitter(
             placement=self.placement,
             admission=self.admission,
             dispatcher=self.dispatcher,
@@ -124,13 +124,13 @@ class Router:
             clock=clock,
         )
         self._budget = RetryBudget(burst=2 * config.max_batch_size if priced else math.inf)
-        second_tries = SecondTries(
+        second_tries = RetryPolicy(
             budget=self._budget,
             finish=self._endings.finish,
             reassign=self._intake.reassign,
             confirm=lambda ticket: quarantine.confirm(ticket.request, None, clock()),
         )
-        self.texts: Texts = Texts(
+        self.texts: GenerationCoordinator = GenerationCoordinator(
             placement=self.placement,
             admission=self.admission,
             dispatcher=self.dispatcher,
@@ -144,7 +144,7 @@ class Router:
             door=self.door,
             clock=clock,
         )
-        self._settlement = Settlement(
+        self._settlement = BatchResultHandler(
             finish=self._endings.finish,
             retry=second_tries.after_failure,
             refused=second_tries.after_refusal,
@@ -152,7 +152,7 @@ class Router:
             served=self.admission.served,
             clock=clock,
         )
-        rescue = Rescue(
+        rescue = HungWorkerRecovery(
             links=self.pool.links,
             placement=self.placement,
             dispatcher=self.dispatcher,
@@ -160,7 +160,7 @@ class Router:
             number=self._intake.number,
             move=self._intake.enqueue,
         )
-        self._beat = Beat(
+        self._beat = RouterControlLoop(
             rescue=rescue if priced else None,
             placement=self.placement,
             dispatcher=self.dispatcher,
@@ -174,7 +174,7 @@ class Router:
 
     # What the faces ask.
 
-    def submit(self, request: Request, on_done: OnDone) -> Ticket:
+    def submit(self, request: Request, on_done: OnDone) -> PendingRequest:
         """Admit and assign `request`; `on_done` is called once with its outcome, later and on the loop.
 
         Raises the SluiceError that refuses it; `on_done` is then never called.
@@ -188,7 +188,7 @@ class Router:
             self.ledger.count(self.view.known(request.model), "", error.reason, "hot" if hot else "cold")
             raise
 
-    async def infer(self, request: Request) -> Answer:
+    async def infer(self, request: Request) -> InferResult:
         """Answer `request`. Raises SluiceError; cancelling the caller cancels the request, at the worker too."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         ticket = self.submit(request, partial(_resolve, future))
@@ -201,11 +201,11 @@ class Router:
             raise outcome
         return outcome
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, ticket: PendingRequest) -> None:
         """The caller no longer wants the answer, or text. Nothing happens if the ticket is done."""
-        if ticket.state is TicketState.DONE:
+        if ticket.state is RequestState.DONE:
             return
-        if ticket.state is TicketState.DISPATCHED:
+        if ticket.state is RequestState.DISPATCHED:
             for link in self.pool.links():
                 if any(ticket.id in batch.tickets for batch in link.open.values()):
                     link.cancel([ticket.id])
@@ -217,7 +217,7 @@ class Router:
         return self.view.models()
 
     @property
-    def view(self) -> FleetView:
+    def view(self) -> ModelRegistry:
         """Who serves what now."""
         return self.placement.view
 
@@ -250,7 +250,7 @@ class Router:
 
     # What the links tell.
 
-    def link_changed(self, link: WorkerLink) -> None:
+    def link_changed(self, link: WorkerClient) -> None:
         """A worker came, went or holds other variants: see who is served now, and re-place what has lost its place."""
         del link
         self.pool.link_changed()
@@ -261,28 +261,28 @@ class Router:
         self._has_tried_all = self._has_tried_all or self.pool.all_tried
         self.admission.regroup(worker_groups(self.pool.links()), defaults=self.placement.defaults())
         for ticket in (*self.dispatcher.stranded(self.view.variants), *self._endings.waiting_room.call_all()):
-            (self.texts if isinstance(ticket, TextTicket) else self._intake).reassign(ticket)
+            (self.texts if isinstance(ticket, PendingGeneration) else self._intake).reassign(ticket)
         self.changed.set()
 
-    def link_refused(self, link: WorkerLink, said: Iterable[Variant]) -> None:
+    def link_refused(self, link: WorkerClient, said: Iterable[Variant]) -> None:
         """A worker broke the contract, and its link is down: what it `said` it held outlives that no more."""
         self.placement.distrust(link.address, said, self._clock())
         self.link_changed(link)
 
-    def link_has_credit(self, link: WorkerLink) -> None:
+    def link_has_credit(self, link: WorkerClient) -> None:
         """A worker can take a batch."""
         self.dispatcher.credit_came(link)
         if link.is_free:
             self.texts.may_be_free(link)
 
     def link_answered(
-        self, link: WorkerLink, batch: OpenBatch, result: worker_pb2.BatchResult, compute_s: float
+        self, link: WorkerClient, batch: InFlightBatch, result: worker_pb2.BatchResult, compute_s: float
     ) -> None:
         """A batch has come back: each of its tickets that is still open gets its outcome."""
         variant = link.described[batch.variant_id]
         self._settlement.settle(batch, result, variant=variant, worker=link.worker, compute_s=compute_s)
 
-    def link_lost(self, link: WorkerLink, batches: Iterable[OpenBatch], why: str) -> None:
+    def link_lost(self, link: WorkerClient, batches: Iterable[InFlightBatch], why: str) -> None:
         """A worker took batches and will not answer them: their tickets get one more try."""
         self._settlement.void(batches, worker=link.worker, why=why)
 

@@ -11,7 +11,7 @@ import grpc
 from sluice.cli import arguments
 from sluice.cli.addresses import configured
 from sluice.control.codec import degradation_to_proto, directive_from_proto
-from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.level_state import DegradationState
 from sluice.domain.enums import Level, Precision
 from sluice.domain.status import duration
 from sluice.runtime.channel import proxy_options
@@ -72,7 +72,7 @@ def _wanted(options: argparse.Namespace) -> degradation_pb2.Degradation:
     named = {LEVELS[name] for name in options.level}
     ordered = PRECISIONS.get(options.precision, Precision.OWN)
     levels = named | {Level.LIGHTEN} if ordered else named
-    content = Degradation(
+    content = DegradationState(
         levels=tuple(sorted(levels)),
         offload_share=options.share if Level.OFFLOAD in named else 0.0,
         # Who names the level means the copies; who only names a precision means none of them.

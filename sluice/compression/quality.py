@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sluice.worker.execution.backend import Classified, Embedded, Output
+from sluice.worker.execution.backend import Classification, Embedding, Output
 
 _ROWS = 512
 _TINY = 1e-12
@@ -42,7 +42,7 @@ class Quality:
 
 def rightness(outputs: Sequence[Output], labels: Sequence[str]) -> Quality:
     """The share of `outputs` with the right label; one that is no label is wrong."""
-    right = [isinstance(one, Classified) and one.label == label for one, label in zip(outputs, labels, strict=True)]
+    right = [isinstance(one, Classification) and one.label == label for one, label in zip(outputs, labels, strict=True)]
     return Quality(accuracy=sum(right) / len(right))
 
 
@@ -60,9 +60,9 @@ def likeness(outputs: Sequence[Output], original: Sequence[Output]) -> Quality:
 
 def _unit(outputs: Sequence[Output], *, width: int | None = None) -> NDArray[np.float64]:
     """The vectors at length one, (texts, width); noughts for what is no vector."""
-    known = [one.values for one in outputs if isinstance(one, Embedded)]
+    known = [one.values for one in outputs if isinstance(one, Embedding)]
     nothing = (0.0,) * (width or len(known[0]))
-    rows = np.array([one.values if isinstance(one, Embedded) else nothing for one in outputs])
+    rows = np.array([one.values if isinstance(one, Embedding) else nothing for one in outputs])
     scaled: NDArray[np.float64] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)
     return scaled
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sluice.engine.checkpoint.checkpoint import Checkpoint
-from sluice.engine.checkpoint.errors import fault
+from sluice.engine.checkpoint.errors import checkpoint_error
 from sluice.engine.onnx.export import check_output, is_outgrown, read_graph
 
 INT4 = "int4"
@@ -31,9 +31,9 @@ def int4_graph(checkpoint: Checkpoint) -> Path:
     name = graph_name(INT4).as_posix()
     file = checkpoint.path / name
     if not file.is_file():
-        raise fault(checkpoint.path, name, "is missing; tools/quantize.py --bits 4 makes it")
+        raise checkpoint_error(checkpoint.path, name, "is missing; tools/quantize.py --bits 4 makes it")
     graph = read_graph(checkpoint, name)
     if is_outgrown(graph, checkpoint.fingerprint):
-        raise fault(checkpoint.path, name, "is older than the weights; make it anew with tools/quantize.py")
+        raise checkpoint_error(checkpoint.path, name, "is older than the weights; make it anew with tools/quantize.py")
     check_output(checkpoint, name, graph)
     return file

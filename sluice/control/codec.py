@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sluice.control import bounds
-from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.level_state import DegradationState
 from sluice.control.degradation.report import Report
 from sluice.control.degradation.signals import Signals
 from sluice.control.directive import DEFAULT_LEASE_S, Directive
@@ -34,7 +34,7 @@ _RATIOS = (
 )
 
 
-def degradation_to_proto(content: Degradation) -> degradation_pb2.Degradation:
+def degradation_to_proto(content: DegradationState) -> degradation_pb2.Degradation:
     """Its wire form."""
     return degradation_pb2.Degradation(
         levels=[level.value for level in content.levels],  # type: ignore[misc]
@@ -45,9 +45,9 @@ def degradation_to_proto(content: Degradation) -> degradation_pb2.Degradation:
     )
 
 
-def degradation_from_proto(message: degradation_pb2.Degradation) -> Degradation:
+def degradation_from_proto(message: degradation_pb2.Degradation) -> DegradationState:
     """What `message` puts in force."""
-    return Degradation(
+    return DegradationState(
         levels=bounds.levels("levels", message.levels),
         offload_share=bounds.ratio("offload_share", message.offload_share),
         lighten_share=bounds.ratio("lighten_share", message.lighten_share),
@@ -339,7 +339,7 @@ def _report_if_readable(message: health_pb2.Member) -> Report | None:
         return None
 
 
-def _in_force(message: health_pb2.HealthReport) -> Degradation:
+def _in_force(message: health_pb2.HealthReport) -> DegradationState:
     try:
         return degradation_from_proto(message.in_force)
     except ValueError as error:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
+from sluice.control.degradation.level_state import FULL_SERVICE, DegradationState
 from sluice.control.epochs import is_of_the_past, is_plausible
 from sluice.domain.enums import Level, Precision
 
@@ -43,9 +43,9 @@ class Directive:
         return self.epoch, self.revision
 
     @property
-    def degradation(self) -> Degradation:
+    def degradation(self) -> DegradationState:
         """What it puts in force."""
-        return Degradation(
+        return DegradationState(
             levels=self.levels,
             offload_share=self.offload_share,
             lighten_share=self.lighten_share,
@@ -53,7 +53,7 @@ class Directive:
             precision=self.precision,
         )
 
-    def saying(self, content: Degradation) -> Directive:
+    def saying(self, content: DegradationState) -> Directive:
         """The same directive with another content."""
         return replace(
             self,
@@ -94,7 +94,7 @@ def judge(directive: Directive, current: Directive | None, *, is_directed: bool,
     return Verdict.APPLY if directive.epoch > current.epoch else Verdict.STALE
 
 
-class DirectiveState:
+class ActiveDirective:
     """What one member obeys. Times are instants of one monotonic clock, in seconds; `wall` is the wall clock.
 
     Decisions read `levels`, `offload_share`, `lighten_share`, `admit_scale` and `precision`; while its level is not in
@@ -119,7 +119,7 @@ class DirectiveState:
         self._wall = wall
         self._current: Directive | None = None
         self._heard_at = -math.inf
-        self._alone: Degradation | None = None
+        self._alone: DegradationState | None = None
         self._alone_until = math.inf
         self.stale = 0
         self._put_in_force(FULL_SERVICE)
@@ -130,9 +130,9 @@ class DirectiveState:
         return self._current
 
     @property
-    def in_force(self) -> Degradation:
+    def in_force(self) -> DegradationState:
         """What decisions are made by now."""
-        return Degradation(
+        return DegradationState(
             levels=self.levels,
             offload_share=self.offload_share,
             lighten_share=self.lighten_share,
@@ -179,7 +179,7 @@ class DirectiveState:
         """Whether nobody directs this member: no directive has come, or the lease of the last one has run out."""
         return self._current is None or now - self._heard_at > self._current.lease_s
 
-    def decide_alone(self, own: Degradation) -> None:
+    def decide_alone(self, own: DegradationState) -> None:
         """Put the member's own decision in force, until a governor is heard again."""
         self._alone = own
         self._alone_until = math.inf
@@ -198,7 +198,7 @@ class DirectiveState:
         said = self._current.degradation if self._current is not None else FULL_SERVICE
         self._put_in_force(said if self._alone is None else said.united(self._alone))
 
-    def _put_in_force(self, content: Degradation) -> None:
+    def _put_in_force(self, content: DegradationState) -> None:
         effective = content.effective()
         self.levels: tuple[Level, ...] = effective.levels
         self.offload_share = effective.offload_share

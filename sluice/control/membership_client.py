@@ -21,7 +21,7 @@ import grpc
 from sluice.control.bounds import MAX_REPORT_INTERVAL_S, MIN_REPORT_INTERVAL_S
 from sluice.control.codec import directive_from_proto, registration_to_proto, report_to_proto
 from sluice.control.degradation.report import Report
-from sluice.control.directive import Directive, DirectiveState, Verdict
+from sluice.control.directive import ActiveDirective, Directive, Verdict
 from sluice.control.fleet import Registration
 from sluice.control.identity import MESH_VARIABLE, mesh_named
 from sluice.control.roster import Roster, roster_from_proto
@@ -113,7 +113,7 @@ class _WrongMesh(Exception):
     """The governor directs another mesh."""
 
 
-class Membership:
+class GovernorClient:
     """One member's place in the fleet. `on_roster` is called on the loop with every fleet that a router is sent."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Membership:
         registration: Registration,
         *,
         report: Callable[[], Report],
-        directives: DirectiveState,
+        directives: ActiveDirective,
         on_roster: Callable[[Roster], None] | None = None,
         resolver: Resolver | None = None,
         clock: Callable[[], float] = time.monotonic,

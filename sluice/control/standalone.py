@@ -11,12 +11,12 @@ import logging
 import time
 from collections.abc import Callable
 
-from sluice.control.degradation.aggregation import fuse
-from sluice.control.degradation.laws import LawState, adopt, decide
+from sluice.control.degradation.aggregation import aggregate
+from sluice.control.degradation.laws import PolicyState, adopt, decide
 from sluice.control.degradation.report import Report
-from sluice.control.degradation.report_validation import Witness
+from sluice.control.degradation.report_validation import ReportValidator
 from sluice.control.degradation.thresholds import Thresholds
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.domain.enums import MemberKind
 
 TICK_S = 0.1
@@ -25,7 +25,7 @@ FRESH_S = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Autonomy:
+class StandaloneController:
     """Decides for one member while nobody directs it. `measure` makes the member's reports.
 
     A member's readings cover the time since the one before, so all who need one take it here.
@@ -34,7 +34,7 @@ class Autonomy:
     def __init__(
         self,
         kind: MemberKind,
-        directives: DirectiveState,
+        directives: ActiveDirective,
         *,
         measure: Callable[[], Report],
         thresholds: Thresholds,
@@ -45,9 +45,9 @@ class Autonomy:
         self._measure = measure
         self._thresholds = thresholds
         self._clock = clock
-        self._witness = Witness(kind, fresh_s=FRESH_S)
+        self._witness = ReportValidator(kind, fresh_s=FRESH_S)
         self._measured_at = -1.0
-        self._law: LawState | None = None
+        self._law: PolicyState | None = None
         self._was_directed = True
         self._is_broken = False
 
@@ -69,7 +69,7 @@ class Autonomy:
             self.report()
             now = self._measured_at
         law = self._take_over() if self._was_directed or self._law is None else self._law
-        signals = fuse([(self._kind, self._witness.reading(now))], alone=True)
+        signals = aggregate([(self._kind, self._witness.reading(now))], alone=True)
         self._law, decided = decide(signals, law, now, self._thresholds)
         self._directives.decide_alone(decided)
         if decided.levels != law.published.levels:
@@ -87,12 +87,12 @@ class Autonomy:
                     logger.exception("no decision could be made")
                 self._is_broken = True
 
-    def _take_over(self) -> LawState:
+    def _take_over(self) -> PolicyState:
         held = self._directives.in_force
         if self._was_directed and self._directives.current is not None:
             logger.warning("no governor is heard: deciding alone", extra={"levels": str(held)})
         self._was_directed = False
-        return adopt(self._law or LawState(), held, self._thresholds, reason="held")
+        return adopt(self._law or PolicyState(), held, self._thresholds, reason="held")
 
     def _end(self, now: float) -> None:
         self._was_directed = True

@@ -92,7 +92,7 @@ def end_with_parent(environ: Mapping[str, str]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-class CannotGoOn(Exception):
+class FatalError(Exception):
     """The program has lost what it cannot do without, and may find it again when it is started anew."""
 
 
@@ -102,7 +102,7 @@ Run = Callable[[SectionType, Tracing], Awaitable[None]]
 def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     """Run program `name` with its section of the configuration until it ends; returns the exit status.
 
-    A wrong setting ends it with status 2 and one line on standard error that names the key, and CannotGoOn with status
+    A wrong setting ends it with status 2 and one line on standard error that names the key, and FatalError with status
     1 and its line, so that whoever keeps it running starts it again. The only argument that it takes is `--help`.
     """
     arguments = sys.argv[1:]
@@ -127,7 +127,7 @@ def main(name: str, kind: type[SectionType], run: Run[SectionType]) -> int:
     except ConfigError as error:
         print(f"sluice {name}: {error}", file=sys.stderr)
         return 2
-    except CannotGoOn as error:
+    except FatalError as error:
         print(f"sluice {name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

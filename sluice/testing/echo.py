@@ -11,7 +11,7 @@ from sluice.domain.enums import Task
 from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint
 from sluice.domain.variant import Variant, variant_id
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Finish, Hear, Piece, Prompt
+from sluice.worker.execution.generator import Chunk, FinishReason, GenerationRequest, OnChunks
 
 MEMORY_TOKENS = 1 << 20
 MAX_TOKENS = 65_536
@@ -50,7 +50,7 @@ class EchoGenerator:
         self._written: dict[int, _Echo] = {}
         self._cancelled: set[int] = set()
         self._closed = False
-        self._hear: Hear | None = None
+        self._hear: OnChunks | None = None
         self._thread = threading.Thread(target=self._run, name="echo", daemon=True)
 
     @property
@@ -66,12 +66,12 @@ class EchoGenerator:
     def warm_up(self) -> None:
         """There is nothing to warm."""
 
-    def start(self, hear: Hear) -> None:
+    def start(self, hear: OnChunks) -> None:
         """Start the thread."""
         self._hear = hear
         self._thread.start()
 
-    def begin(self, key: int, prompt: Prompt) -> None:
+    def begin(self, key: int, prompt: GenerationRequest) -> None:
         """Write the prompt back, when there is room."""
         with self._changed:
             self._waiting.append(_Echo(key, prompt, memory_tokens=self.variant.cache_tokens))
@@ -99,7 +99,7 @@ class EchoGenerator:
                 pieces += self._let_in()
                 closed = self._closed
                 if closed:
-                    pieces += [Piece(key=echo.key, error=NoEndpoint("the model is unloaded")) for echo in self._all()]
+                    pieces += [Chunk(key=echo.key, error=NoEndpoint("the model is unloaded")) for echo in self._all()]
                     self._written.clear()
                     self._waiting.clear()
             self._say(pieces)
@@ -119,14 +119,14 @@ class EchoGenerator:
         self.busy_s += time.perf_counter() - begun_at
         self._say(pieces)
 
-    def _say(self, pieces: Sequence[Piece]) -> None:
+    def _say(self, pieces: Sequence[Chunk]) -> None:
         if pieces and self._hear is not None:
             self._hear(pieces)
 
     def _all(self) -> list[_Echo]:
         return [*self._written.values(), *self._waiting]
 
-    def _forget_cancelled(self) -> list[Piece]:
+    def _forget_cancelled(self) -> list[Chunk]:
         gone = [echo for echo in self._all() if echo.key in self._cancelled] if self._cancelled else []
         self._cancelled.clear()
         for echo in gone:
@@ -134,20 +134,20 @@ class EchoGenerator:
                 self._waiting.remove(echo)
         return [echo.ended_by_cancel() for echo in gone]
 
-    def _let_in(self) -> list[Piece]:
+    def _let_in(self) -> list[Chunk]:
         """The first pieces of the texts that fit now, and the only ones of those that never do; the others wait."""
-        pieces: list[Piece] = []
+        pieces: list[Chunk] = []
         room = self.variant.cache_tokens - self.held_tokens
         while self._waiting:
             echo = self._waiting[0]
             if echo.problem:
-                pieces.append(Piece(key=echo.key, error=InvalidRequest(echo.problem, field="prompt")))
+                pieces.append(Chunk(key=echo.key, error=InvalidRequest(echo.problem, field="prompt")))
             elif echo.held > room or len(self._written) >= self.variant.max_generations:
                 break
             else:
                 room -= echo.held
                 self._written[echo.key] = echo
-                pieces.append(Piece(key=echo.key, prompt_tokens=echo.prompt_tokens))
+                pieces.append(Chunk(key=echo.key, prompt_tokens=echo.prompt_tokens))
             self._waiting.popleft()
         return pieces
 
@@ -155,7 +155,7 @@ class EchoGenerator:
 class _Echo:
     """One text: the words that may be written, and where a stop string ends them."""
 
-    def __init__(self, key: int, prompt: Prompt, *, memory_tokens: int) -> None:
+    def __init__(self, key: int, prompt: GenerationRequest, *, memory_tokens: int) -> None:
         self.key = key
         words = prompt.text.split()
         self.prompt_tokens = len(words)
@@ -163,11 +163,11 @@ class _Echo:
         self.problem = _problem(words, limit)
         self.held = len(words) + limit
         self._words = words[:limit] if limit > 0 else []
-        self._finish = Finish.STOP if limit >= len(words) else Finish.LENGTH
+        self._finish = FinishReason.STOP if limit >= len(words) else FinishReason.LENGTH
         self._cut_at, self._stopped_at = _first_of(prompt.stop, " ".join(self._words))
         self._tokens = self._length = 0
 
-    def next_piece(self) -> Piece:
+    def next_piece(self) -> Chunk:
         """The next word, without what a stop string cuts off or may yet cut off."""
         text = f"{' ' if self._tokens else ''}{self._words[self._tokens]}"
         room = max(0, self._cut_at - self._length)
@@ -175,15 +175,15 @@ class _Echo:
         self._length += len(text)
         finish = self._finish if self._tokens == len(self._words) else None
         if self._length >= self._stopped_at:
-            finish = Finish.STOP
-        return Piece(
+            finish = FinishReason.STOP
+        return Chunk(
             key=self.key, text=text[:room], tokens=self._tokens, prompt_tokens=self.prompt_tokens, finish=finish
         )
 
-    def ended_by_cancel(self) -> Piece:
+    def ended_by_cancel(self) -> Chunk:
         """The last piece of a text that nobody waits for."""
         error = Cancelled("nobody waited for it any more")
-        return Piece(key=self.key, tokens=self._tokens, prompt_tokens=self.prompt_tokens, error=error)
+        return Chunk(key=self.key, tokens=self._tokens, prompt_tokens=self.prompt_tokens, error=error)
 
 
 def _problem(words: Sequence[str], limit: int) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 from sluice.domain.enums import Task
 from sluice.domain.variant import Variant, variant_id
 from sluice.testing.echo import EchoGenerator
-from sluice.worker.execution.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
-from sluice.worker.execution.generator import Generator
+from sluice.worker.execution.backend import Backend, BackendLoader, Classification, Item, ModelSpec, Output
+from sluice.worker.execution.generator import GenerationEngine
 from sluice.worker.models.registry import ECHO, IDENTITY
 
-_OUTPUT = Classified(label=IDENTITY, score=1.0)
+_OUTPUT = Classification(label=IDENTITY, score=1.0)
 
 
 class IdentityBackend:
@@ -44,10 +44,10 @@ class IdentityBackend:
         """There is nothing to free."""
 
 
-def or_identity(load: Callable[[ModelSpec], Backend | Generator]) -> BackendLoader:
+def with_identity(load: Callable[[ModelSpec], Backend | GenerationEngine]) -> BackendLoader:
     """A loader for the checkpoint names `identity` and `echo`, which leaves all others to `load`."""
 
-    def loader(spec: ModelSpec) -> Backend | Generator:
+    def loader(spec: ModelSpec) -> Backend | GenerationEngine:
         if spec.checkpoint == Path(IDENTITY):
             return IdentityBackend(spec)
         return EchoGenerator(spec) if spec.checkpoint == Path(ECHO) else load(spec)

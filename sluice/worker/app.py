@@ -11,28 +11,28 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.control.identity import identify
-from sluice.control.membership_client import Membership
-from sluice.control.standalone import Autonomy
+from sluice.control.membership_client import GovernorClient
+from sluice.control.standalone import StandaloneController
 from sluice.domain.enums import MemberKind, Tier, held_name
 from sluice.domain.errors import SluiceError
 from sluice.runtime.config import ConfigError
-from sluice.runtime.program import CannotGoOn
+from sluice.runtime.program import FatalError
 from sluice.runtime.tracing import Tracing
 from sluice.transport.server import Server, drain, until_signalled
 from sluice.worker.config import ModelEntry, WorkerConfig
 from sluice.worker.execution.backend import BackendLoader
-from sluice.worker.execution.device_health import DeviceLoss, DeviceWatch
+from sluice.worker.execution.device_health import DeviceLossLatch, DeviceProber
 from sluice.worker.execution.openai_config import EXTERNAL
-from sluice.worker.executor import Device
-from sluice.worker.models.registry import Catalog
-from sluice.worker.models.swap_controller import Swapper
-from sluice.worker.models.swap_policy import wish_of
-from sluice.worker.resources.accelerator import Accelerator, AcceleratorMonitor, BackgroundMonitor
-from sluice.worker.resources.aggregate import EngineLoad, Resources
+from sluice.worker.executor import DeviceExecutor
+from sluice.worker.models.registry import ModelRegistry
+from sluice.worker.models.swap_controller import SwapController
+from sluice.worker.models.swap_policy import desired_state_of
+from sluice.worker.resources.accelerator import Accelerator, AcceleratorMonitor, PolledMonitor
+from sluice.worker.resources.aggregate import BusyRatio, ResourceAggregator
 from sluice.worker.resources.memory import CgroupMemory, HostMemory
-from sluice.worker.server.reporter import Monitor
+from sluice.worker.server.reporter import HealthReporter
 from sluice.worker.server.servicer import SERVICE, WorkerServicer
 from sluice.worker.server.tracing import WorkerSpans
 
@@ -54,7 +54,7 @@ async def serve(
     """Load the configured models, serve until SIGTERM, then drain.
 
     `accelerator` is asked for once a variant computes on one. Raises ConfigError naming the key when the address cannot
-    be bound or a configured model cannot be loaded, and CannotGoOn, after draining, when the device was lost.
+    be bound or a configured model cannot be loaded, and FatalError, after draining, when the device was lost.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     identity = await identify(
@@ -72,7 +72,7 @@ async def serve(
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="device") as device_thread,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as loader_thread,
     ):
-        catalog = Catalog(
+        catalog = ModelRegistry(
             root=Path(config.models_root),
             load=load,
             loader_thread=loader_thread,
@@ -82,8 +82,8 @@ async def serve(
             engine=config.engine,
             generation=config.generation,
         )
-        loss = DeviceLoss(lambda: servicer.stop_taking())  # noqa: PLW0108  it is made behind its device
-        device = Device(device_thread, catalog, preparer=preparer, loss=loss)
+        loss = DeviceLossLatch(lambda: servicer.stop_taking())  # noqa: PLW0108  it is made behind its device
+        device = DeviceExecutor(device_thread, catalog, preparer=preparer, loss=loss)
         servicer = WorkerServicer(
             worker=worker,
             boot=identity.boot,
@@ -96,16 +96,16 @@ async def serve(
             lookahead=config.generation_lookahead,
             max_message_bytes=config.transport.max_message_bytes,
         )
-        directives = DirectiveState()
+        directives = ActiveDirective()
         accelerator_monitor = _accelerator_monitor(catalog, accelerator)
-        resources = Resources(
-            (EngineLoad(lambda: device.busy_s + catalog.writers.busy_s), HostMemory(), CgroupMemory()),
+        resources = ResourceAggregator(
+            (BusyRatio(lambda: device.busy_s + catalog.writers.busy_s), HostMemory(), CgroupMemory()),
             device=accelerator_monitor,
             writes=lambda: bool(catalog.writers),
         )
-        swapper = Swapper(
+        swapper = SwapController(
             catalog,
-            wish=lambda: wish_of(directives.levels, directives.lighten_share, directives.precision),
+            wish=lambda: desired_state_of(directives.levels, directives.lighten_share, directives.precision),
             memory=resources.model_memory,
             ceiling=config.memory_ceiling,
             light_budget=config.distilled_budget,
@@ -118,7 +118,7 @@ async def serve(
             await server.stop(0)
             await catalog.close()
             raise
-        monitor = Monitor(
+        monitor = HealthReporter(
             device=device,
             catalog=catalog,
             resources=resources,
@@ -127,12 +127,12 @@ async def serve(
             draining=lambda: servicer.draining,
         )
         swapping = asyncio.create_task(swapper.run())
-        tasks = [swapping, asyncio.create_task(DeviceWatch(accelerator_monitor, device.probe).run())]
-        autonomy = Autonomy(kind, directives, measure=monitor.report, thresholds=config.thresholds)
+        tasks = [swapping, asyncio.create_task(DeviceProber(accelerator_monitor, device.probe).run())]
+        autonomy = StandaloneController(kind, directives, measure=monitor.report, thresholds=config.thresholds)
         if config.autonomous:
             tasks.append(asyncio.create_task(autonomy.run()))
         if config.governor:
-            membership = Membership(
+            membership = GovernorClient(
                 config.governor,
                 identity.registration,
                 report=autonomy.report,
@@ -155,20 +155,20 @@ async def serve(
         await catalog.close()
         accelerator_monitor.close()
         if loss.why:
-            raise CannotGoOn(f"the device is lost, and only a new process may get it back: {loss.why}")
+            raise FatalError(f"the device is lost, and only a new process may get it back: {loss.why}")
 
 
-def _accelerator_monitor(catalog: Catalog, accelerator: Callable[[], Accelerator] | None) -> BackgroundMonitor:
+def _accelerator_monitor(catalog: ModelRegistry, accelerator: Callable[[], Accelerator] | None) -> PolledMonitor:
     def source() -> AcceleratorMonitor | None:
         # Asking for an accelerator imports torch, which a worker without models of its own need not do.
         if accelerator is None or catalog.devices <= {"cpu", EXTERNAL}:
             return None
         return AcceleratorMonitor(accelerator())
 
-    return BackgroundMonitor(source)
+    return PolledMonitor(source)
 
 
-async def _load_configured(config: WorkerConfig, catalog: Catalog, swapper: Swapper) -> None:
+async def _load_configured(config: WorkerConfig, catalog: ModelRegistry, swapper: SwapController) -> None:
     for number, entry in enumerate(config.models):
         try:
             await _load_entry(entry, catalog, swapper)
@@ -177,7 +177,7 @@ async def _load_configured(config: WorkerConfig, catalog: Catalog, swapper: Swap
             raise ConfigError(f"{key}: {error.message}") from error
 
 
-async def _load_entry(entry: ModelEntry, catalog: Catalog, swapper: Swapper) -> None:
+async def _load_entry(entry: ModelEntry, catalog: ModelRegistry, swapper: SwapController) -> None:
     model, precision = entry.model, held_name(entry.precision)
     if entry.openai is not None:
         await catalog.connect(entry.openai, model=model, tier=entry.tier, precision=precision)

@@ -12,8 +12,8 @@ from sluice.domain.enums import Tier
 from sluice.domain.variant import check_model
 from sluice.runtime.config import Address, OptionalAddress, Section
 from sluice.transport.settings import Transport
-from sluice.worker.execution.backend import Engine
-from sluice.worker.execution.generator import GenerationRoom
+from sluice.worker.execution.backend import CpuRuntime
+from sluice.worker.execution.generator import GenerationLimits
 from sluice.worker.execution.openai_config import OpenAIServer
 
 
@@ -118,7 +118,7 @@ class WorkerConfig(Section):
     """The most items in a batch."""
     threads: int = Field(default=0, ge=0, le=1024)
     """Cores that one forward pass may use. 0: all that the process may."""
-    engine: Engine = Engine.AUTO
+    engine: CpuRuntime = CpuRuntime.AUTO
     """Who computes quantized models on a CPU: openvino, onnxruntime, or auto, which is the first where it was measured
     to be faster (x86) and the second elsewhere."""
     cache: str = "~/.cache/sluice"
@@ -137,9 +137,9 @@ class WorkerConfig(Section):
     """How long batches and texts may take after SIGTERM."""
 
     @property
-    def generation(self) -> GenerationRoom:
+    def generation(self) -> GenerationLimits:
         """What a model that writes may take."""
-        return GenerationRoom(
+        return GenerationLimits(
             max_texts=self.max_generations, memory_share=self.generation_memory, compiles=self.generation_compile
         )
 

@@ -16,17 +16,17 @@ from contextlib import suppress
 
 from sluice.domain.errors import Cancelled, Expired, NoEndpoint, SluiceError, WorkerFailed
 from sluice.runtime.tracing import trace_id_of
-from sluice.worker.execution.backend import Backend, Item, Mortal, Output, Preparing
-from sluice.worker.execution.batch import Done, Work, WorkItem
-from sluice.worker.execution.batch_runner import DeviceLost, execute
-from sluice.worker.execution.device_health import DeviceLoss
-from sluice.worker.execution.generation_runner import Servable
-from sluice.worker.models.registry import Catalog
+from sluice.worker.execution.backend import Backend, DetectsDeviceLoss, Item, Output, SupportsPrefetch
+from sluice.worker.execution.batch import BatchItem, BatchOutcome, WorkerBatch
+from sluice.worker.execution.batch_runner import DeviceLost, run_batch
+from sluice.worker.execution.device_health import DeviceLossLatch
+from sluice.worker.execution.generation_runner import LoadedModel
+from sluice.worker.models.registry import ModelRegistry
 
 logger = logging.getLogger(__name__)
 
 
-class Device:
+class DeviceExecutor:
     """Executes batches on `thread` and prepares them on `preparer`, if there is one; each of the two is one thread.
 
     Its queue is bounded by the credits that were granted. `loss` is told when the device is lost. `items` counts what
@@ -36,10 +36,10 @@ class Device:
     def __init__(
         self,
         thread: ThreadPoolExecutor,
-        catalog: Catalog,
+        catalog: ModelRegistry,
         *,
         preparer: ThreadPoolExecutor | None = None,
-        loss: DeviceLoss | None = None,
+        loss: DeviceLossLatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._thread = thread
@@ -58,18 +58,18 @@ class Device:
         begun_at = self._begun_at
         return self._busy_s + (self._clock() - begun_at if begun_at is not None else 0.0)
 
-    def submit(self, work: Work) -> None:
+    def submit(self, work: WorkerBatch) -> None:
         """Execute `work` when those before it are done; `work.done` is set on the loop, with no exception ever."""
         try:
             backend = self._catalog.backend(work.variant_id)
         except SluiceError as error:
             outputs: dict[int, Output] = {item.id: error for item in work.items}
-            work.done.set_result(Done(outputs=outputs, wait_s=0.0, compute_s=0.0))
+            work.done.set_result(BatchOutcome(outputs=outputs, wait_s=0.0, compute_s=0.0))
             return
         loop = asyncio.get_running_loop()
         ready = None
         # Where the device is free, another thread would only be in its way.
-        if self._preparer is not None and self._open and isinstance(backend, Preparing):
+        if self._preparer is not None and self._open and isinstance(backend, SupportsPrefetch):
             ready = self._preparer.submit(prepare, backend, [item.item for item in work.items])
         self._open += 1
         self._thread.submit(self._run, backend, work, ready, loop)
@@ -80,14 +80,14 @@ class Device:
             with suppress(NoEndpoint):
                 self._thread.submit(self._try, self._catalog.servable(variant.id))
 
-    def _try(self, servable: Servable) -> None:
-        if self._loss is not None and isinstance(servable, Mortal) and servable.is_device_lost():
+    def _try(self, servable: LoadedModel) -> None:
+        if self._loss is not None and isinstance(servable, DetectsDeviceLoss) and servable.is_device_lost():
             self._loss.report("it does not compute any more")
 
     def _run(
         self,
         backend: Backend,
-        work: Work,
+        work: WorkerBatch,
         ready: Future[Sequence[Item]] | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -112,33 +112,33 @@ class Device:
         self._busy_s += ended_at - begun_at
         self.items += len(alive)
         self._begun_at = None
-        done = Done(outputs=outputs, wait_s=begun_at - work.taken_at, compute_s=ended_at - begun_at)
+        done = BatchOutcome(outputs=outputs, wait_s=begun_at - work.taken_at, compute_s=ended_at - begun_at)
         loop.call_soon_threadsafe(self._resolve, work.done, done)
 
     def _execute(self, backend: Backend, items: Sequence[Item]) -> list[Output]:
         if self._loss is not None and self._loss.why:
             return [NoEndpoint("this worker has lost its device")] * len(items)
         try:
-            return execute(backend, items)
+            return run_batch(backend, items)
         except DeviceLost as error:
             if self._loss is not None:
                 self._loss.report(str(error))
             return [WorkerFailed(f"the device was lost: {error}")] * len(items)
 
-    def _resolve(self, future: asyncio.Future[Done], done: Done) -> None:
+    def _resolve(self, future: asyncio.Future[BatchOutcome], done: BatchOutcome) -> None:
         self._open -= 1
         if not future.done():
             future.set_result(done)
 
 
-def _log_failures(items: Sequence[WorkItem], outputs: Sequence[Output]) -> None:
+def _log_failures(items: Sequence[BatchItem], outputs: Sequence[Output]) -> None:
     for item, output in zip(items, outputs, strict=True):
         if isinstance(output, WorkerFailed):
             extra = {"item": item.id, "trace_id": trace_id_of(item.traceparent), "why": output.message}
             logger.error("an item failed", extra=extra)
 
 
-def prepare(backend: Preparing, items: Sequence[Item]) -> Sequence[Item]:
+def prepare(backend: SupportsPrefetch, items: Sequence[Item]) -> Sequence[Item]:
     """The items, prepared unless that fails: whoever executes them then meets the same failure, and finds its cause."""
     try:
         prepared = backend.prepare(items)

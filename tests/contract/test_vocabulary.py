@@ -24,7 +24,7 @@ from sluice.domain.errors import Reason, SluiceError
 from sluice.domain.status import from_item_status, to_item_status
 from sluice.domain.variant import VariantState
 from sluice.v1 import degradation_pb2, health_pb2, inference_service_pb2, model_pb2, tier_pb2
-from sluice.worker.execution.generator import Finish
+from sluice.worker.execution.generator import FinishReason
 
 PROTOS = Path(__file__).resolve().parents[2] / "protos"
 SERVICE = (PROTOS / "sluice/v1/inference_service.proto").read_text(encoding="utf-8")
@@ -74,7 +74,7 @@ def failures() -> list[SluiceError]:
         (MemberKind, health_pb2.MemberKind.DESCRIPTOR, False),
         (VariantState, model_pb2.VariantState.DESCRIPTOR, False),
         (DepartureReason, health_pb2.DepartureReason.DESCRIPTOR, False),
-        (Finish, inference_service_pb2.FinishReason.DESCRIPTOR, False),
+        (FinishReason, inference_service_pb2.FinishReason.DESCRIPTOR, False),
     ],
     ids=lambda one: one.__name__ if isinstance(one, type) else "",
 )

@@ -11,7 +11,7 @@ from subprocess import Popen
 import pytest
 
 from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint
-from sluice.worker.execution.generator import Finish
+from sluice.worker.execution.generator import FinishReason
 from tests.e2e.local_mesh import HAS_TORCH
 
 if HAS_TORCH:
@@ -82,8 +82,8 @@ def test_greedy_texts_are_those_of_generate_token_for_token(served: Served) -> N
         assert last.error is None
         assert heard.text(key) == expected
         assert (last.tokens, last.prompt_tokens) == (tokens, len(served.tiny.tokenizer(text).input_ids))
-        assert last.finish is (Finish.LENGTH if tokens == limit else Finish.STOP)
-    assert {last.finish for last in lasts.values()} == {Finish.LENGTH, Finish.STOP}
+        assert last.finish is (FinishReason.LENGTH if tokens == limit else FinishReason.STOP)
+    assert {last.finish for last in lasts.values()} == {FinishReason.LENGTH, FinishReason.STOP}
 
 
 def test_a_stop_string_cuts_the_text_where_it_begins(served: Served) -> None:
@@ -92,7 +92,7 @@ def test_a_stop_string_cuts_the_text_where_it_begins(served: Served) -> None:
     with started(served.url, model=served.name) as heard:
         last = heard.write(text=PROMPTS[0], max_new_tokens=48, stop=(stop,))
     assert heard.text() == whole[: whole.index(stop)]
-    assert last.finish is Finish.STOP
+    assert last.finish is FinishReason.STOP
 
 
 def test_a_conversation_goes_through_the_models_template(served: Served) -> None:

@@ -14,7 +14,7 @@ from sluice.testing.echo import EchoGenerator
 from sluice.testing.identity import IdentityBackend
 from sluice.worker.app import serve
 from sluice.worker.execution.backend import Backend, Item, ModelSpec, Output
-from sluice.worker.execution.generator import Generator, Prompt
+from sluice.worker.execution.generator import GenerationEngine, GenerationRequest
 from sluice.worker.models.registry import ECHO
 
 DEADLY = "query of death"
@@ -40,13 +40,13 @@ class DyingBackend(IdentityBackend):
 class DyingGenerator(EchoGenerator):
     """Writes like the echo, until it is asked to go on from DEADLY."""
 
-    def begin(self, key: int, prompt: Prompt) -> None:
+    def begin(self, key: int, prompt: GenerationRequest) -> None:
         """Write the prompt back."""
         die_of(prompt.text)
         super().begin(key, prompt)
 
 
-def load(spec: ModelSpec) -> Backend | Generator:
+def load(spec: ModelSpec) -> Backend | GenerationEngine:
     """What can be killed, of either kind."""
     return DyingGenerator(spec, step_s=STEP_S) if spec.checkpoint.name == ECHO else DyingBackend(spec)
 

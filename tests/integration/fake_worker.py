@@ -9,7 +9,7 @@ from typing import Any
 
 from services.router.config import RouterConfig
 from services.router.router import Router
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.control.roster import Roster, RosterEntry
 from sluice.domain.enums import MemberKind, Task, Tier
 from sluice.domain.variant import Variant, to_proto, variant_id
@@ -97,11 +97,11 @@ def roster_of(*addresses: str, kind: MemberKind = MemberKind.CPU_WORKER) -> Rost
 
 @asynccontextmanager
 async def router_to(
-    *addresses: str, directives: DirectiveState | None = None, **settings: Any
+    *addresses: str, directives: ActiveDirective | None = None, **settings: Any
 ) -> AsyncIterator[Router]:
     """A router whose workers are at `addresses`, and are connected. It obeys `directives`, if they are given."""
     tracing = Tracing(service="test", config=TelemetryConfig())
-    router = Router(RouterConfig(**settings), tracing=tracing, directives=directives or DirectiveState())
+    router = Router(RouterConfig(**settings), tracing=tracing, directives=directives or ActiveDirective())
     router.pool.set_static(addresses)
     watch = asyncio.create_task(router.run())
     try:

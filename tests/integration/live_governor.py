@@ -15,9 +15,9 @@ from services.governor.config import GovernorConfig
 from services.governor.control_loop import Governor
 from services.governor.servicer import GovernorServicer
 from sluice.control.degradation.report import Report
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.control.fleet import Registration
-from sluice.control.membership_client import Membership
+from sluice.control.membership_client import GovernorClient
 from sluice.domain.enums import MemberKind
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
 
@@ -67,11 +67,11 @@ async def member(
     kind: MemberKind = MemberKind.CPU_WORKER,
     report: Callable[[], Report] = idle,
     wall: Callable[[], float] = time.time,
-) -> AsyncIterator[DirectiveState]:
+) -> AsyncIterator[ActiveDirective]:
     """A real member, and what it obeys. `wall` is its wall clock."""
-    obeyed = DirectiveState(wall=wall)
+    obeyed = ActiveDirective(wall=wall)
     registration = Registration(id=name, kind=kind, address=f"{name}:1")
-    membership = Membership(address, registration, report=report, directives=obeyed)
+    membership = GovernorClient(address, registration, report=report, directives=obeyed)
     running = asyncio.create_task(membership.run())
     try:
         yield obeyed

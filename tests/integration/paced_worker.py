@@ -17,7 +17,7 @@ from sluice.testing.echo import EchoGenerator
 from sluice.testing.identity import IdentityBackend
 from sluice.worker.app import serve
 from sluice.worker.execution.backend import Backend, Item, ModelSpec, Output
-from sluice.worker.execution.generator import Generator
+from sluice.worker.execution.generator import GenerationEngine
 from sluice.worker.models.registry import ECHO
 
 ITEM_S = 0.01
@@ -34,7 +34,7 @@ class PacedBackend(IdentityBackend):
         return super().execute(items)
 
 
-def load(spec: ModelSpec) -> Backend | Generator:
+def load(spec: ModelSpec) -> Backend | GenerationEngine:
     """An echo that writes or an identity that classifies, at the pace above."""
     if spec.checkpoint == Path(ECHO):
         return EchoGenerator(spec, step_s=TOKEN_S, max_generations=MAX_GENERATIONS)

@@ -16,8 +16,8 @@ from services.router.requests.request import Request
 from services.router.router import Router
 from sluice.domain.enums import QueryClass, Tier
 from sluice.domain.errors import SluiceError
-from sluice.worker.models.swap_controller import Swapper
-from sluice.worker.models.swap_policy import FULL_SERVICE, Wish
+from sluice.worker.models.swap_controller import SwapController
+from sluice.worker.models.swap_policy import FULL_SERVICE, DesiredState
 from sluice.worker.resources.reading import Memory
 from tests.integration.fake_worker import router_to
 from tests.integration.live_worker import Worker, working
@@ -36,7 +36,7 @@ LIMIT, CEILING = 1 << 44, 0.92
 class Swapping:
     """One worker and one router. `outcomes` counts what became of each request: its tier, or its failure."""
 
-    def __init__(self, worker: Worker, swapper: Swapper, router: Router) -> None:
+    def __init__(self, worker: Worker, swapper: SwapController, router: Router) -> None:
         self.worker = worker
         self.swapper = swapper
         self.router = router
@@ -69,7 +69,7 @@ class Swapping:
         assert ladder.light is not None
         return int(ladder.full.size_bytes), int(ladder.light.size_bytes)
 
-    async def reach(self, wish: Wish, states: dict[str, str]) -> float:
+    async def reach(self, wish: DesiredState, states: dict[str, str]) -> float:
         """Wish for `wish` until the worker holds `states`; returns the seconds that took."""
         begun_at = time.monotonic()
         self.wish = wish
@@ -132,7 +132,7 @@ async def swapping(
     made: Swapping | None = None
     async with working(root, load=partial(load, device_name="cpu")) as worker:
         catalog = worker.bench.catalog
-        swapper = Swapper(
+        swapper = SwapController(
             catalog,
             wish=lambda: made.wish if made else FULL_SERVICE,
             memory=lambda: made.memory() if made else Memory(used_bytes=0, limit_bytes=LIMIT),

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from sluice.client.failure import from_rpc_error
-from sluice.control.directive import Directive, DirectiveState
+from sluice.control.directive import ActiveDirective, Directive
 from sluice.domain.enums import Level, Tier
 from sluice.domain.errors import Expired, InvalidRequest, Reason, WorkerLost
 from sluice.transport.server import drain
@@ -243,7 +243,7 @@ async def test_a_draining_router_finishes_its_streams() -> None:
 
 
 async def test_level_two_lets_texts_end_where_they_are_and_begins_new_ones_on_the_copy() -> None:
-    directives = DirectiveState()
+    directives = ActiveDirective()
     both: dict[Tier, dict[str, Any]] = {Tier.FULL: {"step_s": 0.001}, Tier.LIGHT: {}}
     async with text_mesh(both, directives=directives) as mesh:
         prompt = "a b c d e f g h " * 30
@@ -267,7 +267,7 @@ async def test_level_two_lets_texts_end_where_they_are_and_begins_new_ones_on_th
 
 
 async def test_a_share_of_the_texts_is_lightened_by_the_router() -> None:
-    directives = DirectiveState()
+    directives = ActiveDirective()
     async with text_mesh({Tier.FULL: {}, Tier.LIGHT: {}}, directives=directives) as mesh:
         lighten = Directive(epoch=1, revision=1, levels=(Level.LIGHTEN,), lighten_share=0.5)
         directives.apply(lighten, asyncio.get_running_loop().time())

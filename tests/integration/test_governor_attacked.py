@@ -26,7 +26,7 @@ from services.governor.servicer import SERVICE
 from sluice.cli.addresses import free_port
 from sluice.cli.mesh import LocalMesh
 from sluice.cli.process import ServiceProcess
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.control.epochs import latest_epoch, new_epoch
 from sluice.control.fleet import DepartureReason
 from sluice.v1 import governor_service_pb2 as governor_pb2
@@ -73,7 +73,7 @@ async def lie(stub: Stub, epoch: int, *, directed: bool) -> None:
     await asyncio.wait_for(end_of(call), 10)
 
 
-def is_directed(state: DirectiveState, governor: Governor) -> bool:
+def is_directed(state: ActiveDirective, governor: Governor) -> bool:
     """Whether a member obeys what `governor` says now, and within its lease."""
     current = state.current
     return (

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from services.router.requests.device_pool import Pool
-from services.router.requests.request import Answer, Request
+from services.router.requests.device_pool import DevicePool
+from services.router.requests.request import InferResult, Request
 from services.router.router import Router
-from services.router.workers.client import WorkerLink
-from sluice.control.directive import Directive, DirectiveState
+from services.router.workers.client import WorkerClient
+from sluice.control.directive import ActiveDirective, Directive
 from sluice.control.roster import Roster, RosterEntry
 from sluice.domain.enums import Level, MemberKind, QueryClass, Tier
 from sluice.domain.errors import Expired, NoEndpoint, Saturated
@@ -38,11 +38,11 @@ def request(text: str = "text", *, timeout_s: float = 10.0, **more: Any) -> Requ
     return Request(model="echo", text=text, deadline=time.monotonic() + timeout_s, query_class=wanted, **more)
 
 
-async def ask(router: Router, **more: Any) -> Answer:
+async def ask(router: Router, **more: Any) -> InferResult:
     return await asyncio.wait_for(router.infer(request(**more)), 10)
 
 
-def link_to(router: Router, address: str) -> WorkerLink:
+def link_to(router: Router, address: str) -> WorkerClient:
     return next(link for link in router.pool.links() if link.address == address)
 
 
@@ -131,8 +131,8 @@ async def test_second_tries_are_bounded_and_who_gets_none_is_told_to_come_back()
         assert (await ask(router, text="after")).result.classification.label == "after"
 
 
-def in_force(level: Level, share: float) -> DirectiveState:
-    directives = DirectiveState()
+def in_force(level: Level, share: float) -> ActiveDirective:
+    directives = ActiveDirective()
     order = Directive(epoch=1, revision=1, levels=(level,), offload_share=share, lighten_share=share)
     directives.apply(order, time.monotonic())
     return directives
@@ -176,7 +176,7 @@ async def test_a_conversation_stays_with_the_variant_that_answered_it() -> None:
 
 
 async def test_cold_work_is_answered_however_much_hot_work_comes_and_only_below_level_three() -> None:
-    for directives, aged in ((DirectiveState(), True), (in_force(Level.ADMIT, 0.0), False)):
+    for directives, aged in ((ActiveDirective(), True), (in_force(Level.ADMIT, 0.0), False)):
         worker = FakeWorker(answer_well, credits_=0)
         async with serving(worker) as address, router_to(address, max_batch_size=1, directives=directives) as router:
             cold = asyncio.create_task(ask(router, text="cold", priority=0.5))
@@ -193,7 +193,7 @@ async def test_cold_work_is_answered_however_much_hot_work_comes_and_only_below_
 async def test_the_fleet_may_know_better_what_a_worker_is_than_what_it_holds_now() -> None:
     light = FakeWorker(answer_well)
     async with serving(light) as address, router_to(address) as router:
-        assert link_to(router, address).pool is Pool.CPU
+        assert link_to(router, address).pool is DevicePool.CPU
         router.pool.set_roster(Roster(members=(RosterEntry(id="w", kind=MemberKind.GPU_WORKER, address=address),)))
-        assert link_to(router, address).pool is Pool.ACCELERATOR
+        assert link_to(router, address).pool is DevicePool.ACCELERATOR
         assert (await ask(router)).variant.tier is Tier.LIGHT

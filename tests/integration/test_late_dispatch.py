@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.router.requests.request import Answer, Request
+from services.router.requests.request import InferResult, Request
 from services.router.router import Router
 from sluice.domain.enums import QueryClass, Tier
 from sluice.domain.errors import Expired, NoEndpoint, Saturated, ShuttingDown, SluiceError, WorkerFailed
@@ -27,7 +27,7 @@ def request(text: str = "text", *, timeout_s: float = 10.0, priority: float = 0.
     )
 
 
-def label(answer: Answer) -> str:
+def label(answer: InferResult) -> str:
     return answer.result.classification.label
 
 
@@ -39,7 +39,7 @@ async def until(condition: Any) -> None:
     raise AssertionError("it never came to that")
 
 
-async def outcomes(router: Router, *requests: Request) -> list[Answer | BaseException]:
+async def outcomes(router: Router, *requests: Request) -> list[InferResult | BaseException]:
     return await asyncio.gather(*(router.infer(one) for one in requests), return_exceptions=True)
 
 
@@ -47,7 +47,9 @@ async def test_requests_that_come_together_travel_together() -> None:
     worker = FakeWorker(answer_well)
     async with serving(worker) as address, router_to(address) as router:
         answers = await outcomes(router, *(request(f"text {number}") for number in range(100)))
-    assert [label(one) for one in answers if isinstance(one, Answer)] == [f"text {number}" for number in range(100)]
+    assert [label(one) for one in answers if isinstance(one, InferResult)] == [
+        f"text {number}" for number in range(100)
+    ]
     assert len(worker.batches) == 1
 
 
@@ -171,7 +173,7 @@ async def test_a_worker_that_dies_with_a_batch_costs_its_requests_one_more_try_e
     dying, healthy = FakeWorker(die_once), FakeWorker(answer_well, tier=Tier.QUANTIZED)
     async with serving(dying) as one, serving(healthy) as other, router_to(one, other) as router:
         answers = await outcomes(router, *(request(f"text {number}") for number in range(5)))
-    assert [label(one) for one in answers if isinstance(one, Answer)] == [f"text {number}" for number in range(5)]
+    assert [label(one) for one in answers if isinstance(one, InferResult)] == [f"text {number}" for number in range(5)]
     assert len(dying.batches[0].items) == 5
     again = [*dying.batches[1:], *healthy.batches]
     assert sorted(item.text for batch in again for item in batch.items) == [f"text {number}" for number in range(5)]
@@ -191,7 +193,7 @@ async def test_a_poisonous_request_is_tried_twice_and_takes_nobody_with_it() -> 
         requests = [request("poison"), *(request(f"good {number}") for number in range(20))]
         ended = await outcomes(router, *requests)
     assert isinstance(ended[0], WorkerFailed)
-    assert all(isinstance(outcome, Answer) for outcome in ended[1:]), ended
+    assert all(isinstance(outcome, InferResult) for outcome in ended[1:]), ended
     tries = [batch for batch in (*worker.batches, *other.batches) for item in batch.items if item.text == "poison"]
     assert len(tries) == 2
 
@@ -222,7 +224,7 @@ async def test_a_worker_that_answers_nonsense_is_dropped_and_its_requests_answer
     assert label(unharmed) == "d"
     # Each ends once: answered by the honest worker, or failed by the liar twice.
     assert len(ended) == 3
-    assert all(isinstance(outcome, Answer | WorkerFailed) for outcome in ended)
+    assert all(isinstance(outcome, InferResult | WorkerFailed) for outcome in ended)
 
 
 async def test_when_nobody_serves_the_tier_any_more_what_waits_is_placed_elsewhere() -> None:
@@ -283,10 +285,10 @@ async def test_every_offered_request_is_counted_once() -> None:
         offered = [request(f"good {number}") for number in range(80)] + [request("poison"), request("")]
         ended = await outcomes(router, *offered)
         assert sum(router.ledger.outcomes.values()) == len(offered)
-        ok = sum(isinstance(outcome, Answer) for outcome in ended)
+        ok = sum(isinstance(outcome, InferResult) for outcome in ended)
         counted_ok = sum(count for key, count in router.ledger.outcomes.items() if key[2] == "ok")
         assert counted_ok == ok
-        assert all(isinstance(outcome, Answer | SluiceError) for outcome in ended)
+        assert all(isinstance(outcome, InferResult | SluiceError) for outcome in ended)
 
 
 async def test_admitted_requests_outlast_a_moment_without_workers_and_no_longer() -> None:

@@ -29,10 +29,10 @@ from sluice.control.codec import (
 )
 from sluice.control.degradation.report import Report
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
-from sluice.control.directive import Directive, DirectiveState
+from sluice.control.directive import ActiveDirective, Directive
 from sluice.control.fleet import Registration, Transition
-from sluice.control.membership_client import Membership
-from sluice.control.standalone import Autonomy
+from sluice.control.membership_client import GovernorClient
+from sluice.control.standalone import StandaloneController
 from sluice.domain.enums import Level, MemberKind
 from sluice.v1 import governor_service_pb2 as governor_pb2
 from sluice.v1 import governor_service_pb2_grpc as governor_grpc
@@ -53,12 +53,12 @@ def measured(**values: Any) -> Report:
 @asynccontextmanager
 async def autonomous(
     address: str, name: str, kind: MemberKind, values: dict[str, Any]
-) -> AsyncIterator[DirectiveState]:
+) -> AsyncIterator[ActiveDirective]:
     """A member as the programs are: it reports `values`, and decides alone while no governor is heard."""
-    state = DirectiveState()
-    autonomy = Autonomy(kind, state, measure=lambda: measured(**values), thresholds=DEFAULT_THRESHOLDS)
+    state = ActiveDirective()
+    autonomy = StandaloneController(kind, state, measure=lambda: measured(**values), thresholds=DEFAULT_THRESHOLDS)
     card = Registration(id=name, kind=kind, address=f"{name}:1")
-    membership = Membership(address, card, report=autonomy.report, directives=state)
+    membership = GovernorClient(address, card, report=autonomy.report, directives=state)
     tasks = [asyncio.create_task(membership.run()), asyncio.create_task(autonomy.run())]
     try:
         yield state
@@ -206,12 +206,12 @@ async def test_two_governors_of_one_fleet_end_as_one() -> None:
         async with member(two, "a") as a:
             await until(lambda: a.current is not None and a.current.epoch == 200)
         # The same member, with what it obeys, at the lesser governor's door.
-        state = DirectiveState()
+        state = ActiveDirective()
         state.apply(Directive(epoch=200, revision=1, lease_s=1.0), asyncio.get_running_loop().time())
         registration = Registration(id="a", kind=CPU, address="a:1")
         async with member(one, "b") as b:
             await until(lambda: b.current is not None)
-            membership = Membership(one, registration, report=idle, directives=state)
+            membership = GovernorClient(one, registration, report=idle, directives=state)
             running = asyncio.create_task(membership.run())
             await until(lambda: lesser.stands_by)
             await until(lambda: not lesser.table.members())

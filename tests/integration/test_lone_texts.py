@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from services.router.requests.generation import TextTicket
-from services.router.requests.request import Request, Written
-from services.router.requests.sampling_params import Sampling
+from services.router.requests.generation import PendingGeneration
+from services.router.requests.request import GenerationResult, Request
+from services.router.requests.sampling_params import SamplingParams
 from services.router.router import Router
 from services.router.workers import lone_try
 from sluice.domain.errors import SluiceError, WorkerFailed, WorkerLost
@@ -29,9 +29,9 @@ class Mesh:
         self.router = router
         self.scribes = scribes
 
-    def ask(self, prompt: str, *, timeout_s: float = 20.0) -> TextTicket:
+    def ask(self, prompt: str, *, timeout_s: float = 20.0) -> PendingGeneration:
         request = Request(model=MODEL, text=prompt, deadline=time.monotonic() + timeout_s)
-        return self.router.texts.take(request, Sampling())
+        return self.router.texts.take(request, SamplingParams())
 
     async def holder(self, prompt: str) -> FakeScribe:
         """Who has the text, once somebody has."""
@@ -46,7 +46,7 @@ def has(scribe: FakeScribe, prompt: str) -> bool:
     return any(text.prompt == prompt for text in scribe.texts.values())
 
 
-async def outcome(ticket: TextTicket) -> Written | SluiceError:
+async def outcome(ticket: PendingGeneration) -> GenerationResult | SluiceError:
     while (portion := await asyncio.wait_for(ticket.outlet.take(), 10)).outcome is None:
         pass
     return portion.outcome
@@ -92,7 +92,7 @@ async def test_it_goes_to_a_worker_with_nothing_else_which_gets_nothing_until_it
         made.ask("welcome")
         assert await made.holder("welcome") is first
         await end(first, "suspect")
-        assert isinstance(await outcome(suspect), Written)
+        assert isinstance(await outcome(suspect), GenerationResult)
 
 
 async def test_the_idlest_is_let_run_dry_and_then_gets_the_suspect_before_what_waits() -> None:
@@ -111,7 +111,7 @@ async def test_the_idlest_is_let_run_dry_and_then_gets_the_suspect_before_what_w
         assert [text.prompt for text in scribe.texts.values()] == ["suspect"]
         await end(scribe, "suspect")
         await end(scribe, "new")
-        assert all([isinstance(await outcome(one), Written) for one in (old, suspect, new)])
+        assert all([isinstance(await outcome(one), GenerationResult) for one in (old, suspect, new)])
 
 
 async def test_a_worker_is_not_kept_idle_for_long_and_a_suspect_that_finds_none_free_fails(
@@ -172,11 +172,11 @@ async def test_after_a_death_each_is_tried_alone_and_who_ends_a_second_worker_is
         assert sorted(order) == sorted(["killer", *beside])
         assert isinstance(await outcome(tickets["killer"]), WorkerFailed)
         for name in (*beside, *others):
-            assert isinstance(await outcome(tickets[name]), Written)
-        assert isinstance(await outcome(later), Written if holder is not dies else WorkerLost)
+            assert isinstance(await outcome(tickets[name]), GenerationResult)
+        assert isinstance(await outcome(later), GenerationResult if holder is not dies else WorkerLost)
         with pytest.raises(WorkerFailed, match="has ended two workers"):
             made.ask("killer")
         await until(lambda: all(link.up for link in made.router.pool.links()))
         harmless = made.ask("killer, but not quite")
         await end(await made.holder("killer, but not quite"), "killer, but not quite")
-        assert isinstance(await outcome(harmless), Written)
+        assert isinstance(await outcome(harmless), GenerationResult)

@@ -9,14 +9,14 @@ import grpc
 import pytest
 
 from services.router.requests.request import Request
-from services.router.requests.sampling_params import Sampling
+from services.router.requests.sampling_params import SamplingParams
 from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import AnswerTooLarge, InvalidRequest, Reason
 from sluice.domain.variant import Variant
 from sluice.runtime.message_size import MAX_MESSAGE_KEY, STOCK_BYTES
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
-from sluice.worker.execution.backend import Embedded
+from sluice.worker.execution.backend import Embedding
 from tests.integration.fake_scribe import FakeScribe
 from tests.integration.fake_worker import FakeWorker, answered, router_to, serving
 from tests.integration.live_worker import read, working
@@ -54,7 +54,7 @@ async def test_a_stock_worker_gets_no_batch_and_no_prompt_that_is_larger_than_it
         assert all(len(one.items) <= 3 for one in worker.batches)
         with pytest.raises(InvalidRequest, match="worker takes messages"):
             await router.infer(request("x" * 5 * MIB))
-        ticket = router.texts.take(request("x" * 5 * MIB, model="chat"), Sampling())
+        ticket = router.texts.take(request("x" * 5 * MIB, model="chat"), SamplingParams())
         outcome = (await asyncio.wait_for(ticket.outlet.take(), 10)).outcome
         assert isinstance(outcome, InvalidRequest)
         assert (worker.streams, scribe.texts, router.open_requests) == (1, {}, 0)
@@ -77,7 +77,7 @@ async def test_a_worker_that_announces_more_gets_more_at_once() -> None:
 
 @pytest.mark.parametrize("announced", [None, "67108864"])
 async def test_a_stock_router_gets_one_result_that_it_takes(announced: str | None) -> None:
-    async with working(answer=lambda items: [Embedded((0.5,) * 500_000) for _ in items]) as running:
+    async with working(answer=lambda items: [Embedding((0.5,) * 500_000) for _ in items]) as running:
         options = [("grpc.max_receive_message_length", 64 * MIB)] if announced else []
         async with grpc.aio.insecure_channel(running.address, options=options) as channel:
             metadata = [(MAX_MESSAGE_KEY, announced)] if announced else []

@@ -18,7 +18,7 @@ from sluice.domain.enums import Tier
 from sluice.domain.errors import InvalidRequest, NoEndpoint, Reason, SluiceError, WorkerFailed
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.worker.execution.backend import Backend, ModelSpec
-from sluice.worker.execution.generator import Generator
+from sluice.worker.execution.generator import GenerationEngine
 from tests.integration.fake_worker import router_to
 from tests.integration.live_router import face_of
 from tests.integration.live_worker import Worker, working
@@ -104,14 +104,14 @@ async def mesh(root: Path) -> AsyncIterator[Mesh]:
         if bool((kwargs["input_ids"] == token).any()) or (made and made[0].fails.is_set()):
             raise KeyError("cu_seq_lens_k")
 
-    def spoiled(spec: ModelSpec) -> Backend | Generator:
-        from sluice.engine.generation.engine import ContinuousGenerator
+    def spoiled(spec: ModelSpec) -> Backend | GenerationEngine:
+        from sluice.engine.generation.engine import GenerationEngine
         from sluice.testing.echo import EchoGenerator
 
         if spec.checkpoint.name == "echo":
             return EchoGenerator(spec)
         loaded = load(spec, device_name="cpu")
-        assert isinstance(loaded, ContinuousGenerator)
+        assert isinstance(loaded, GenerationEngine)
         loaded._writer.model.register_forward_pre_hook(look, with_kwargs=True)
         return loaded
 

@@ -15,13 +15,13 @@ from opentelemetry.trace import StatusCode
 from services.router.api.inference_servicer import generate
 from services.router.observability.tracing import RequestSpans
 from services.router.requests.request import Request
-from services.router.requests.sampling_params import Sampling
+from services.router.requests.sampling_params import SamplingParams
 from sluice.domain.errors import InvalidRequest, SluiceError, WorkerFailed, WorkerLost
 from sluice.runtime.config import TelemetryConfig
 from sluice.runtime.tracing import Tracing, parse_traceparent
 from sluice.v1 import inference_service_pb2 as inference_pb2
-from sluice.worker.execution.generation_runner import Writing
-from sluice.worker.execution.generator import Finish, Piece, Prompt
+from sluice.worker.execution.generation_runner import ActiveGeneration
+from sluice.worker.execution.generator import Chunk, FinishReason, GenerationRequest
 from sluice.worker.server.tracing import TEXT_SPAN, WorkerSpans
 from tests.integration.fake_scribe import MODEL, FakeScribe
 from tests.integration.fake_worker import router_to, serving
@@ -62,7 +62,9 @@ async def test_the_router_s_span_says_what_was_written_by_whom_and_how_soon(trac
         sent.append(inference_pb2.GenerateResponse.FromString(data))
 
     async with serving(scribe) as address, router_to(address) as router:
-        call = asyncio.create_task(generate(router.texts, RequestSpans(traced.tracing), request(), Sampling(), write))
+        call = asyncio.create_task(
+            generate(router.texts, RequestSpans(traced.tracing), request(), SamplingParams(), write)
+        )
         number = await scribe.text("once upon")
         generation = scribe.texts[number]
         scribe.write(number, " a", tokens=1)
@@ -112,7 +114,9 @@ async def test_a_text_that_failed_says_how(
         del data
 
     async with serving(scribe) as address, router_to(address) as router:
-        call = asyncio.create_task(generate(router.texts, RequestSpans(traced.tracing), request(), Sampling(), write))
+        call = asyncio.create_task(
+            generate(router.texts, RequestSpans(traced.tracing), request(), SamplingParams(), write)
+        )
         number = await scribe.text("once upon")
         if tokens:
             scribe.write(number, "a", tokens=tokens)
@@ -125,11 +129,11 @@ async def test_a_text_that_failed_says_how(
     assert span.status.status_code is status
 
 
-def writing(traceparent: str) -> Writing:
-    return Writing(
+def writing(traceparent: str) -> ActiveGeneration:
+    return ActiveGeneration(
         number=1,
         variant_id="chat/full-fp32",
-        prompt=Prompt(text="once upon", max_new_tokens=9),
+        prompt=GenerationRequest(text="once upon", max_new_tokens=9),
         owner=None,  # type: ignore[arg-type]
         taken_at=10.0,
         begun_at=11.0,
@@ -138,7 +142,7 @@ def writing(traceparent: str) -> Writing:
 
 
 def test_a_worker_s_span_lasts_from_the_text_s_coming_to_its_end(traced: Traced) -> None:
-    last = Piece(key=1, tokens=7, prompt_tokens=2, finish=Finish.LENGTH)
+    last = Chunk(key=1, tokens=7, prompt_tokens=2, finish=FinishReason.LENGTH)
     WorkerSpans(traced.tracing, worker="w1").record_text(writing(SAMPLED), last, None, now=14.0)
     span = traced.only()
     assert span.name == TEXT_SPAN
@@ -155,7 +159,7 @@ def test_a_worker_s_span_lasts_from_the_text_s_coming_to_its_end(traced: Traced)
 
 def test_what_is_not_sampled_leaves_no_span_and_a_failure_its_reason(traced: Traced) -> None:
     spans = WorkerSpans(traced.tracing, worker="w1")
-    last = Piece(key=1)
+    last = Chunk(key=1)
     spans.record_text(writing(NOT_SAMPLED), last, None, now=14.0)
     spans.record_text(writing(""), last, None, now=14.0)
     spans.record_text(writing(SAMPLED), last, WorkerLost("gone"), now=14.0)

@@ -13,11 +13,11 @@ import pytest
 from services.router.api.open_inference_servicer import OpenInferenceServicer
 from services.router.app import report
 from services.router.observability.tracing import RequestSpans
-from services.router.requests.generation import Portion, TextTicket
-from services.router.requests.request import Request, Written
-from services.router.requests.sampling_params import Sampling
+from services.router.requests.generation import PendingGeneration, TokenChunk
+from services.router.requests.request import GenerationResult, Request
+from services.router.requests.sampling_params import SamplingParams
 from services.router.router import Router
-from sluice.control.directive import Directive, DirectiveState
+from sluice.control.directive import ActiveDirective, Directive
 from sluice.domain.enums import Level, Tier
 from sluice.domain.errors import (
     Cancelled,
@@ -45,20 +45,20 @@ class Asked:
     """One text, and all that has come out of it."""
 
     def __init__(self, router: Router, prompt: str = "once upon", *, timeout_s: float = 20.0, **more: Any) -> None:
-        sampling = more.pop("sampling", Sampling())
+        sampling = more.pop("sampling", SamplingParams())
         request = Request(**{"model": MODEL, "text": prompt, "deadline": time.monotonic() + timeout_s, **more})
         self.router = router
-        self.ticket: TextTicket = router.texts.take(request, sampling)
+        self.ticket: PendingGeneration = router.texts.take(request, sampling)
         self.text = ""
         self.tokens = 0
 
-    async def more(self) -> Portion:
+    async def more(self) -> TokenChunk:
         portion = await asyncio.wait_for(self.ticket.outlet.take(), 10)
         self.text += portion.text
         self.tokens = portion.tokens
         return portion
 
-    async def outcome(self) -> Written | SluiceError:
+    async def outcome(self) -> GenerationResult | SluiceError:
         while (portion := await self.more()).outcome is None:
             pass
         return portion.outcome
@@ -98,7 +98,7 @@ async def test_a_text_grows_by_its_pieces_and_ends_once() -> None:
     scribe = FakeScribe()
     async with texting(scribe) as router:
         asked = Asked(
-            router, sampling=Sampling(max_new_tokens=9, temperature=0.5, top_p=0.9, top_k=3, seed=0, stop=("x",))
+            router, sampling=SamplingParams(max_new_tokens=9, temperature=0.5, top_p=0.9, top_k=3, seed=0, stop=("x",))
         )
         number = await scribe.text("once upon")
         sent = scribe.texts[number]
@@ -110,7 +110,7 @@ async def test_a_text_grows_by_its_pieces_and_ends_once() -> None:
         assert (await asked.more()).text == " a"
         scribe.write(number, " time", tokens=3, finish=STOP)
         outcome = await asked.outcome()
-        assert isinstance(outcome, Written)
+        assert isinstance(outcome, GenerationResult)
         assert (asked.text, outcome.tokens, outcome.prompt_tokens, outcome.finish_reason) == (" a time", 3, 2, STOP)
         assert (outcome.variant.id, outcome.worker, outcome.degraded_from) == ("chat/full-fp32", "scribe", 0)
         assert 0 <= outcome.queue_s <= outcome.first_token_s
@@ -207,7 +207,7 @@ async def test_a_text_that_lost_its_worker_before_its_first_token_is_written_by_
         dies.die()
         lives.write(await lives.text("once upon"), "b", tokens=1, finish=LENGTH)
         outcome = await asked.outcome()
-        assert isinstance(outcome, Written)
+        assert isinstance(outcome, GenerationResult)
         assert (asked.text, outcome.worker, outcome.finish_reason) == ("b", lives.name, LENGTH)
         assert ended(router) == {"ok": 1}
 
@@ -249,7 +249,7 @@ async def test_a_failure_of_the_worker_s_own_before_the_first_token_earns_one_mo
         scribe.fail(await scribe.text("once upon"), WorkerFailed("a fault"))
         await until(lambda: scribe.texts)
         scribe.write(await scribe.text("once upon"), "b", tokens=1, finish=STOP)
-        assert isinstance(await asked.outcome(), Written)
+        assert isinstance(await asked.outcome(), GenerationResult)
         again = Asked(router, "again")
         for _ in range(2):
             scribe.fail(await scribe.text("again"), WorkerFailed("a fault"))
@@ -303,7 +303,7 @@ async def test_what_waits_when_its_variant_goes_is_written_by_the_copy() -> None
         scribe.write(first, "b", tokens=2, finish=STOP)
         scribe.write(number, "c", tokens=1, finish=STOP)
         outcome = await waits.outcome()
-        assert isinstance(outcome, Written)
+        assert isinstance(outcome, GenerationResult)
         assert (outcome.variant.tier, outcome.degraded_from) == (Tier.LIGHT, Tier.FULL)
 
 
@@ -320,7 +320,7 @@ async def test_a_text_waits_for_its_only_worker_to_come_back_and_new_ones_are_re
         scribe.variants = [card()]
         scribe.die()
         scribe.write(await scribe.text("once upon"), "a", tokens=1, finish=STOP)
-        assert isinstance(await asked.outcome(), Written)
+        assert isinstance(await asked.outcome(), GenerationResult)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ async def test_what_nobody_can_write_is_refused_with_the_field_at_fault(
     scribe = FakeScribe(card(Tier.LIGHT, max_tokens=1_000, max_token_bytes=4))
     async with texting(scribe, FakeWorker(answer_well)) as router:  # type: ignore[arg-type]
         with pytest.raises(kind) as caught:
-            Asked(router, sampling=Sampling(**sampling), **fields)
+            Asked(router, sampling=SamplingParams(**sampling), **fields)
         assert caught.value.field == field
         assert ended(router) == {caught.value.reason.value: 1}
         assert nothing_is_left(router)
@@ -376,7 +376,7 @@ async def test_a_model_that_only_writes_answers_no_batches_and_the_other_way_rou
 
 
 async def test_levels_move_texts_to_lesser_tiers_and_to_cpu_workers() -> None:
-    directives = DirectiveState()
+    directives = ActiveDirective()
     accelerated = FakeScribe(card(Tier.FULL, device="cuda"), card(Tier.LIGHT, device="cuda"), name="gpu")
     plain = FakeScribe(card(Tier.QUANTIZED), name="cpu")
     async with texting(accelerated, plain, directives=directives) as router:
@@ -407,7 +407,7 @@ async def test_a_draining_router_finishes_its_texts_and_takes_no_new_ones() -> N
         assert not draining.done()
         scribe.write(number, "a", tokens=1, finish=STOP)
         await asyncio.wait_for(draining, 5)
-        assert isinstance(await asked.outcome(), Written)
+        assert isinstance(await asked.outcome(), GenerationResult)
         assert ended(router) == {"ok": 1, "rejected-shutting-down": 1}
 
 
@@ -419,7 +419,7 @@ async def test_a_worker_that_writes_what_nobody_asked_for_is_dialled_anew() -> N
         scribe.texts.clear()
         scribe.write(number + 1_000, "a", tokens=1)
         scribe.write(await scribe.text("once upon"), "b", tokens=1, finish=STOP)
-        assert isinstance(await asked.outcome(), Written)
+        assert isinstance(await asked.outcome(), GenerationResult)
         assert ended(router) == {"ok": 1}
 
 

@@ -17,10 +17,10 @@ import pytest
 from services.governor.control_loop import Governor
 from sluice import AsyncClient
 from sluice.cli.mesh import LocalMesh, free_port
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.control.fleet import Registration
 from sluice.control.identity import MESH_METADATA, MESH_VARIABLE
-from sluice.control.membership_client import Membership
+from sluice.control.membership_client import GovernorClient
 from sluice.domain.enums import MemberKind, QueryClass, Tier
 from sluice.domain.errors import NoEndpoint
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
@@ -34,9 +34,9 @@ ROOT = Path(__file__).parents[2]
 @asynccontextmanager
 async def member(
     governor: str, boot: str, *, id_: str = "w", address: str = "10.0.0.1:1", mesh: str = ""
-) -> AsyncIterator[Membership]:
+) -> AsyncIterator[GovernorClient]:
     card = Registration(id=id_, kind=MemberKind.CPU_WORKER, address=address, boot=boot, mesh=mesh)
-    membership = Membership(governor, card, report=idle, directives=DirectiveState())
+    membership = GovernorClient(governor, card, report=idle, directives=ActiveDirective())
     running = asyncio.create_task(membership.run())
     try:
         yield membership

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from services.governor.control_loop import Governor
-from services.router.requests.request import Answer, Request
+from services.router.requests.request import InferResult, Request
 from services.router.router import Router
 from sluice.cli.mesh import free_port
 from sluice.control.degradation.report import Report
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.control.fleet import DepartureReason, Registration
-from sluice.control.membership_client import Membership
+from sluice.control.membership_client import GovernorClient
 from sluice.domain.enums import MemberKind, Task, Tier
 from sluice.domain.variant import Variant
 from tests.integration.fake_worker import FakeWorker, answer_well, router_to, serving
@@ -28,7 +28,7 @@ from tests.unit.polling import until
 PROMISED_S = 2.0
 
 
-async def ask(router: Router) -> Answer:
+async def ask(router: Router) -> InferResult:
     return await router.infer(Request(model="", text="text", deadline=time.monotonic() + 5))
 
 
@@ -51,11 +51,11 @@ class Fleet:
 
     def join(self, number: int) -> None:
         """Let one worker be a member."""
-        membership = Membership(
+        membership = GovernorClient(
             self.governor_at,
             self.registration(number),
             report=lambda: replace(self.reports[number], measured_at=idle().measured_at),
-            directives=DirectiveState(),
+            directives=ActiveDirective(),
         )
         self.members.append(asyncio.create_task(membership.run()))
 
@@ -77,8 +77,8 @@ async def router_of(governor_at: str, static: tuple[str, ...] = ()) -> AsyncIter
     """A router that follows the fleet of a governor."""
     async with router_to() as router:
         card = Registration(id="r", kind=MemberKind.ROUTER, address="10.0.0.9:1", boot="r")
-        membership = Membership(
-            governor_at, card, report=idle, directives=DirectiveState(), on_roster=router.pool.set_roster
+        membership = GovernorClient(
+            governor_at, card, report=idle, directives=ActiveDirective(), on_roster=router.pool.set_roster
         )
         router.pool.set_static(static)
         running = asyncio.create_task(membership.run())

@@ -17,7 +17,7 @@ from sluice.domain.errors import Reason
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.models.loaders import or_external
+from sluice.worker.models.loaders import with_openai
 from tests.integration.live_worker import working
 from tests.integration.test_configuration import complaint
 from tests.integration.test_worker_texts import Heard, cancel, opened, text
@@ -36,7 +36,7 @@ def nothing_else(spec: ModelSpec) -> NoReturn:
 async def beside(answer: Answer, **settings: Any) -> AsyncIterator[tuple[FakeServer, Heard]]:
     """A server, and a router's stream to a worker that has its texts written there."""
     with serving(write("ready")) as server:
-        async with working(load=or_external(nothing_else)) as running:
+        async with working(load=with_openai(nothing_else)) as running:
             catalog = running.bench.catalog
             variant = await catalog.connect(server_at(server.url, **settings), model="chat", tier=Tier.FULL)
             assert variant.id == CHAT

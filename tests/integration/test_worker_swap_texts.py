@@ -13,7 +13,7 @@ from sluice.domain.enums import Tier
 from sluice.testing.echo import EchoGenerator
 from sluice.v1 import tier_pb2
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.models.swap_controller import SwapController
 from sluice.worker.models.swap_policy import FULL_SERVICE
 from sluice.worker.resources.reading import Memory
 from tests.integration.text_mesh import TextMesh
@@ -43,7 +43,7 @@ def swapping(root: Path, *, both_fit: bool = True) -> AbstractAsyncContextManage
         echoes[spec.tier] = EchoGenerator(spec, step_s=0.0005)
         return echoes[spec.tier]
 
-    def memory(swapper: Swapper) -> Memory:
+    def memory(swapper: SwapController) -> Memory:
         held = sum(slot.size_bytes for ladder in swapper._ladders for slot in ladder.slots if slot.held is not None)
         return Memory(used_bytes=(100 if both_fit else 500) + held, limit_bytes=LIMIT)
 

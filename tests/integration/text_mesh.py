@@ -11,7 +11,7 @@ import grpc
 
 from services.router.app import report
 from sluice.client.failure import from_rpc_error
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.domain.enums import Tier
 from sluice.domain.errors import SluiceError
 from sluice.testing.echo import EchoGenerator
@@ -80,7 +80,7 @@ class TextMesh:
 
 @asynccontextmanager
 async def text_mesh(
-    *workers: dict[Tier, dict[str, Any]], directives: DirectiveState | None = None, **settings: Any
+    *workers: dict[Tier, dict[str, Any]], directives: ActiveDirective | None = None, **settings: Any
 ) -> AsyncIterator[TextMesh]:
     """A mesh with one worker for each of `workers`: options of its echoes by tier."""
     async with AsyncExitStack() as stack:

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from sluice.domain.enums import Tier
 from sluice.testing.echo import EchoGenerator
 from sluice.worker.execution.backend import BackendLoader
-from sluice.worker.models.swap_controller import Swapper
-from sluice.worker.models.swap_policy import FULL_SERVICE, Wish
+from sluice.worker.models.swap_controller import SwapController
+from sluice.worker.models.swap_policy import FULL_SERVICE, DesiredState
 from sluice.worker.resources.reading import Memory
 from tests.integration.fake_worker import router_to
 from tests.integration.live_router import face_of
@@ -38,7 +38,7 @@ class WritingPair:
     def states(self) -> dict[str, str]:
         return {variant.id: variant.state.name for variant in self.worker.bench.catalog.variants()}
 
-    async def reach(self, wish: Wish, states: dict[str, str], limit_s: float = LIMIT_S) -> None:
+    async def reach(self, wish: DesiredState, states: dict[str, str], limit_s: float = LIMIT_S) -> None:
         """Wish for `wish` until the worker holds `states`."""
         self.wish = wish
         await until(lambda: self.states() == states, limit_s)
@@ -66,7 +66,7 @@ async def writing_pair(
     root: Path,
     *,
     load: BackendLoader,
-    memory: Callable[[Swapper], Memory],
+    memory: Callable[[SwapController], Memory],
     light_budget: float = 0.05,
     precision: str = "",
     echoes: Mapping[Tier, EchoGenerator] = MappingProxyType({}),
@@ -75,7 +75,7 @@ async def writing_pair(
     async with working(root=root, load=load) as worker:
         made = WritingPair(worker)
         catalog = worker.bench.catalog
-        swapper = Swapper(
+        swapper = SwapController(
             catalog,
             wish=lambda: made.wish,
             memory=lambda: memory(swapper),

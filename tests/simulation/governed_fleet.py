@@ -16,14 +16,14 @@ from typing import Any
 from services.governor.config import GovernorConfig
 from services.governor.control_loop import Governor
 from services.governor.leadership import Superseded
-from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.level_state import DegradationState
 from sluice.control.degradation.report import Report
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.control.epochs import new_epoch
 from sluice.control.fleet import Registration
 from sluice.control.membership_client import LOOK_AGAIN_S, MAX_BACKOFF_S
-from sluice.control.standalone import Autonomy
+from sluice.control.standalone import StandaloneController
 from sluice.domain.enums import Level, MemberKind
 
 TICK_S = 0.1
@@ -57,8 +57,8 @@ class SimMember:
 
     name: str
     kind: MemberKind
-    state: DirectiveState
-    autonomy: Autonomy
+    state: ActiveDirective
+    autonomy: StandaloneController
     reach: Callable[[SimGovernor], bool] = lambda _: True
     at: SimGovernor | None = None
     governor: Governor | None = None
@@ -134,14 +134,16 @@ class GovernedFleet:
         return list(dict.fromkeys(epoch for epoch, _ in self.versions))
 
     def _member(self, name: str, kind: MemberKind) -> SimMember:
-        state = DirectiveState(wall=lambda: WALL_S + self.now + member.clock_off_s)
+        state = ActiveDirective(wall=lambda: WALL_S + self.now + member.clock_off_s)
 
         def measure() -> Report:
             at = NOON + timedelta(seconds=self.now)
             values = self._measure(self.now) if kind is MemberKind.ROUTER else {}
             return replace(Report(measured_at=at), **values)
 
-        autonomy = Autonomy(kind, state, measure=measure, thresholds=DEFAULT_THRESHOLDS, clock=lambda: self.now)
+        autonomy = StandaloneController(
+            kind, state, measure=measure, thresholds=DEFAULT_THRESHOLDS, clock=lambda: self.now
+        )
         member = SimMember(name, kind, state, autonomy)
         return member
 
@@ -223,6 +225,6 @@ class GovernedFleet:
         member.at = member.governor = None
 
 
-def rehearsal(*levels: Level) -> Degradation:
+def rehearsal(*levels: Level) -> DegradationState:
     """Levels with numbers that act fully."""
-    return Degradation(levels=levels, offload_share=1.0, lighten_share=1.0, admit_scale=0.5)
+    return DegradationState(levels=levels, offload_share=1.0, lighten_share=1.0, admit_scale=0.5)

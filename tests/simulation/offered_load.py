@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from services.router.requests.request import Answer, Outcome, Request
+from services.router.requests.request import InferResult, Outcome, Request
 from sluice.domain.enums import QueryClass, Tier
 from sluice.domain.errors import SluiceError
 from tests.simulation.sim_mesh import MODEL, SimMesh
@@ -101,7 +101,7 @@ def _submit(mesh: SimMesh, request: Request, fate: Fate, at: float) -> None:
 
     def on_done(outcome: Outcome) -> None:
         fate.took_s = loop.time() - at
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, InferResult):
             fate.tier, fate.worker = outcome.variant.tier, outcome.worker
         else:
             fate.reason = outcome.reason.value

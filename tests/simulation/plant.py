@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sluice.control.degradation.laws import LawState, decide
-from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
+from sluice.control.degradation.laws import PolicyState, decide
+from sluice.control.degradation.level_state import FULL_SERVICE, DegradationState
 from sluice.control.degradation.signals import Signals
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.domain.enums import Level
@@ -44,7 +44,7 @@ class Plant:
     memory_noise: float = 0.0
     measures_offload: bool = True
     seed: int = 0
-    in_force: Degradation = FULL_SERVICE
+    in_force: DegradationState = FULL_SERVICE
     queue_s: float = 0.0
     _queues: deque[float] = field(default_factory=lambda: deque(maxlen=SECOND))
     _offered: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=SECOND))
@@ -100,14 +100,14 @@ class Change:
     shown: str = ""
 
 
-Law = Callable[[Signals, float], Degradation]
+Law = Callable[[Signals, float], DegradationState]
 
 
-def laws(limits: Thresholds = DEFAULT_THRESHOLDS) -> tuple[Law, Callable[[], LawState]]:
+def laws(limits: Thresholds = DEFAULT_THRESHOLDS) -> tuple[Law, Callable[[], PolicyState]]:
     """The laws as one thing that remembers, and what it remembers."""
-    state = LawState()
+    state = PolicyState()
 
-    def law(signals: Signals, now: float) -> Degradation:
+    def law(signals: Signals, now: float) -> DegradationState:
         nonlocal state
         state, decided = decide(signals, state, now, limits)
         return decided

@@ -10,12 +10,12 @@ from random import Random
 from typing import Any
 
 from services.router.config import RouterConfig
-from services.router.queueing.batch import OpenBatch
+from services.router.queueing.batch import InFlightBatch
 from services.router.router import Router
-from services.router.workers.client import WorkerLink
-from services.router.workers.listener import LinkOwner
+from services.router.workers.client import WorkerClient
+from services.router.workers.listener import WorkerListener
 from services.router.workers.pool import _Endpoint as Endpoint
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.domain.enums import Task, Tier
 from sluice.domain.status import duration
 from sluice.domain.variant import BatchTime, Variant, to_proto, variant_id
@@ -64,10 +64,10 @@ class Law:
         )
 
 
-class SimWorker(WorkerLink):
+class SimWorker(WorkerClient):
     """A link whose other end is this object. `slowness` multiplies its times; a `frozen` one answers nothing."""
 
-    def __init__(self, name: str, laws: Iterable[Law], owner: LinkOwner, *, clock: Any, seed: int) -> None:
+    def __init__(self, name: str, laws: Iterable[Law], owner: WorkerListener, *, clock: Any, seed: int) -> None:
         super().__init__(name, owner, clock=clock)
         self.slowness = 1.0
         self.busy_s = 0.0
@@ -75,7 +75,7 @@ class SimWorker(WorkerLink):
         self._laws = {law.variant.id: law for law in laws}
         self._dice = Random(f"{seed}/{name}")
         self._free_at = 0.0
-        self._held: list[tuple[OpenBatch, float]] = []
+        self._held: list[tuple[InFlightBatch, float]] = []
         self._is_frozen = False
 
     def connect(self) -> None:
@@ -106,7 +106,7 @@ class SimWorker(WorkerLink):
             stopped_s = 0.0 if place else loop.time() - batch.sent_at
             loop.call_at(self._free_at + WAY_S, self._answer, batch, takes_s + stopped_s)
 
-    def send(self, batch: OpenBatch, traceparent: str) -> None:
+    def send(self, batch: InFlightBatch, traceparent: str) -> None:
         """Compute `batch` when those before it are done."""
         del traceparent
         self.credits -= 1
@@ -120,7 +120,7 @@ class SimWorker(WorkerLink):
         self.computed += len(batch.tickets)
         loop.call_at(self._free_at + WAY_S, self._answer, batch, takes_s)
 
-    def _answer(self, batch: OpenBatch, takes_s: float) -> None:
+    def _answer(self, batch: InFlightBatch, takes_s: float) -> None:
         if self._is_frozen:
             self._held.append((batch, takes_s))
             return
@@ -136,7 +136,7 @@ class SimWorker(WorkerLink):
 class SimMesh:
     """A router and its workers."""
 
-    def __init__(self, router: Router, directives: DirectiveState) -> None:
+    def __init__(self, router: Router, directives: ActiveDirective) -> None:
         self.router = router
         self.directives = directives
         self.workers: dict[str, SimWorker] = {}
@@ -159,7 +159,7 @@ class SimMesh:
 async def sim_mesh(**settings: Any) -> AsyncIterator[SimMesh]:
     """A mesh without workers, while the block runs."""
     tracing = Tracing(service="test", config=TelemetryConfig())
-    directives = DirectiveState()
+    directives = ActiveDirective()
     clock = asyncio.get_running_loop().time
     router = Router(RouterConfig(**settings), tracing=tracing, directives=directives, clock=clock)
     watch = asyncio.create_task(router.run())

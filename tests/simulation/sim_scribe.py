@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from services.router.requests.generation import TextTicket
-from services.router.requests.request import Request, Written
-from services.router.requests.sampling_params import Sampling
-from services.router.workers.client import WorkerLink
-from services.router.workers.listener import LinkOwner
+from services.router.requests.generation import PendingGeneration
+from services.router.requests.request import GenerationResult, Request
+from services.router.requests.sampling_params import SamplingParams
+from services.router.workers.client import WorkerClient
+from services.router.workers.listener import WorkerListener
 from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import Cancelled, SluiceError
 from sluice.domain.status import to_item_status
@@ -25,10 +25,10 @@ LOOKAHEAD = 8
 STEP_S = 0.02
 
 
-class SimScribe(WorkerLink):
+class SimScribe(WorkerClient):
     """A link whose other end is this object. It writes at most `room` texts at a time, a token of each every step."""
 
-    def __init__(self, name: str, owner: LinkOwner, *, clock: Any, tier: Tier = Tier.FULL, room: int = 16) -> None:
+    def __init__(self, name: str, owner: WorkerListener, *, clock: Any, tier: Tier = Tier.FULL, room: int = 16) -> None:
         super().__init__(name, owner, clock=clock)
         self.room = room
         self.written = 0
@@ -66,7 +66,7 @@ class SimScribe(WorkerLink):
         self._writes.clear()
         self._go_down("it died")
 
-    def send_text(self, ticket: TextTicket, variant_id: str) -> None:
+    def send_text(self, ticket: PendingGeneration, variant_id: str) -> None:
         """Take a text: its prompt says how many tokens it has."""
         assert self.texts.credits > 0, "a text came without a credit"
         self.texts.send(ticket)
@@ -172,7 +172,7 @@ async def _read(mesh: SimMesh, fate: TextFate, *, timeout_s: float, leaves_s: fl
         model=MODEL, text=str(fate.wanted), deadline=begun_at + timeout_s, priority=0.9 if fate.hot else 0.3
     )
     try:
-        ticket = mesh.router.texts.take(request, Sampling(max_new_tokens=fate.wanted))
+        ticket = mesh.router.texts.take(request, SamplingParams(max_new_tokens=fate.wanted))
     except SluiceError as error:
         fate.ends, fate.reason = 1, error.reason.value
         return
@@ -180,7 +180,7 @@ async def _read(mesh: SimMesh, fate: TextFate, *, timeout_s: float, leaves_s: fl
         loop.call_later(leaves_s, mesh.router.texts.cancel, ticket)
     end = ticket.outlet.end
 
-    def ended(outcome: Written | SluiceError) -> None:
+    def ended(outcome: GenerationResult | SluiceError) -> None:
         fate.ends += 1
         end(outcome)
 

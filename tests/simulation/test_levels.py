@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
+from sluice.control.degradation.level_state import FULL_SERVICE, DegradationState
 from sluice.control.degradation.signals import Signals
 from sluice.domain.enums import Level
 from tests.simulation.plant import TICK_S, Curve, Plant, first, run
@@ -74,11 +74,11 @@ def naive(enter: float, leave: float) -> tuple[object, ...]:
     """A plain latch with hysteresis on what is seen now, as the control."""
     on = False
 
-    def law(signals: Signals, now: float) -> Degradation:
+    def law(signals: Signals, now: float) -> DegradationState:
         nonlocal on
         assert signals.utilization is not None
         on = signals.utilization > enter or (on and signals.utilization >= leave)
-        return Degradation(levels=(OFFLOAD,), offload_share=0.5) if on else FULL_SERVICE
+        return DegradationState(levels=(OFFLOAD,), offload_share=0.5) if on else FULL_SERVICE
 
     return (law,)
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from sluice.control.degradation.level_state import Degradation
-from sluice.control.directive import HAND_BACK_S, Directive, DirectiveState, Verdict, judge
+from sluice.control.degradation.level_state import DegradationState
+from sluice.control.directive import HAND_BACK_S, ActiveDirective, Directive, Verdict, judge
 from sluice.domain.enums import Level, Precision
 
 
@@ -18,14 +18,14 @@ def directive(epoch: int, revision: int, *levels: Level, lease_s: float = 3.0) -
 OFFLOAD = directive(5, 2, Level.OFFLOAD)
 
 
-def obeying(first: Directive, now: float = 100.0) -> DirectiveState:
-    state = DirectiveState()
+def obeying(first: Directive, now: float = 100.0) -> ActiveDirective:
+    state = ActiveDirective()
     assert state.apply(first, now)
     return state
 
 
 def test_a_member_that_was_told_nothing_is_on_its_own_at_full_service() -> None:
-    state = DirectiveState()
+    state = ActiveDirective()
     assert (state.current, state.levels) == (None, ())
     assert state.is_autonomous(0.0)
 
@@ -80,7 +80,7 @@ def test_whatever_the_order_of_arrival_the_newest_directive_is_obeyed_in_the_end
         directive(dice.randint(1, 3), revision, dice.choice(list(Level)), lease_s=100.0) for revision in range(1, 30)
     ]
     dice.shuffle(sent)
-    state = DirectiveState()
+    state = ActiveDirective()
     newest: tuple[int, int] = (0, 0)
     for now, one in enumerate([*sent, *sent[:5]]):
         assert state.apply(one, float(now)) is (one.version > newest)
@@ -90,12 +90,12 @@ def test_whatever_the_order_of_arrival_the_newest_directive_is_obeyed_in_the_end
         assert state.levels == state.current.levels
 
 
-def held(*levels: Level, **numbers: float) -> Degradation:
-    return Degradation(levels=levels, **numbers)  # type: ignore[arg-type]
+def held(*levels: Level, **numbers: float) -> DegradationState:
+    return DegradationState(levels=levels, **numbers)  # type: ignore[arg-type]
 
 
 def test_numbers_mean_nothing_while_their_level_is_not_in_force() -> None:
-    state = DirectiveState()
+    state = ActiveDirective()
     assert (state.offload_share, state.lighten_share, state.admit_scale) == (0.0, 0.0, 1.0)
     state.apply(Directive(epoch=1, revision=1, levels=(Level.OFFLOAD,), offload_share=0.4, admit_scale=0.0), 0.0)
     assert (state.offload_share, state.lighten_share, state.admit_scale) == (0.4, 0.0, 1.0)
@@ -121,7 +121,7 @@ def test_a_member_on_its_own_acts_by_its_own_decision_and_says_so() -> None:
 
 
 def test_a_member_that_was_never_told_anything_tells_what_it_decided() -> None:
-    state = DirectiveState()
+    state = ActiveDirective()
     assert state.obeyed is None
     state.decide_alone(held(Level.ADMIT, admit_scale=0.5))
     assert state.obeyed == Directive(epoch=0, revision=0, levels=(Level.ADMIT,), admit_scale=0.5)
@@ -149,11 +149,11 @@ def test_a_governor_that_is_lost_again_at_once_gets_nothing_back() -> None:
 
 
 def test_a_precision_is_obeyed_while_its_level_is_in_force_and_the_lower_of_two_holds() -> None:
-    state = DirectiveState()
+    state = ActiveDirective()
     assert state.precision is Precision.OWN
     state.apply(Directive(epoch=1, revision=1, levels=(Level.LIGHTEN,), precision=Precision.FP8), 100.0)
     assert (state.precision, state.lighten_share) == (Precision.FP8, 0.0)
-    state.decide_alone(Degradation(levels=(Level.LIGHTEN,), precision=Precision.INT4))
+    state.decide_alone(DegradationState(levels=(Level.LIGHTEN,), precision=Precision.INT4))
     state.apply(Directive(epoch=1, revision=2, levels=(Level.LIGHTEN,), precision=Precision.MIXED), 101.0)
     assert state.precision is Precision.INT4
     state.apply(Directive(epoch=1, revision=3, levels=(Level.OFFLOAD,), precision=Precision.FP8), 102.0)
@@ -164,17 +164,17 @@ def test_a_precision_is_obeyed_while_its_level_is_in_force_and_the_lower_of_two_
 @pytest.mark.parametrize(
     ("content", "shown"),
     [
-        (Degradation(), "full service"),
-        (Degradation(levels=(Level.LIGHTEN,), lighten_share=1.0), "lighten"),
-        (Degradation(levels=(Level.LIGHTEN,)), "lighten by precision"),
-        (Degradation(levels=(Level.OFFLOAD, Level.LIGHTEN), precision=Precision.FP8), "offload, lighten to fp8"),
+        (DegradationState(), "full service"),
+        (DegradationState(levels=(Level.LIGHTEN,), lighten_share=1.0), "lighten"),
+        (DegradationState(levels=(Level.LIGHTEN,)), "lighten by precision"),
+        (DegradationState(levels=(Level.OFFLOAD, Level.LIGHTEN), precision=Precision.FP8), "offload, lighten to fp8"),
         (
-            Degradation(levels=(Level.LIGHTEN,), lighten_share=0.5, precision=Precision.INT4),
+            DegradationState(levels=(Level.LIGHTEN,), lighten_share=0.5, precision=Precision.INT4),
             "lighten to int4 and copies",
         ),
     ],
 )
-def test_the_steps_of_level_2_have_names(content: Degradation, shown: str) -> None:
+def test_the_steps_of_level_2_have_names(content: DegradationState, shown: str) -> None:
     assert str(content) == shown
 
 

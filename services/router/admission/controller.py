@@ -15,7 +15,7 @@ from services.router.admission.demand import Demand
 from services.router.admission.hard_limits import NOT_KNOWN, HardLimits, Queued
 from services.router.admission.load_signals import RouterSignals
 from services.router.admission.priority_histogram import bin_of
-from services.router.admission.rejection import Refusal, Refusals
+from services.router.admission.rejection import Rejection, RejectionCache
 from services.router.admission.resource import MIN_SCALE, TICK_S, UNKNOWN_COST, Resource, Waiting
 from services.router.admission.resource_map import ResourceMap, Route, WorkerGroup
 from sluice.domain.enums import Level
@@ -32,7 +32,7 @@ CallerQueued = Callable[[str, str, bool], Queued]
 """What a caller has waiting for a variant, hot or not."""
 
 
-class Ticks:
+class TickClock:
     """The passing of time between looks that should come every tenth of a second. Fed with a monotonic clock."""
 
     __slots__ = ("_at", "_late_s", "lag_s")
@@ -83,8 +83,8 @@ class AdmissionController:
         self._levels = levels
         self._queued = queued or _nothing_queued
         self._limits = HardLimits(max_requests=max_requests, max_bytes=max_bytes)
-        self._refusals = Refusals(dice)
-        self._ticks = Ticks()
+        self._refusals = RejectionCache(dice)
+        self._ticks = TickClock()
         self._renew()
 
     @property
@@ -144,7 +144,7 @@ class AdmissionController:
         self._count(demand, refused, _known(cost), Outranked)
         return frozenset(name for name, held in route.variants if all(one in refused for one in held))
 
-    def turn_away(self, demand: Demand, *, now: float) -> Refusal | None:
+    def turn_away(self, demand: Demand, *, now: float) -> Rejection | None:
         """The refusal of texts that come together and that `admit` would refuse, before more is known of them.
 
         None, and nothing is counted, if they may go on to `admit`.
@@ -251,7 +251,7 @@ class AdmissionController:
         for resource in resources:
             resource.count(demand, bin_, cost, let_in=kind is not Outranked)
 
-    def _refusal(self, demand: Demand, refused: Iterable[Resource], kind: type[Saturated]) -> Refusal:
+    def _refusal(self, demand: Demand, refused: Iterable[Resource], kind: type[Saturated]) -> Rejection:
         """The refusal of the resource that is nearest to letting it in."""
         nearest = min(refused, key=lambda one: (one.boundary, one.queue_s), default=None)
         return (nearest.refusals if nearest is not None else self._refusals).of(kind, demand.priority)

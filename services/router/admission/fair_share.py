@@ -69,7 +69,7 @@ class FairShare:
         account = self._account(bin_, caller)
         credit = account.credit if account is not None else self._opening_credit(bin_, caller)
         if conversation:
-            drawn = stable_unit(f"{caller}|{conversation}|{int(now // HOUR_S)}")
+            drawn = stable_hash_unit(f"{caller}|{conversation}|{int(now // HOUR_S)}")
             let_in = drawn < portion + credit / CONVERSATION_CREDIT
         else:
             let_in = credit + portion >= 1.0
@@ -130,7 +130,7 @@ class FairShare:
     def _opening_credit(self, bin_: int, caller: str) -> float:
         before = self._before.get((bin_, caller))
         # The first request of somebody new is let in as often as any other: not always, and not never.
-        return before.credit if before is not None else stable_unit(f"{caller}|{self._generation}")
+        return before.credit if before is not None else stable_hash_unit(f"{caller}|{self._generation}")
 
     def _portion(self, bin_: int, caller: str) -> float:
         """How much of the caller's requests is let in. Who has offered little yet is about to offer one."""
@@ -159,6 +159,6 @@ def max_min_level(offers: Iterable[tuple[float, int]], share: float) -> float:
     return float("inf")
 
 
-def stable_unit(name: str) -> float:
+def stable_hash_unit(name: str) -> float:
     """In [0, 1), always the same for the same name."""
     return int.from_bytes(blake2b(name.encode(), digest_size=4).digest()) / 2**32

@@ -17,7 +17,7 @@ MAX_WINDOWS = 10
 BATCHES_SEEN = 4.0
 
 
-class CapacityEstimate:
+class ThroughputEstimator:
     """Fed with what is served; `per_s` is None until the workers have been seen at their limit."""
 
     __slots__ = ("_current", "_newest_per_s", "_past", "_rate_per_s", "per_s")
@@ -82,7 +82,7 @@ DRAINS = 0.9
 QUIET_S = 0.3
 
 
-class Limiter:
+class QueueDelayLimiter:
     """`share` of what is offered, in [0, 1], is to be let in; 1.0 unless `acting`. Times are seconds, rates cost/s."""
 
     __slots__ = ("_correction", "_long_ticks", "_probe", "_quiet_s", "acting", "share")

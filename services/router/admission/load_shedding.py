@@ -9,19 +9,19 @@ from collections.abc import Callable
 
 from services.router.admission.controller import AdmissionController
 from services.router.admission.demand import EdgeDemand
-from services.router.admission.rejection import Refusal
-from services.router.observability.stats import Ledger
+from services.router.admission.rejection import Rejection
+from services.router.observability.stats import RequestStats
 from services.router.requests.caller import Bundle, Caller
 
 
-class Door:
+class LoadShedder:
     """Refuses, and counts, what admission would refuse anyway. `hot_from` is the least priority of a hot request."""
 
     def __init__(
         self,
         *,
         admission: AdmissionController,
-        ledger: Ledger,
+        ledger: RequestStats,
         hot_from: float,
         draining: Callable[[], bool],
         clock: Callable[[], float],
@@ -48,7 +48,7 @@ class Door:
         conversation: str = "",
         bundle: Bundle | None = None,
         texts: int = 1,
-    ) -> Refusal | None:
+    ) -> Rejection | None:
         """The refusal of `texts` that come together as `bundle`; None if they may go on.
 
         What may go on is not let in yet, and not counted. A draining router refuses by other means, and so does

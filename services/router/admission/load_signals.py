@@ -12,7 +12,7 @@ RANGE_S = (1e-3, 86_400.0)
 MAX_COUNTED = 256
 
 
-class Timeouts:
+class TimeoutMedian:
     """Counts time limits in bins a fifth apart, window by window."""
 
     __slots__ = ("_counted", "_current", "_past")
@@ -75,7 +75,7 @@ class LoadSignals:
         self._waited_s = 0.0
         self._past: deque[tuple[int, float]] = deque(maxlen=WINDOWS)
         self._queue_delays_s: deque[float] = deque(maxlen=WINDOWS)
-        self._timeouts = Timeouts(windows=WINDOWS)
+        self._timeouts = TimeoutMedian(windows=WINDOWS)
         # Whether this tick has use for more time limits.
         self.counts_timeouts = True
         self.median_timeout_s: float | None = None

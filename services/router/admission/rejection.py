@@ -35,7 +35,7 @@ def retry_after_s(priority: float, *, queue_s: float, target_s: float, dice: Cal
 VARIANTS = 16
 
 
-class Refusal:
+class Rejection:
     """One refusal and its wire forms, which are made when they are first asked for."""
 
     def __init__(self, error: Saturated) -> None:
@@ -73,12 +73,12 @@ class Refusal:
         return to_item_status(self._error)
 
 
-class Refusals:
+class RejectionCache:
     """The refusals of one tick, each with its time to come back. `metadata` says how matters stand."""
 
     def __init__(self, dice: Callable[[], float]) -> None:
         self._dice = dice
-        self._made: dict[tuple[type[Saturated], bool, int], Refusal] = {}
+        self._made: dict[tuple[type[Saturated], bool, int], Rejection] = {}
         self._turn = 0
         self._queue_s = 0.0
         self._target_s = 0.0
@@ -90,7 +90,7 @@ class Refusals:
         self._queue_s, self._target_s = queue_s, target_s
         self.metadata = {"level": ",".join(str(level.value) for level in levels) or "0", "theta": f"{theta:.3f}"}
 
-    def of(self, kind: type[Saturated], priority: float) -> Refusal:
+    def of(self, kind: type[Saturated], priority: float) -> Rejection:
         """A refusal for a request of `priority`, because of the caps (Saturated) or of others (Outranked)."""
         self._turn = (self._turn + 1) % VARIANTS
         key = kind, priority >= WORTH_COMING_BACK, self._turn
@@ -99,9 +99,9 @@ class Refusals:
             found = self._made[key] = self._make(kind, priority)
         return found
 
-    def _make(self, kind: type[Saturated], priority: float) -> Refusal:
+    def _make(self, kind: type[Saturated], priority: float) -> Rejection:
         after_s = retry_after_s(priority, queue_s=self._queue_s, target_s=self._target_s, dice=self._dice)
         why = "more important requests take what room there is" if kind is Outranked else "there is no room for more"
         error = kind(f"this router is overloaded, and {why}", retry_after_s=after_s)
         error.metadata = self.metadata
-        return Refusal(error)
+        return Rejection(error)

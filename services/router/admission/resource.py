@@ -14,10 +14,10 @@ from math import inf
 from services.router.admission.demand import Demand
 from services.router.admission.fair_share import FairShare
 from services.router.admission.hard_limits import NOT_KNOWN, Queued, WaitingLimit
-from services.router.admission.limiter import CapacityEstimate, Limiter
+from services.router.admission.limiter import QueueDelayLimiter, ThroughputEstimator
 from services.router.admission.load_signals import LoadSignals
 from services.router.admission.priority_histogram import BINS, PriorityHistogram
-from services.router.admission.rejection import Refusals
+from services.router.admission.rejection import RejectionCache
 from sluice.domain.errors import Outranked, Saturated
 
 TICK_S = 0.1
@@ -68,7 +68,7 @@ class Resource:
         self.workers: frozenset[str] = frozenset()
         self.variants: tuple[str, ...] = ()
         self.signals = LoadSignals()
-        self.refusals = Refusals(dice)
+        self.refusals = RejectionCache(dice)
         self.queue_s = 0.0
         self.target_s = queue_target_s or MIN_TARGET_S
         self.boundary = -1
@@ -77,8 +77,8 @@ class Resource:
         self._fixed_target_s = queue_target_s
         self._waiting = WaitingLimit()
         self._histogram = PriorityHistogram()
-        self._capacity = CapacityEstimate()
-        self._limiter = Limiter()
+        self._capacity = ThroughputEstimator()
+        self._limiter = QueueDelayLimiter()
         self._fair = FairShare()
         self._patience_s = self.target_s
         self._batch_s = 0.0

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from services.router.admission.demand import Demand
 from services.router.admission.resource import Resource
-from services.router.requests.device_pool import Pool
+from services.router.requests.device_pool import DevicePool
 from sluice.domain.enums import Tier
 from sluice.domain.variant import Variant
 
@@ -30,7 +30,7 @@ class Worker(Protocol):
     """What is known of one worker. Read only."""
 
     address: str
-    pool: Pool
+    pool: DevicePool
     variants: dict[str, Variant]
 
     @property
@@ -73,7 +73,7 @@ Shares = Sequence[tuple[Resource, float]]
 
 def worker_groups(workers: Iterable[Worker]) -> list[WorkerGroup]:
     """The groups of those workers that serve."""
-    found: dict[tuple[bool, Pool, tuple[str, ...]], tuple[set[str], Mapping[str, Variant]]] = {}
+    found: dict[tuple[bool, DevicePool, tuple[str, ...]], tuple[set[str], Mapping[str, Variant]]] = {}
     for worker in workers:
         for generates, variants in ((False, worker.variants), (True, worker.texts.variants)):
             if worker.is_serving and variants:

@@ -7,9 +7,9 @@ from functools import lru_cache
 from google.protobuf.duration_pb2 import Duration
 
 from services.router.requests.caller import Caller
-from services.router.requests.generation import Portion, TextTicket
-from services.router.requests.request import DEFAULT_PRIORITY, Answer, Request, Written
-from services.router.requests.sampling_params import DEFAULT_NEW_TOKENS, Sampling
+from services.router.requests.generation import PendingGeneration, TokenChunk
+from services.router.requests.request import DEFAULT_PRIORITY, GenerationResult, InferResult, Request
+from services.router.requests.sampling_params import DEFAULT_NEW_TOKENS, SamplingParams
 from sluice.domain.enums import Level, QueryClass, Tier
 from sluice.domain.errors import InvalidRequest
 from sluice.runtime.tracing import trace_id_of
@@ -35,7 +35,7 @@ def tier_of(number: int) -> Tier:
         raise InvalidRequest(f"there is no tier {number}", field="minimum_tier") from None
 
 
-def to_request(
+def infer_request_from_proto(
     message: inference_pb2.InferRequest, *, deadline: float, traceparent: str, caller: Caller, message_bytes: int = 0
 ) -> Request:
     """The request that `message`, of `message_bytes`, makes. `traceparent` is bounded already.
@@ -62,7 +62,7 @@ def to_request(
     )
 
 
-def encode_response(answer: Answer, request_id: str) -> bytes:
+def encode_response(answer: InferResult, request_id: str) -> bytes:
     """The InferResponse that `answer` makes, in its wire form.
 
     What answers of one worker share is encoded once: the fields of a message may stand in any order.
@@ -109,9 +109,9 @@ def _set(duration: Duration, seconds: float) -> None:
 # Between Generate's messages and the router's core: prompts one way, pieces the other. No policy here.
 
 
-def to_generation(
+def generate_request_from_proto(
     message: inference_pb2.GenerateRequest, *, deadline: float, traceparent: str, caller: Caller, message_bytes: int = 0
-) -> tuple[Request, Sampling]:
+) -> tuple[Request, SamplingParams]:
     """What `message` asks for, and how it shall go on. Raises InvalidRequest for a number that is no tier."""
     request = Request(
         model=message.model,
@@ -124,7 +124,7 @@ def to_generation(
         caller=caller,
         message_bytes=message_bytes,
     )
-    sampling = Sampling(
+    sampling = SamplingParams(
         max_new_tokens=message.max_new_tokens or DEFAULT_NEW_TOKENS,
         temperature=message.temperature,
         top_p=message.top_p if message.HasField("top_p") else 1.0,
@@ -135,7 +135,9 @@ def to_generation(
     return request, sampling
 
 
-def to_response(portion: Portion, ticket: TextTicket, *, is_first: bool) -> inference_pb2.GenerateResponse:
+def generate_response_to_proto(
+    portion: TokenChunk, ticket: PendingGeneration, *, is_first: bool
+) -> inference_pb2.GenerateResponse:
     """The message that brings `portion` of a text; the first one says who writes."""
     response = inference_pb2.GenerateResponse(text=portion.text, tokens=portion.tokens)
     if is_first and ticket.writer is not None:
@@ -144,7 +146,7 @@ def to_response(portion: Portion, ticket: TextTicket, *, is_first: bool) -> infe
         response.tier = ticket.writer.tier.value  # type: ignore[assignment]
         response.degraded_from = ticket.degraded_from.value  # type: ignore[assignment]
         response.trace_id = trace_id_of(ticket.request.traceparent)
-    if isinstance(portion.outcome, Written):
+    if isinstance(portion.outcome, GenerationResult):
         response.finish_reason = portion.outcome.finish_reason  # type: ignore[assignment]
         response.prompt_tokens = portion.outcome.prompt_tokens
     return response

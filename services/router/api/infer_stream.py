@@ -14,12 +14,12 @@ from typing import cast
 
 from opentelemetry.trace import Span
 
-from services.router.admission.rejection import Refusal
-from services.router.api.codec import encode_response, priority_of, to_request
+from services.router.admission.rejection import Rejection
+from services.router.api.codec import encode_response, infer_request_from_proto, priority_of
 from services.router.api.outcome_queue import OutcomeQueue
 from services.router.observability.tracing import RequestSpans
 from services.router.requests.caller import Caller
-from services.router.requests.request import Outcome, Request, Ticket
+from services.router.requests.request import Outcome, PendingRequest, Request
 from services.router.requests.validation import bounded_traceparent, check_conversation, deadline_after
 from services.router.router import Router
 from sluice.domain.errors import Cancelled, InvalidRequest, ShuttingDown, SluiceError
@@ -31,7 +31,7 @@ from sluice.v1 import inference_service_pb2 as inference_pb2
 Write = Callable[[bytes], Awaitable[None]]
 
 
-class StreamSession:
+class InferStreamHandler:
     """The open texts of one stream, which `caller` sends, and the outcomes that wait to be written.
 
     No message has more than `max_message_bytes`; an answer that alone has more ends as AnswerTooLarge.
@@ -44,7 +44,7 @@ class StreamSession:
         self._spans = spans
         self._caller = caller
         self._default_timeout_s = router.config.default_timeout_s
-        self._open: dict[int, tuple[Ticket, Span | None] | None] = {}
+        self._open: dict[int, tuple[PendingRequest, Span | None] | None] = {}
         self._outbox = OutcomeQueue(
             max_message_bytes=max_message_bytes, max_waiting_bytes=router.config.max_stream_bytes
         )
@@ -126,7 +126,7 @@ class StreamSession:
                 self._refuse(number, refusal)
                 return
             traceparent, span = self._spans.begin("InferStream", bounded_traceparent(item.traceparent))
-            request = to_request(
+            request = infer_request_from_proto(
                 asked,
                 deadline=self._deadline(item),
                 traceparent=traceparent,
@@ -147,7 +147,7 @@ class StreamSession:
         else:
             self._open[number] = ticket, span
 
-    def _refusal(self, asked: inference_pb2.InferRequest) -> Refusal | None:
+    def _refusal(self, asked: inference_pb2.InferRequest) -> Rejection | None:
         check_conversation(asked.conversation_id)
         return self._router.door.refusal(
             priority=priority_of(asked),
@@ -181,7 +181,7 @@ class StreamSession:
             self._spans.fail(span, error)
         self._ended(number)
 
-    def _refuse(self, number: int, refusal: Refusal) -> None:
+    def _refuse(self, number: int, refusal: Rejection) -> None:
         self._outbox.put_status(number, refusal.item_status)
         self._has_outcome.set()
 

@@ -12,14 +12,20 @@ from typing import Any, NoReturn
 
 import grpc
 
-from services.router.admission.rejection import Refusal
-from services.router.api.codec import encode_response, priority_of, to_generation, to_request, to_response
-from services.router.api.infer_stream import StreamSession
-from services.router.lifecycle.generations import Texts
+from services.router.admission.rejection import Rejection
+from services.router.api.codec import (
+    encode_response,
+    generate_request_from_proto,
+    generate_response_to_proto,
+    infer_request_from_proto,
+    priority_of,
+)
+from services.router.api.infer_stream import InferStreamHandler
+from services.router.lifecycle.generations import GenerationCoordinator
 from services.router.observability.tracing import RequestSpans, traceparent_in
-from services.router.requests.generation import TextTicket
-from services.router.requests.request import Request, Written
-from services.router.requests.sampling_params import Sampling
+from services.router.requests.generation import PendingGeneration
+from services.router.requests.request import GenerationResult, Request
+from services.router.requests.sampling_params import SamplingParams
 from services.router.requests.validation import check_conversation, deadline_after
 from services.router.router import Router
 from sluice.domain.errors import ShuttingDown, SluiceError
@@ -38,10 +44,10 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 async def generate(
-    texts: Texts,
+    texts: GenerationCoordinator,
     spans: RequestSpans,
     request: Request,
-    sampling: Sampling,
+    sampling: SamplingParams,
     write: Write,
     *,
     max_message_bytes: int = DEFAULT_LIMIT_BYTES,
@@ -60,14 +66,14 @@ async def generate(
             texts.cancel(ticket)
 
 
-async def _pass_on(ticket: TextTicket, write: Write, most_bytes: int) -> Written:
+async def _pass_on(ticket: PendingGeneration, write: Write, most_bytes: int) -> GenerationResult:
     is_first = True
     while True:
         portion = await ticket.outlet.take()
         outcome = portion.outcome
         if portion.text or not isinstance(outcome, SluiceError):
             for part in portion.in_parts(most_bytes):
-                await write(to_response(part, ticket, is_first=is_first).SerializeToString())
+                await write(generate_response_to_proto(part, ticket, is_first=is_first).SerializeToString())
                 is_first = False
         if isinstance(outcome, SluiceError):
             raise outcome
@@ -85,7 +91,7 @@ class InferenceServicer:
     def __init__(self, router: Router, spans: RequestSpans) -> None:
         self._router = router
         self._spans = spans
-        self._streams: set[StreamSession] = set()
+        self._streams: set[InferStreamHandler] = set()
         self._no_stream = asyncio.Event()
         self._no_stream.set()
 
@@ -114,7 +120,7 @@ class InferenceServicer:
             if refusal is not None:
                 self._spans.refused("Infer", context, refusal)
                 await refuse(context, refusal)
-            request = to_request(
+            request = infer_request_from_proto(
                 message,
                 deadline=self._deadline(context),
                 traceparent=traceparent_in(context),
@@ -147,7 +153,7 @@ class InferenceServicer:
         if self._router.draining:
             await abort(context, ShuttingDown("this router is shutting down"))
         limit, caller = limit_of(context.invocation_metadata()), self._router.callers.resolve(context)
-        session = StreamSession(self._router, self._spans, caller=caller, max_message_bytes=limit)
+        session = InferStreamHandler(self._router, self._spans, caller=caller, max_message_bytes=limit)
         self._streams.add(session)
         self._no_stream.clear()
         try:
@@ -174,7 +180,7 @@ class InferenceServicer:
             if refusal is not None:
                 self._spans.refused("Generate", context, refusal)
                 await refuse(context, refusal)
-            request, sampling = to_generation(
+            request, sampling = generate_request_from_proto(
                 message,
                 deadline=self._deadline(context),
                 traceparent=traceparent_in(context),
@@ -207,6 +213,6 @@ class InferenceServicer:
         await self._no_stream.wait()
 
 
-async def refuse(context: Context, refusal: Refusal) -> NoReturn:
+async def refuse(context: Context, refusal: Rejection) -> NoReturn:
     """End the call with `refusal`, in trailers alone: once headers have gone out, no client library tries it again."""
     await abort_with(context, refusal.code, refusal.message, refusal.trailers)

@@ -28,7 +28,7 @@ from services.router.api.open_inference_codec import (
 )
 from services.router.observability.tracing import RequestSpans, traceparent_in
 from services.router.requests.caller import Bundle, Caller
-from services.router.requests.request import Answer, Request
+from services.router.requests.request import InferResult, Request
 from services.router.requests.validation import (
     MAX_MODEL_BYTES,
     check_model_infer,
@@ -180,7 +180,7 @@ class OpenInferenceServicer:
             for text in texts
         ]
 
-    async def _answer_all(self, requests: Sequence[Request]) -> Sequence[Answer]:
+    async def _answer_all(self, requests: Sequence[Request]) -> Sequence[InferResult]:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._answer(request)) for request in requests]
@@ -188,7 +188,7 @@ class OpenInferenceServicer:
             raise _first(errors) from None
         return [task.result() for task in tasks]
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request) -> InferResult:
         request.traceparent, span = self._spans.begin("ModelInfer", request.traceparent)
         with self._spans.recording(span, request) as record:
             answer = await self._router.infer(request)
@@ -205,7 +205,7 @@ async def _check_name(name: str, context: Context) -> None:
         await abort(context, error)
 
 
-def _to_response(number: str, answers: Sequence[Answer], wanted: Sequence[str]) -> oip_pb2.ModelInferResponse:
+def _to_response(number: str, answers: Sequence[InferResult], wanted: Sequence[str]) -> oip_pb2.ModelInferResponse:
     first = answers[0]
     response = oip_pb2.ModelInferResponse(model_name=first.variant.model, model_version=first.variant.id, id=number)
     parameters = response.parameters

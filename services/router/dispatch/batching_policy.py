@@ -45,7 +45,7 @@ class ArrivalRate:
 PEAK_WINDOW_S = 0.05
 
 
-class Crowd:
+class PeakInFlight:
     """The peak of the open requests in this window and the one before. The clock is an argument."""
 
     __slots__ = ("_last_peak", "_peak", "_started_at")
@@ -67,8 +67,8 @@ class Crowd:
         return max(self._peak, self._last_peak)
 
 
-COMPANY = 2
-CROWD = 16
+MIN_ARRIVALS = 2
+MIN_IN_FLIGHT = 16
 # So long after the last hot request, none is expected; and so long a batch may be then, at most this share of the time
 # that its most urgent request has left.
 HOT_EXPECTED_S = 10.0
@@ -77,14 +77,14 @@ SHARE_OF_SLACK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class QueueChoice:
     """The queue to serve now, or None and when to look again (seconds; infinity: when something changes)."""
 
     queue: VariantQueue | None
     look_again_at: float = float("inf")
 
 
-def choose(
+def choose_queue(
     queues: Iterable[VariantQueue],
     *,
     idle: bool,
@@ -93,7 +93,7 @@ def choose(
     ages: bool,
     now: float,
     writes: bool = False,
-) -> Choice:
+) -> QueueChoice:
     """Pick for a worker that has a credit left: hot before cold, then the earliest deadline.
 
     `idle` says that the worker has no batch, `writes` that it has texts, beside which no suspect is tried; `max_items`
@@ -106,7 +106,7 @@ def choose(
     for queue in queues:
         if queue.suspects and not idle and not writes:
             # A suspect travels alone, on a worker that has nothing else: let this one run dry.
-            return Choice(None)
+            return QueueChoice(None)
         head = queue.head(suspects=not writes)
         if head is None:
             continue
@@ -115,13 +115,13 @@ def choose(
             look_again_at = min(look_again_at, ready_at)
             continue
         if ages and queue.passed_over >= COLD_PLACE - 1:
-            return Choice(queue)
+            return QueueChoice(queue)
         if best is None or head < best_head:
             best, best_head = queue, head
-    return Choice(best, look_again_at)
+    return QueueChoice(best, look_again_at)
 
 
-def count_passes(queues: Iterable[VariantQueue], chosen: VariantQueue) -> None:
+def count_skips(queues: Iterable[VariantQueue], chosen: VariantQueue) -> None:
     """A batch is taken from `chosen`: remember which other queues had to stand back with cold work."""
     for queue in queues:
         if queue is chosen or not len(queue):
@@ -137,7 +137,7 @@ def may_dispatch_at(queue: VariantQueue, *, idle: bool, max_items: int, batch_ti
     return queue.oldest_cold_at() + batch_timeout_s
 
 
-def long_enough_s(*, slack_s: float, since_hot_s: float) -> float:
+def max_batch_s(*, slack_s: float, since_hot_s: float) -> float:
     """How long a batch may be for the device's good, when its most urgent request has `slack_s` left.
 
     Larger batches waste less of a device, and whoever comes next waits for them. While hot work comes (the last of it
@@ -148,10 +148,10 @@ def long_enough_s(*, slack_s: float, since_hot_s: float) -> float:
     return min(PATIENT_S, max(LONG_ENOUGH_S, SHARE_OF_SLACK * slack_s))
 
 
-def is_worth_gathering(arrivals_per_s: float, crowd: int, gather_s: float) -> bool:
+def should_wait_for_batch(arrivals_per_s: float, crowd: int, gather_s: float) -> bool:
     """Whether waiting `gather_s` for company brings some: two requests at the present rate, of a `crowd` that is open.
 
     Callers who each wait for an answer send nothing until they have it, so a few of them would wait for a company that
     cannot come. With a crowd open, the wait is small beside what each request takes already (Little, 1961).
     """
-    return crowd >= CROWD and arrivals_per_s * gather_s >= COMPANY
+    return crowd >= MIN_IN_FLIGHT and arrivals_per_s * gather_s >= MIN_ARRIVALS

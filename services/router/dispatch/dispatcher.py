@@ -1,6 +1,6 @@
 """The dispatcher: queues on one side, workers' credits on the other, and batches formed when both meet.
 
-It holds the only queues of the mesh, those of texts too, which `TextDispatcher` sends. Whatever may let
+It holds the only queues of the mesh, those of texts too, which `GenerationDispatcher` sends. Whatever may let
 a batch go (a request, a credit, a linger that ends) only schedules one look at everything, so that all that comes until
 then shares a batch: at the end of the loop's turn, or, while requests come thick and fast, a moment later, because a
 message costs the router more than an item in it.
@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterable, Mapping
 
 from services.router.dispatch.batching_policy import (
     ArrivalRate,
-    Crowd,
-    choose,
-    count_passes,
-    is_worth_gathering,
-    long_enough_s,
+    PeakInFlight,
+    choose_queue,
+    count_skips,
+    max_batch_s,
+    should_wait_for_batch,
 )
 from services.router.observability.tracing import start_batch_span
 from services.router.queueing import batch as batches
-from services.router.queueing.batch import BatchLimits, OpenBatch
+from services.router.queueing.batch import BatchLimits, InFlightBatch
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.device_pool import Pool
-from services.router.requests.generation import TextTicket
-from services.router.requests.request import Ticket, TicketState
-from services.router.workers.client import WorkerLink
+from services.router.requests.device_pool import DevicePool
+from services.router.requests.generation import PendingGeneration
+from services.router.requests.request import PendingRequest, RequestState
+from services.router.workers.client import WorkerClient
 from services.router.workers.codec import size_of
 from services.router.workers.lone_try import HOLD_S
 from sluice.runtime.tracing import Tracing, traceparent_of
@@ -38,7 +38,7 @@ from sluice.runtime.tracing import Tracing, traceparent_of
 # a worker that is free of other work; while there is none, the idlest is kept from new work for a moment.
 
 
-class TextDispatcher:
+class GenerationDispatcher:
     """Sends what waits to who can take it. `ages` says whether cold texts have their share of places beside hot.
 
     `on_kept` is called when a worker has been kept from new work for as long as it may. `too_large` ends a ticket that
@@ -49,11 +49,11 @@ class TextDispatcher:
         self,
         *,
         queues: Mapping[str, VariantQueue],
-        links: Callable[[], Iterable[WorkerLink]],
+        links: Callable[[], Iterable[WorkerClient]],
         ages: Callable[[], bool],
         on_sent: Callable[[], None],
         on_kept: Callable[[], None],
-        too_large: Callable[[Ticket, int], None],
+        too_large: Callable[[PendingRequest, int], None],
         clock: Callable[[], float],
     ) -> None:
         self._queues = queues
@@ -80,41 +80,41 @@ class TextDispatcher:
             if queue is None:
                 return
             ticket = queue.pop(ages=self._ages())
-            if isinstance(ticket, TextTicket):
-                self._send(ticket, idlest(takers, queue.variant_id), queue.variant_id, now)
+            if isinstance(ticket, PendingGeneration):
+                self._send(ticket, least_loaded(takers, queue.variant_id), queue.variant_id, now)
                 takers = [link for link in takers if link.texts.credits > 0]
 
     def _try_suspects(self, now: float) -> None:
         for queue in list(self._queues.values()):
-            while queue.suspects and isinstance(queue.suspects[0], TextTicket):
+            while queue.suspects and isinstance(queue.suspects[0], PendingGeneration):
                 failed = queue.suspects[0].worker
                 link = self._free_worker(queue.variant_id, failed, now)
                 ticket = queue.pop_suspect() if link is not None else None
-                if link is None or not isinstance(ticket, TextTicket):
+                if link is None or not isinstance(ticket, PendingGeneration):
                     break
                 link.reservation.release()
                 self._send(ticket, link, queue.variant_id, now)
 
-    def _free_worker(self, variant_id: str, failed: str, now: float) -> WorkerLink | None:
+    def _free_worker(self, variant_id: str, failed: str, now: float) -> WorkerClient | None:
         """A worker that does nothing else, `failed` last. While there is none, and nobody is tried, one runs dry."""
         able = [link for link in self._links() if variant_id in link.texts.variants and link.is_serving]
         able = [link for link in able if not link.conduct.is_out(now)]
         able.sort(key=lambda link: link.worker == failed)
         free = next((link for link in able if link.is_free and link.takes_texts(now)), None)
         if free is None and able and not any(link.is_set_apart for link in able):
-            idlest = min(able, key=lambda link: len(link.texts.open) + len(link.open))
-            if idlest.reservation.hold(now):
+            least_loaded = min(able, key=lambda link: len(link.texts.open) + len(link.open))
+            if least_loaded.reservation.hold(now):
                 asyncio.get_running_loop().call_later(HOLD_S, self._on_kept)
         return free
 
-    def _most_urgent(self, takers: Iterable[WorkerLink]) -> VariantQueue | None:
+    def _most_urgent(self, takers: Iterable[WorkerClient]) -> VariantQueue | None:
         names = {name for link in takers for name in link.texts.variants}
         queues = [self._queues[name] for name in names if name in self._queues]
         heads = [(head, queue.variant_id) for queue in queues if (head := queue.head(suspects=False)) is not None]
         return self._queues[min(heads)[1]] if heads else None
 
-    def _send(self, ticket: TextTicket, link: WorkerLink, variant_id: str, now: float) -> None:
-        ticket.state = TicketState.DISPATCHED
+    def _send(self, ticket: PendingGeneration, link: WorkerClient, variant_id: str, now: float) -> None:
+        ticket.state = RequestState.DISPATCHED
         if size_of(ticket) > link.max_message_bytes:
             self._too_large(ticket, link.max_message_bytes)
             return
@@ -125,7 +125,7 @@ class TextDispatcher:
         link.send_text(ticket, variant_id)
 
 
-def idlest(links: Iterable[WorkerLink], variant_id: str) -> WorkerLink:
+def least_loaded(links: Iterable[WorkerClient], variant_id: str) -> WorkerClient:
     """The link that writes with the variant and has the fewest texts: first of all, the fewest that wait for memory."""
     able = [link for link in links if variant_id in link.texts.variants]
     return min(able, key=lambda link: (link.texts.unbegun, len(link.texts.open)))
@@ -145,11 +145,11 @@ class Dispatcher:
         batch_timeout_s: float,
         gather_s: float,
         open_requests: Callable[[], int],
-        links: Callable[[], Iterable[WorkerLink]],
+        links: Callable[[], Iterable[WorkerClient]],
         ages: Callable[[], bool],
         sizes: bool,
-        on_sent: Callable[[OpenBatch], None],
-        too_large: Callable[[Ticket, int], None],
+        on_sent: Callable[[InFlightBatch], None],
+        too_large: Callable[[PendingRequest, int], None],
         tracing: Tracing,
         clock: Callable[[], float],
     ) -> None:
@@ -167,26 +167,26 @@ class Dispatcher:
         self._tracing = tracing
         self._clock = clock
         self._rate = ArrivalRate()
-        self._crowd = Crowd()
+        self._crowd = PeakInFlight()
         self._hot_at = float("-inf")
         self._next_look: asyncio.Handle | None = None
         self._at_once = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def enqueue(self, ticket: Ticket, variant_id: str) -> None:
+    def enqueue(self, ticket: PendingRequest, variant_id: str) -> None:
         """Let `ticket` wait for `variant_id`."""
         queue, now = self.queues.get(variant_id), ticket.enqueued_at
         (queue if queue is not None else self.queue(variant_id)).push(ticket)
         rate = self._rate.count(now)
         crowd = self._crowd.count(self._open_requests(), now)
-        self._gathers = is_worth_gathering(rate, crowd, self._gather_s)
+        self._gathers = should_wait_for_batch(rate, crowd, self._gather_s)
         if ticket.hot:
             self._hot_at = now
         at_once = ticket.hot or not self._gathers
         if self._next_look is None or (at_once and not self._at_once):
             self.look(at_once=at_once)
 
-    def credit_came(self, link: WorkerLink) -> None:
+    def credit_came(self, link: WorkerClient) -> None:
         """`link` can take a batch. A device slower than a gathering must not be kept waiting for one."""
         self.look(at_once=not self._gathers or link.compute_s >= self._gather_s)
 
@@ -197,11 +197,11 @@ class Dispatcher:
             found = self.queues[variant_id] = VariantQueue(variant_id)
         return found
 
-    def leave(self, ticket: Ticket) -> None:
+    def leave(self, ticket: PendingRequest) -> None:
         """Take a waiting ticket out of its queue."""
         self.queues[ticket.variant_id].discard(ticket)
 
-    def stranded(self, served: Iterable[str]) -> list[Ticket]:
+    def stranded(self, served: Iterable[str]) -> list[PendingRequest]:
         """Empty, and forget, the queues of variants that nobody serves; the tickets want a new place."""
         gone = self.queues.keys() - set(served)
         return [ticket for variant_id in gone for ticket in self.queues.pop(variant_id).take_all()]
@@ -243,7 +243,7 @@ class Dispatcher:
         # The idlest first: an idle device is never left beside a busy one that prefetches. Of those, the pool that the
         # most urgent work belongs to.
         is_hot = any(self.queues[name].hot.items for link in takers for name in link.variants if name in self.queues)
-        home = Pool.ACCELERATOR if is_hot else Pool.CPU
+        home = DevicePool.ACCELERATOR if is_hot else DevicePool.CPU
         takers.sort(key=lambda link: (len(link.open), link.pool is not home))
         look_again_at = min((self._serve(link) for link in takers), default=float("inf"))
         look_again_at = min(look_again_at, self._hold_for_suspects())
@@ -251,14 +251,14 @@ class Dispatcher:
             delay_s = max(0.0, look_again_at - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._dispatch_all)
 
-    def _serve(self, link: WorkerLink) -> float:
+    def _serve(self, link: WorkerClient) -> float:
         """Give `link` what it may have; returns when to look again."""
         while link.may_take:
             now = self._clock()
             queues = [self.queues[name] for name in link.variants if name in self.queues]
             limit = min(self._max_batch_size, link.max_items)
             ages = self.ages()
-            choice = choose(
+            choice = choose_queue(
                 queues,
                 idle=not link.open,
                 max_items=limit,
@@ -269,10 +269,10 @@ class Dispatcher:
             )
             if choice.queue is None:
                 return choice.look_again_at
-            count_passes(queues, choice.queue)
+            count_skips(queues, choice.queue)
             limits = self._limits(link, choice.queue, limit, now)
             number, is_free = link.next_number(), link.is_free
-            batch = batches.form(choice.queue, limits, number=number, ages=ages, now=now, is_free=is_free)
+            batch = batches.form_batch(choice.queue, limits, number=number, ages=ages, now=now, is_free=is_free)
             if batch is None:
                 continue
             if batch.size <= link.max_message_bytes:
@@ -291,12 +291,12 @@ class Dispatcher:
                 continue
             able = [link for link in self.links() if link.is_serving and queue.variant_id in link.variants]
             if able and all(link.texts.open for link in able):
-                idlest = min(able, key=lambda link: len(link.texts.open))
-                idlest.reservation.hold(now)
+                least_loaded = min(able, key=lambda link: len(link.texts.open))
+                least_loaded.reservation.hold(now)
                 look_again_at = now + HOLD_S
         return look_again_at
 
-    def _limits(self, link: WorkerLink, queue: VariantQueue, max_items: int, now: float) -> BatchLimits:
+    def _limits(self, link: WorkerClient, queue: VariantQueue, max_items: int, now: float) -> BatchLimits:
         if link.conduct.probing:
             return BatchLimits(max_items=1, max_bytes=link.max_message_bytes)
         name = queue.variant_id
@@ -309,12 +309,12 @@ class Dispatcher:
             max_bytes=link.max_message_bytes,
         )
 
-    def _worth_tokens(self, link: WorkerLink, queue: VariantQueue, items: int, now: float) -> float:
+    def _worth_tokens(self, link: WorkerClient, queue: VariantQueue, items: int, now: float) -> float:
         _, deadline = queue.head() or (True, now)
-        enough_s = long_enough_s(slack_s=deadline - now, since_hot_s=now - self._hot_at)
+        enough_s = max_batch_s(slack_s=deadline - now, since_hot_s=now - self._hot_at)
         return link.times.worth_tokens(queue.variant_id, queue.tokens_each, items, now, long_enough_s=enough_s)
 
-    def _send(self, link: WorkerLink, batch: OpenBatch) -> None:
+    def _send(self, link: WorkerClient, batch: InFlightBatch) -> None:
         if self._tracing.enabled:
             batch.span = start_batch_span(self._tracing, batch, link.worker)
         link.send(batch, traceparent_of(batch.span) if batch.span else "")

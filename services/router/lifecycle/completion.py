@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 
 from services.router.admission.controller import AdmissionController
 from services.router.dispatch.dispatcher import Dispatcher
-from services.router.observability.stats import OK, Ledger
-from services.router.requests.deadlines import DeadlineWatch
-from services.router.requests.request import Outcome, Ticket, TicketState, Written
+from services.router.observability.stats import OK, RequestStats
+from services.router.requests.deadlines import DeadlineTimer
+from services.router.requests.request import GenerationResult, Outcome, PendingRequest, RequestState
 from sluice.domain.errors import Expired, InvalidRequest, NoEndpoint, SluiceError, WorkerFailed
 from sluice.runtime.tracing import trace_id_of
 
@@ -23,20 +23,20 @@ logger = logging.getLogger(__name__)
 # fail.
 
 
-class WaitingRoom:
+class UnroutableQueue:
     """Tickets without a place. After `grace_s` they are given to `give_up`, unless they were called or have ended."""
 
-    def __init__(self, give_up: Callable[[Ticket], None], *, grace_s: float) -> None:
+    def __init__(self, give_up: Callable[[PendingRequest], None], *, grace_s: float) -> None:
         self._give_up = give_up
         self._grace_s = grace_s
-        self._tickets: dict[int, tuple[Ticket, asyncio.TimerHandle]] = {}
+        self._tickets: dict[int, tuple[PendingRequest, asyncio.TimerHandle]] = {}
 
-    def enter(self, ticket: Ticket) -> None:
+    def enter(self, ticket: PendingRequest) -> None:
         """Let `ticket` wait for a place."""
         timer = asyncio.get_running_loop().call_later(self._grace_s, self._time_is_up, ticket)
         self._tickets[ticket.id] = ticket, timer
 
-    def leave(self, ticket: Ticket) -> None:
+    def leave(self, ticket: PendingRequest) -> None:
         """The ticket has ended."""
         if not self._tickets:
             return
@@ -44,19 +44,19 @@ class WaitingRoom:
         if timer is not None:
             timer.cancel()
 
-    def call_all(self) -> Iterable[Ticket]:
+    def call_all(self) -> Iterable[PendingRequest]:
         """Empty the room: there may be a place for everybody now."""
         waiting, self._tickets = list(self._tickets.values()), {}
         for _, timer in waiting:
             timer.cancel()
         return [ticket for ticket, _ in waiting]
 
-    def _time_is_up(self, ticket: Ticket) -> None:
+    def _time_is_up(self, ticket: PendingRequest) -> None:
         del self._tickets[ticket.id]
         self._give_up(ticket)
 
 
-class Endings:
+class RequestTracker:
     """Holds every open ticket to its deadline. `waiting_room` is for those that have no worker just now."""
 
     def __init__(
@@ -64,31 +64,31 @@ class Endings:
         *,
         admission: AdmissionController,
         dispatcher: Dispatcher,
-        ledger: Ledger,
+        ledger: RequestStats,
         endpoint_grace_s: float,
         clock: Callable[[], float],
     ) -> None:
-        self.waiting_room = WaitingRoom(self._give_up, grace_s=endpoint_grace_s)
+        self.waiting_room = UnroutableQueue(self._give_up, grace_s=endpoint_grace_s)
         self.all_done = asyncio.Event()
         self.all_done.set()
         self._admission = admission
         self._dispatcher = dispatcher
         self._ledger = ledger
         self._clock = clock
-        self._deadlines = DeadlineWatch(self._expire, clock=clock)
+        self._deadlines = DeadlineTimer(self._expire, clock=clock)
 
-    def open(self, ticket: Ticket) -> None:
+    def open(self, ticket: PendingRequest) -> None:
         """The ticket has been admitted; `finish` is called for it, by its deadline at the latest."""
         self.all_done.clear()
         self._deadlines.add(ticket)
 
-    def finish(self, ticket: Ticket, outcome: Outcome | Written, tier: str = "") -> None:
+    def finish(self, ticket: PendingRequest, outcome: Outcome | GenerationResult, tier: str = "") -> None:
         """The ticket ends so, answered by `tier` if that is not empty. Nothing happens if it has ended before."""
-        if ticket.state is TicketState.DONE:
+        if ticket.state is RequestState.DONE:
             return
-        if ticket.state is TicketState.WAITING and ticket.variant_id:
+        if ticket.state is RequestState.WAITING and ticket.variant_id:
             self._dispatcher.leave(ticket)
-        ticket.state = TicketState.DONE
+        ticket.state = RequestState.DONE
         self.waiting_room.leave(ticket)
         self._deadlines.discard(ticket)
         request, name = ticket.request, OK
@@ -102,7 +102,7 @@ class Endings:
         self._ledger.count(request.model, tier, name, ticket.pool)
         ticket.tell(outcome)
 
-    def too_large(self, ticket: Ticket, most: int) -> None:
+    def too_large(self, ticket: PendingRequest, most: int) -> None:
         """The ticket ends because its worker takes messages of at most `most` bytes."""
         problem = f"the text has {ticket.text_bytes} bytes, and the worker takes messages of {most}"
         self.finish(ticket, InvalidRequest(problem, field="text"))
@@ -112,9 +112,9 @@ class Endings:
         for ticket in self._deadlines.open_tickets():
             self.finish(ticket, error())
 
-    def _expire(self, tickets: Iterable[Ticket]) -> None:
+    def _expire(self, tickets: Iterable[PendingRequest]) -> None:
         for ticket in tickets:
             self.finish(ticket, Expired("the deadline passed before an answer came"))
 
-    def _give_up(self, ticket: Ticket) -> None:
+    def _give_up(self, ticket: PendingRequest) -> None:
         self.finish(ticket, NoEndpoint(f"the workers that served '{ticket.request.model}' have gone"))

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from hashlib import blake2b
 
 from services.router.requests.request import Request
-from services.router.requests.sampling_params import Sampling
+from services.router.requests.sampling_params import SamplingParams
 from sluice.domain.errors import WorkerFailed
 
 MOST_KEPT = 4_096
@@ -34,7 +34,7 @@ class Quarantine:
     def __len__(self) -> int:
         return len(self._until)
 
-    def confirm(self, request: Request, sampling: Sampling | None, now: float) -> None:
+    def confirm(self, request: Request, sampling: SamplingParams | None, now: float) -> None:
         """An identified request has ended a worker that did nothing else. `sampling` is None for what is no text."""
         fingerprint = self._fingerprint(request, sampling)
         self._until.pop(fingerprint, None)
@@ -42,7 +42,7 @@ class Quarantine:
         while len(self._until) > MOST_KEPT:
             self._until.popitem(last=False)
 
-    def check(self, request: Request, sampling: Sampling | None, now: float) -> None:
+    def check(self, request: Request, sampling: SamplingParams | None, now: float) -> None:
         """Raise WorkerFailed, with the time to come back, if an identified request is known to end workers."""
         self._forget(now)
         # Nothing is hashed while nothing is known.
@@ -62,7 +62,7 @@ class Quarantine:
                 return
             del self._until[oldest]
 
-    def _fingerprint(self, request: Request, sampling: Sampling | None) -> bytes:
+    def _fingerprint(self, request: Request, sampling: SamplingParams | None) -> bytes:
         made = blake2b(key=self._key, digest_size=_DIGEST_BYTES)
         parts = [request.model, request.text]
         if sampling is None:

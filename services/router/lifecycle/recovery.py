@@ -10,12 +10,12 @@ import logging
 from collections.abc import Callable, Iterable
 
 from services.router.dispatch.dispatcher import Dispatcher
-from services.router.lifecycle.retry import SecondTries
-from services.router.requests.request import Ticket, TicketState
+from services.router.lifecycle.retry import RetryPolicy
+from services.router.requests.request import PendingRequest, RequestState
 from services.router.scheduling.latency_estimator import SIGMA_PER_DEVIATION
-from services.router.scheduling.scheduler import Placement
+from services.router.scheduling.scheduler import Scheduler
 from services.router.scheduling.scoring import LAST_HOPE, Assignment
-from services.router.workers.client import WorkerLink
+from services.router.workers.client import WorkerClient
 from services.router.workers.outlier_detection import hangs_after_s, may_eject
 from sluice.domain.errors import SluiceError
 
@@ -25,18 +25,18 @@ MOST_AT_ONCE = 256
 logger = logging.getLogger(__name__)
 
 
-class Rescue:
+class HungWorkerRecovery:
     """Looks at the workers whenever it is told to. `number` gives new ids for tickets, `move` lets one wait anew."""
 
     def __init__(
         self,
         *,
-        links: Callable[[], Iterable[WorkerLink]],
-        placement: Placement,
+        links: Callable[[], Iterable[WorkerClient]],
+        placement: Scheduler,
         dispatcher: Dispatcher,
-        second_tries: SecondTries,
+        second_tries: RetryPolicy,
         number: Callable[[], int],
-        move: Callable[[Ticket, Assignment], None],
+        move: Callable[[PendingRequest, Assignment], None],
     ) -> None:
         self._links = links
         self._placement = placement
@@ -65,7 +65,7 @@ class Rescue:
             for ticket in queue.some(MOST_AT_ONCE) if queue is not None else ():
                 self._find_place(ticket, able, now, hope=0.0)
 
-    def _call_back(self, serving: list[WorkerLink], now: float) -> None:
+    def _call_back(self, serving: list[WorkerClient], now: float) -> None:
         """Who was sent away may prove itself when its time is over, or when nobody is left who could do its work."""
         away = [link for link in serving if link.conduct.is_ejected and not link.conduct.stuck]
         if not away:
@@ -77,7 +77,7 @@ class Rescue:
         # Nobody else tells the dispatcher that a time is over.
         self._dispatcher.look(at_once=True)
 
-    def _condemn(self, link: WorkerLink, serving: list[WorkerLink], now: float) -> None:
+    def _condemn(self, link: WorkerClient, serving: list[WorkerClient], now: float) -> None:
         link.conduct.hang()
         peers = [[one for one in serving if name in one.variants] for name in link.variants]
         goes = may_eject((sum(one.conduct.is_ejected for one in group), len(group)) for group in peers)
@@ -87,17 +87,17 @@ class Rescue:
         hung_s = round(now - link.begun_at, 3)
         logger.warning("worker hangs", extra={"worker": link.worker, "hung_s": hung_s, "ejected": goes})
 
-    def _take_back(self, link: WorkerLink, able: set[str], now: float) -> None:
+    def _take_back(self, link: WorkerClient, able: set[str], now: float) -> None:
         """Give what the worker holds to others, the most urgent first; one by one, as far as the budget goes."""
         held = [(number, one) for batch in link.open.values() for number, one in batch.tickets.items()]
-        held = [(number, one) for number, one in held if one.id == number and one.state is TicketState.DISPATCHED]
+        held = [(number, one) for number, one in held if one.id == number and one.state is RequestState.DISPATCHED]
         held.sort(key=lambda pair: (not pair[1].hot, pair[1].request.deadline))
         moved = [number for number, ticket in held if self._find_place(ticket, able, now, hope=LAST_HOPE)]
         if moved:
             link.cancel(moved)
             logger.warning("requests moved", extra={"worker": link.worker, "requests": len(moved)})
 
-    def _find_place(self, ticket: Ticket, able: set[str], now: float, *, hope: float) -> bool:
+    def _find_place(self, ticket: PendingRequest, able: set[str], now: float, *, hope: float) -> bool:
         """Whether the ticket waits for a worker that is able now."""
         try:
             assignment = self._placement.place(ticket.request, tokens=ticket.tokens, hot=ticket.hot, now=now, hope=hope)
@@ -105,7 +105,7 @@ class Rescue:
             return False
         if assignment.variant_id not in able:
             return False
-        if ticket.state is TicketState.WAITING:
+        if ticket.state is RequestState.WAITING:
             self._dispatcher.leave(ticket)
         elif self._second_tries.may_move(ticket):
             ticket.id = self._number()
@@ -115,7 +115,7 @@ class Rescue:
         return True
 
 
-def is_hanging(link: WorkerLink, now: float) -> bool:
+def is_hanging(link: WorkerClient, now: float) -> bool:
     """Whether the worker's oldest batch takes longer than it can. A first batch, which may warm it up, never does.
 
     Nor does the first that is so much larger than all before it.

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from services.router.admission.controller import AdmissionController
-from services.router.lifecycle.completion import Endings
-from services.router.lifecycle.retry import SecondTries
-from services.router.observability.stats import Ledger
-from services.router.queueing.batch import OpenBatch
-from services.router.requests.generation import TextTicket
-from services.router.requests.request import Outcome, Ticket, TicketState, Written, answer_to
-from services.router.workers.client import WorkerLink
-from services.router.workers.generation_usage import TextCosts
+from services.router.lifecycle.completion import RequestTracker
+from services.router.lifecycle.retry import RetryPolicy
+from services.router.observability.stats import RequestStats
+from services.router.queueing.batch import InFlightBatch
+from services.router.requests.generation import PendingGeneration
+from services.router.requests.request import GenerationResult, Outcome, PendingRequest, RequestState, build_result
+from services.router.workers.client import WorkerClient
+from services.router.workers.generation_usage import GenerationCostModel
 from services.router.workers.lone_try import CLEARED_TOKENS
 from sluice.domain.errors import NoEndpoint, ShuttingDown, SluiceError, WorkerFailed, WorkerLost
 from sluice.domain.status import from_item_status
@@ -34,17 +34,17 @@ from sluice.v1 import worker_service_pb2 as worker_pb2
 TOKENS_KEY = "tokens"
 
 
-class TextSettlement:
+class GenerationResultHandler:
     """Moves open texts on, and gives them their ends or second tries."""
 
     def __init__(
         self,
         *,
         admission: AdmissionController,
-        endings: Endings,
-        second_tries: SecondTries,
-        ledger: Ledger,
-        costs: TextCosts,
+        endings: RequestTracker,
+        second_tries: RetryPolicy,
+        ledger: RequestStats,
+        costs: GenerationCostModel,
         waiting: Callable[[str], int],
         clock: Callable[[], float],
     ) -> None:
@@ -56,7 +56,7 @@ class TextSettlement:
         self._waiting = waiting
         self._clock = clock
 
-    def hear(self, link: WorkerLink, pieces: Iterable[worker_pb2.GenerationPiece]) -> None:
+    def hear(self, link: WorkerClient, pieces: Iterable[worker_pb2.GenerationPiece]) -> None:
         """The worker wrote. Pieces of texts that have ended here count for its account alone."""
         now = self._clock()
         # While anything is written, a second of the device is served in a second.
@@ -66,10 +66,10 @@ class TextSettlement:
             if ticket is not None:
                 self._hear(link, ticket, piece, now)
 
-    def void(self, tickets: Iterable[TextTicket], why: str) -> None:
+    def void(self, tickets: Iterable[PendingGeneration], why: str) -> None:
         """The worker that had these texts is gone."""
         for ticket in tickets:
-            if ticket.state is TicketState.DONE:
+            if ticket.state is RequestState.DONE:
                 continue
             was_alone = ticket.suspect and ticket.written < CLEARED_TOKENS
             if ticket.written:
@@ -80,7 +80,9 @@ class TextSettlement:
                 why_lost = f"{ticket.worker}: {why}"
                 self._second_tries.after_death(ticket, why_lost, may_be_the_cause=True, was_alone=was_alone)
 
-    def _hear(self, link: WorkerLink, ticket: TextTicket, piece: worker_pb2.GenerationPiece, now: float) -> None:
+    def _hear(
+        self, link: WorkerClient, ticket: PendingGeneration, piece: worker_pb2.GenerationPiece, now: float
+    ) -> None:
         if ticket.begun_at is None:
             link.texts.begin(ticket, now)
             if not piece.HasField("status"):
@@ -88,7 +90,7 @@ class TextSettlement:
         is_last = bool(piece.finish_reason) or piece.HasField("status")
         if is_last:
             self._account_for(link, ticket, piece, now)
-        if ticket.state is TicketState.DONE:
+        if ticket.state is RequestState.DONE:
             return
         ticket.prompt_tokens = piece.prompt_tokens
         if piece.tokens > ticket.written or piece.text:
@@ -104,16 +106,18 @@ class TextSettlement:
         elif is_last:
             self._finish(ticket, piece, now)
 
-    def _account_for(self, link: WorkerLink, ticket: TextTicket, piece: worker_pb2.GenerationPiece, now: float) -> None:
+    def _account_for(
+        self, link: WorkerClient, ticket: PendingGeneration, piece: worker_pb2.GenerationPiece, now: float
+    ) -> None:
         device_s = link.texts.end(ticket, now)
         contended = link.texts.unbegun > 0 or any(self._waiting(name) for name in link.texts.variants)
         self._costs.learn(ticket.request.model, tokens=piece.tokens, device_s=device_s, contended=contended)
 
-    def _finish(self, ticket: TextTicket, piece: worker_pb2.GenerationPiece, now: float) -> None:
+    def _finish(self, ticket: PendingGeneration, piece: worker_pb2.GenerationPiece, now: float) -> None:
         variant = _writer_of(ticket)
         begun_at = ticket.begun_at if ticket.begun_at is not None else now
         first_token_at = ticket.first_token_at if ticket.first_token_at is not None else now
-        written = Written(
+        written = GenerationResult(
             variant=variant,
             worker=ticket.worker,
             degraded_from=ticket.degraded_from,
@@ -125,7 +129,7 @@ class TextSettlement:
         )
         self._endings.finish(ticket, written, variant.tier.label)
 
-    def _failed(self, ticket: TextTicket, error: SluiceError) -> None:
+    def _failed(self, ticket: PendingGeneration, error: SluiceError) -> None:
         is_gone = isinstance(error, NoEndpoint | ShuttingDown)
         if not ticket.written and isinstance(error, WorkerFailed):
             self._second_tries.after_failure(ticket, error.message, may_be_the_cause=True)
@@ -136,40 +140,40 @@ class TextSettlement:
             self._endings.finish(ticket, outcome, _writer_of(ticket).tier.label)
 
 
-def _lost(ticket: TextTicket, why: str) -> WorkerLost:
+def _lost(ticket: PendingGeneration, why: str) -> WorkerLost:
     error = WorkerLost(f"{ticket.worker} is gone, after {ticket.written} tokens of the text: {why}")
     error.metadata = {TOKENS_KEY: str(ticket.written)}
     return error
 
 
-def _writer_of(ticket: TextTicket) -> Variant:
+def _writer_of(ticket: PendingGeneration) -> Variant:
     if ticket.writer is None:
         raise RuntimeError(f"text {ticket.id} was sent to nobody")
     return ticket.writer
 
 
-Finish = Callable[[Ticket, Outcome, str], None]
-Retry = Callable[[Ticket, str, bool], None]
+Finish = Callable[[PendingRequest, Outcome, str], None]
+Retry = Callable[[PendingRequest, str, bool], None]
 
 
-class Served(Protocol):
+class OnServed(Protocol):
     """As AdmissionController has it."""
 
     def __call__(self, variant_id: str, cost: float, queue_s: float, *, requests: int) -> None:
         """Requests of a batch were answered, which cost and waited so much together."""
 
 
-class Died(Protocol):
-    """As SecondTries has it."""
+class OnWorkerLost(Protocol):
+    """As RetryPolicy has it."""
 
-    def __call__(self, ticket: Ticket, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
+    def __call__(self, ticket: PendingRequest, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
         """A worker has died with the ticket in its hands."""
 
 
-Refused = Callable[[Ticket, str], None]
+Refused = Callable[[PendingRequest, str], None]
 
 
-class Settlement:
+class BatchResultHandler:
     """Gives every open ticket of a batch to `finish`, with its outcome and tier, to `retry`, `died` or `refused`.
 
     `retry` is told the cause, and whether the ticket may itself be the cause; `refused` why the worker did not begin;
@@ -182,8 +186,8 @@ class Settlement:
         finish: Finish,
         retry: Retry,
         refused: Refused,
-        died: Died,
-        served: Served,
+        died: OnWorkerLost,
+        served: OnServed,
         clock: Callable[[], float],
     ) -> None:
         self._finish = finish
@@ -194,7 +198,7 @@ class Settlement:
         self._clock = clock
 
     def settle(
-        self, batch: OpenBatch, result: worker_pb2.BatchResult, *, variant: Variant, worker: str, compute_s: float
+        self, batch: InFlightBatch, result: worker_pb2.BatchResult, *, variant: Variant, worker: str, compute_s: float
     ) -> None:
         """The worker answered; `result` names each ticket of the batch once."""
         tier = variant.tier.label
@@ -204,14 +208,16 @@ class Settlement:
         for item in result.results:
             number = item.id
             ticket = tickets[number]
-            if ticket.state is TicketState.DONE or ticket.id != number:
+            if ticket.state is RequestState.DONE or ticket.id != number:
                 # It has ended, or was taken to another worker under another number, because this one hung. The device's
                 # time is spent all the same: where it is not counted, callers that give up make workers look slow.
                 if item.HasField("classification") or item.HasField("embedding"):
                     cost_s += ticket.cost_s
                 continue
             if item.HasField("classification") or item.HasField("embedding"):
-                answer = answer_to(ticket, item, variant=variant, worker=worker, batch_s=batch_s, compute_s=compute_s)
+                answer = build_result(
+                    ticket, item, variant=variant, worker=worker, batch_s=batch_s, compute_s=compute_s
+                )
                 cost_s, queue_s, answered = cost_s + ticket.cost_s, queue_s + answer.queue_s, answered + 1
                 self._finish(ticket, answer, tier)
             else:
@@ -219,7 +225,7 @@ class Settlement:
         if cost_s:
             self._served(variant.id, cost_s, queue_s, requests=answered)
 
-    def void(self, batches: Iterable[OpenBatch], *, worker: str, why: str) -> None:
+    def void(self, batches: Iterable[InFlightBatch], *, worker: str, why: str) -> None:
         """The worker took the batches, in this order, and will not answer them. Only the first can have killed it."""
         for place, batch in enumerate(batches):
             _end_span(batch)
@@ -227,7 +233,7 @@ class Settlement:
                 if ticket.id == number:
                     self._died(ticket, f"{worker}: {why}", may_be_the_cause=place == 0, was_alone=batch.alone)
 
-    def _failed(self, ticket: Ticket, item: worker_pb2.ItemResult, tier: str) -> None:
+    def _failed(self, ticket: PendingRequest, item: worker_pb2.ItemResult, tier: str) -> None:
         if not item.HasField("status"):
             self._retry(ticket, "the worker sent no outcome", True)
             return
@@ -240,6 +246,6 @@ class Settlement:
             self._finish(ticket, error, tier)
 
 
-def _end_span(batch: OpenBatch) -> None:
+def _end_span(batch: InFlightBatch) -> None:
     if batch.span is not None:
         batch.span.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.router.requests.request import Outcome, Ticket, TicketState
+from services.router.requests.request import Outcome, PendingRequest, RequestState
 from sluice.domain.errors import NoEndpoint, Saturated, WorkerFailed
 
 # How many second tries the router may spend: a share of what it sends, so that trouble is never multiplied.
@@ -40,7 +40,7 @@ MAX_ATTEMPTS = 2
 RETRY_AFTER_S = 0.5
 
 
-class SecondTries:
+class RetryPolicy:
     """Gives a ticket to `reassign`, or to `finish` with the reason why not.
 
     `confirm` is told of tickets that ended a worker which they had for themselves.
@@ -50,20 +50,20 @@ class SecondTries:
         self,
         *,
         budget: RetryBudget,
-        finish: Callable[[Ticket, Outcome], None],
-        reassign: Callable[[Ticket], None],
-        confirm: Callable[[Ticket], None],
+        finish: Callable[[PendingRequest, Outcome], None],
+        reassign: Callable[[PendingRequest], None],
+        confirm: Callable[[PendingRequest], None],
     ) -> None:
         self._budget = budget
         self._finish = finish
         self._reassign = reassign
         self.confirm = confirm
 
-    def after_failure(self, ticket: Ticket, why: str, may_be_the_cause: bool) -> None:
+    def after_failure(self, ticket: PendingRequest, why: str, may_be_the_cause: bool) -> None:
         """A worker failed with the ticket in its hands. What may be the cause of that travels alone from now on."""
-        if ticket.state is TicketState.DONE:
+        if ticket.state is RequestState.DONE:
             return
-        ticket.state = TicketState.WAITING
+        ticket.state = RequestState.WAITING
         if ticket.attempts >= MAX_ATTEMPTS:
             self._finish(ticket, WorkerFailed(f"two workers failed on this request, the last one so: {why}"))
         elif not self._budget.take():
@@ -73,22 +73,22 @@ class SecondTries:
             ticket.suspect = may_be_the_cause
             self._reassign(ticket)
 
-    def after_death(self, ticket: Ticket, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
+    def after_death(self, ticket: PendingRequest, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
         """A worker has died with the ticket in its hands, and nothing else if it `was_alone`."""
-        if was_alone and ticket.state is not TicketState.DONE:
+        if was_alone and ticket.state is not RequestState.DONE:
             self.confirm(ticket)
         self.after_failure(ticket, why, may_be_the_cause)
 
-    def after_refusal(self, ticket: Ticket, why: str) -> None:
+    def after_refusal(self, ticket: PendingRequest, why: str) -> None:
         """A worker gave the ticket back untouched. That multiplies no work, and costs none of what can be afforded."""
-        if ticket.state is TicketState.DONE:
+        if ticket.state is RequestState.DONE:
             return
-        ticket.state = TicketState.WAITING
+        ticket.state = RequestState.WAITING
         if ticket.attempts >= MAX_ATTEMPTS:
             self._finish(ticket, NoEndpoint(f"two workers did not take this request, the last one because: {why}"))
         else:
             self._reassign(ticket)
 
-    def may_move(self, ticket: Ticket) -> bool:
+    def may_move(self, ticket: PendingRequest) -> bool:
         """Whether a ticket that is on a worker may go to another one; its second try is then spent."""
-        return ticket.state is TicketState.DISPATCHED and ticket.attempts < MAX_ATTEMPTS and self._budget.take()
+        return ticket.state is RequestState.DISPATCHED and ticket.attempts < MAX_ATTEMPTS and self._budget.take()

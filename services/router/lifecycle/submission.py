@@ -6,38 +6,38 @@ import itertools
 from collections.abc import Callable
 
 from services.router.admission.controller import AdmissionController
-from services.router.dispatch.dispatcher import Dispatcher, TextDispatcher
-from services.router.lifecycle.completion import Endings
+from services.router.dispatch.dispatcher import Dispatcher, GenerationDispatcher
+from services.router.lifecycle.completion import RequestTracker
 from services.router.lifecycle.quarantine import Quarantine
-from services.router.observability.stats import Ledger
-from services.router.requests.generation import TextTicket
-from services.router.requests.request import OnDone, Request, Ticket
-from services.router.requests.sampling_params import Sampling
+from services.router.observability.stats import RequestStats
+from services.router.requests.generation import PendingGeneration
+from services.router.requests.request import OnDone, PendingRequest, Request
+from services.router.requests.sampling_params import SamplingParams
 from services.router.requests.validation import validate, validate_sampling
-from services.router.scheduling.generation_scheduler import Choice, TextPlacement
-from services.router.scheduling.scheduler import Placement
+from services.router.scheduling.generation_scheduler import GenerationAssignment, GenerationScheduler
+from services.router.scheduling.scheduler import Scheduler
 from services.router.scheduling.scoring import Assignment
-from services.router.workers.generation_usage import TextCosts
-from sluice.control.directive import DirectiveState
+from services.router.workers.generation_usage import GenerationCostModel
+from sluice.control.directive import ActiveDirective
 from sluice.domain.errors import NoEndpoint, SluiceError
 
 # A text's way from the face that took it to the queue of the variant that shall write it.
 
 
-class TextIntake:
+class GenerationSubmitter:
     """Makes tickets, and finds them a queue: a first one, or another when they have lost theirs."""
 
     def __init__(
         self,
         *,
-        placement: TextPlacement,
+        placement: GenerationScheduler,
         admission: AdmissionController,
         dispatcher: Dispatcher,
-        text_dispatcher: TextDispatcher,
-        endings: Endings,
-        ledger: Ledger,
-        costs: TextCosts,
-        directives: DirectiveState,
+        text_dispatcher: GenerationDispatcher,
+        endings: RequestTracker,
+        ledger: RequestStats,
+        costs: GenerationCostModel,
+        directives: ActiveDirective,
         quarantine: Quarantine,
         number: Callable[[], int],
         max_text_bytes: int,
@@ -56,14 +56,14 @@ class TextIntake:
         self._max_text_bytes = max_text_bytes
         self._clock = clock
 
-    def take(self, request: Request, sampling: Sampling, *, hot: bool) -> TextTicket:
+    def take(self, request: Request, sampling: SamplingParams, *, hot: bool) -> PendingGeneration:
         """Admit a text and let it wait. Raises the SluiceError that refuses it; nothing is then held."""
         now = self._clock()
         validate(request, max_text_bytes=self._max_text_bytes, now=now, text_field="prompt")
         validate_sampling(sampling)
         self._placement.identify(request)
         self._quarantine.check(request, sampling, now)
-        ticket = TextTicket(self._number(), request, sampling, hot=hot, now=now)
+        ticket = PendingGeneration(self._number(), request, sampling, hot=hot, now=now)
         ticket.cost_s = self._costs.expected_s(request.model, sampling.max_new_tokens)
         request.hot, request.generates = hot, True
         size, cost_s, timeout_s = ticket.size, ticket.cost_s, request.deadline - now
@@ -80,7 +80,7 @@ class TextIntake:
         self._enqueue(ticket, choice)
         return ticket
 
-    def reassign(self, ticket: TextTicket) -> None:
+    def reassign(self, ticket: PendingGeneration) -> None:
         """Find the text, which waits nowhere and has no token yet, a new place; it may hope for one to the end."""
         try:
             choice = self._placement.place(ticket)
@@ -91,7 +91,7 @@ class TextIntake:
         else:
             self._enqueue(ticket, choice)
 
-    def _enqueue(self, ticket: TextTicket, choice: Choice) -> None:
+    def _enqueue(self, ticket: PendingGeneration, choice: GenerationAssignment) -> None:
         ticket.degraded_from = choice.degraded_from
         ticket.levels = self._directives.levels
         if choice.diverted:
@@ -100,18 +100,18 @@ class TextIntake:
         self._text_dispatcher.look()
 
 
-class Intake:
+class RequestSubmitter:
     """Makes tickets, and finds them a queue: a first one, or another when they have lost theirs."""
 
     def __init__(
         self,
         *,
-        placement: Placement,
+        placement: Scheduler,
         admission: AdmissionController,
         dispatcher: Dispatcher,
-        endings: Endings,
-        ledger: Ledger,
-        directives: DirectiveState,
+        endings: RequestTracker,
+        ledger: RequestStats,
+        directives: ActiveDirective,
         quarantine: Quarantine,
         max_text_bytes: int,
         clock: Callable[[], float],
@@ -131,13 +131,13 @@ class Intake:
         """An id that no ticket has had."""
         return next(self._numbers)
 
-    def take(self, request: Request, on_done: OnDone, *, hot: bool) -> Ticket:
+    def take(self, request: Request, on_done: OnDone, *, hot: bool) -> PendingRequest:
         """Admit and assign `request`. Raises the SluiceError that refuses it; nothing is then held."""
         now = self._clock()
         validate(request, max_text_bytes=self._max_text_bytes, now=now)
         self._placement.identify(request)
         self._quarantine.check(request, None, now)
-        ticket = Ticket(self.number(), request, on_done, hot=hot, now=now)
+        ticket = PendingRequest(self.number(), request, on_done, hot=hot, now=now)
         ticket.cost_s = self._placement.least_cost_s(request, ticket.tokens, now)
         request.hot = hot
         size, cost_s, timeout_s = ticket.size, ticket.cost_s, request.deadline - now
@@ -154,7 +154,7 @@ class Intake:
         self.enqueue(ticket, assignment)
         return ticket
 
-    def enqueue(self, ticket: Ticket, assignment: Assignment) -> None:
+    def enqueue(self, ticket: PendingRequest, assignment: Assignment) -> None:
         """Let the ticket wait where `assignment` says."""
         ticket.degraded_from = assignment.degraded_from
         ticket.levels = self._directives.levels
@@ -162,7 +162,7 @@ class Intake:
             self._ledger.diverted(assignment.diverted_token_s * ticket.tokens)
         self._dispatcher.enqueue(ticket, assignment.variant_id)
 
-    def reassign(self, ticket: Ticket) -> None:
+    def reassign(self, ticket: PendingRequest) -> None:
         """Find the ticket, which waits nowhere, a new place. It was admitted, so it may hope for one to the end."""
         request, now = ticket.request, self._clock()
         try:

@@ -26,7 +26,7 @@ class Window:
     diverted_s: float = 0.0
 
 
-class Ledger:
+class RequestStats:
     """Counts outcomes by (model, tier, outcome, pool), and keeps sums over the last whole second."""
 
     def __init__(self, *, clock: Callable[[], float]) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import grpc
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from services.router.queueing.batch import OpenBatch
-from services.router.requests.request import Answer, Request, Written, finish_name
+from services.router.queueing.batch import InFlightBatch
+from services.router.requests.request import GenerationResult, InferResult, Request, finish_name
 from services.router.requests.validation import bounded_traceparent
 from sluice.domain.errors import Reason, SluiceError
 from sluice.runtime.tracing import TRACEPARENT_KEY, Tracing, traceparent_of
@@ -22,7 +22,7 @@ from sluice.runtime.tracing import TRACEPARENT_KEY, Tracing, traceparent_of
 SPAN_NAME = "sluice.v1.WorkerService/Execute"
 
 
-def start_batch_span(tracing: Tracing, batch: OpenBatch, worker: str) -> Span | None:
+def start_batch_span(tracing: Tracing, batch: InFlightBatch, worker: str) -> Span | None:
     """A span in a trace of its own, or None when no request in the batch is traced.
 
     A batch has as many parents as requests, so it is linked to them and is nobody's child.
@@ -79,7 +79,9 @@ class RequestSpans:
         return traceparent_of(span), span
 
     @contextmanager
-    def recording(self, span: Span | None, request: Request) -> Iterator[Callable[[Answer | Written], None]]:
+    def recording(
+        self, span: Span | None, request: Request
+    ) -> Iterator[Callable[[InferResult | GenerationResult], None]]:
         """End `span`, if there is one, with what comes of the block: what it records, an error, or departure."""
         try:
             yield (lambda outcome: self._record(span, request, outcome)) if span is not None else _nothing
@@ -108,7 +110,7 @@ class RequestSpans:
             if span is not None:
                 self.fail(span, why)
 
-    def answer(self, span: Span, request: Request, answer: Answer) -> None:
+    def answer(self, span: Span, request: Request, answer: InferResult) -> None:
         """The request was answered."""
         attributes: dict[str, str | float | bool] = {
             "gen_ai.operation.name": "text_classification" if answer.variant.labels else "embeddings",
@@ -130,7 +132,7 @@ class RequestSpans:
         span.set_attributes(attributes)
         span.end()
 
-    def written(self, span: Span, request: Request, written: Written) -> None:
+    def written(self, span: Span, request: Request, written: GenerationResult) -> None:
         """The text was written to its end."""
         attributes: dict[str, str | float | Sequence[str]] = {
             "gen_ai.operation.name": "text_completion",
@@ -153,8 +155,8 @@ class RequestSpans:
         span.set_attributes(attributes)
         span.end()
 
-    def _record(self, span: Span, request: Request, outcome: Answer | Written) -> None:
-        if isinstance(outcome, Written):
+    def _record(self, span: Span, request: Request, outcome: InferResult | GenerationResult) -> None:
+        if isinstance(outcome, GenerationResult):
             self.written(span, request, outcome)
         else:
             self.answer(span, request, outcome)
@@ -182,5 +184,5 @@ def traceparent_in(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     return ""
 
 
-def _nothing(outcome: Answer | Written) -> None:
+def _nothing(outcome: InferResult | GenerationResult) -> None:
     del outcome

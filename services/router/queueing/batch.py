@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from opentelemetry.trace import Span
 
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.request import Ticket, TicketState
+from services.router.requests.request import PendingRequest, RequestState
 
 # What an item takes in its message beside its text and its traceparent, and what a batch takes beside its items.
 ITEM_BYTES = 64
@@ -15,7 +15,7 @@ BATCH_BYTES = 512
 
 
 @dataclass(slots=True, kw_only=True)
-class OpenBatch:
+class InFlightBatch:
     """Tickets that one worker executes together, by ticket id. `alone` forbids others beside it on the worker.
 
     `size` is no less than its message has, in bytes.
@@ -23,7 +23,7 @@ class OpenBatch:
 
     id: int
     variant_id: str
-    tickets: dict[int, Ticket]
+    tickets: dict[int, PendingRequest]
     sent_at: float
     tokens: int = 0
     size: int = BATCH_BYTES
@@ -47,9 +47,9 @@ class BatchLimits:
     max_bytes: int = 0
 
 
-def form(
+def form_batch(
     queue: VariantQueue, limits: BatchLimits, *, number: int, ages: bool, now: float, is_free: bool = True
-) -> OpenBatch | None:
+) -> InFlightBatch | None:
     """Take tickets out of `queue` within `limits`, or one suspect alone. None when only the departed were left.
 
     `ages` says whether cold work that waits has its share of the places (see `VariantQueue.pop`). Suspects are for a
@@ -59,7 +59,7 @@ def form(
     tickets = [suspect] if suspect else _take(queue, limits, ages=ages)
     if not tickets:
         return None
-    batch = OpenBatch(
+    batch = InFlightBatch(
         id=number,
         variant_id=queue.variant_id,
         tickets={ticket.id: ticket for ticket in tickets},
@@ -69,14 +69,14 @@ def form(
         alone=suspect is not None,
     )
     for ticket in tickets:
-        ticket.state = TicketState.DISPATCHED
+        ticket.state = RequestState.DISPATCHED
         ticket.dispatched_at = now
         ticket.attempts += 1
     return batch
 
 
-def _take(queue: VariantQueue, limits: BatchLimits, *, ages: bool) -> list[Ticket]:
-    tickets: list[Ticket] = []
+def _take(queue: VariantQueue, limits: BatchLimits, *, ages: bool) -> list[PendingRequest]:
+    tickets: list[PendingRequest] = []
     longest = spent = 0
     size = BATCH_BYTES
     while len(tickets) < limits.max_items:
@@ -95,6 +95,6 @@ def _take(queue: VariantQueue, limits: BatchLimits, *, ages: bool) -> list[Ticke
     return tickets
 
 
-def _bytes_of(ticket: Ticket) -> int:
+def _bytes_of(ticket: PendingRequest) -> int:
     """At least what the item has in its message."""
     return ticket.text_bytes + ITEM_BYTES + len(ticket.request.traceparent)

@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 
-from services.router.requests.request import Ticket
+from services.router.requests.request import PendingRequest
 
 # A caller may be ahead of its fair share by the work of so many requests: what is taken for a batch need not alternate.
 LEAD_REQUESTS = 1.0
 MIN_COST_S = 1e-9
 _SLACK = 64
 
-Entry = tuple[float, int, Ticket]
+Entry = tuple[float, int, PendingRequest]
 
 
-class Flow:
+class CallerQueue:
     """What one caller has waiting. `start` is the virtual time at which its next request is due."""
 
     __slots__ = ("cost_s", "heap", "is_eligible", "items", "start", "tokens")
@@ -54,14 +54,14 @@ class FairQueue:
         "items",
     )
 
-    def __init__(self, waits: Callable[[Ticket], bool]) -> None:
+    def __init__(self, waits: Callable[[PendingRequest], bool]) -> None:
         self._waits = waits
-        self._flows: dict[str, Flow] = {}
+        self._flows: dict[str, CallerQueue] = {}
         # Heads of eligible callers by deadline, and the others by the virtual time from which they are.
-        self._eligible: list[tuple[float, int, Flow]] = []
-        self._ahead: list[tuple[float, int, Flow]] = []
+        self._eligible: list[tuple[float, int, CallerQueue]] = []
+        self._ahead: list[tuple[float, int, CallerQueue]] = []
         # The only caller since the queue was empty: while there is no other, nobody need be lined up.
-        self._lone: Flow | None = None
+        self._lone: CallerQueue | None = None
         self._entries = 0
         self._virtual = 0.0
         self.backlogged = 0
@@ -72,12 +72,12 @@ class FairQueue:
         """Entries that are held, of tickets that have left too."""
         return self._entries
 
-    def push(self, ticket: Ticket, *, refund: bool = False) -> None:
+    def push(self, ticket: PendingRequest, *, refund: bool = False) -> None:
         """`ticket` waits from now on. `refund` takes back what it was charged when it was served last."""
         caller = ticket.request.caller.id
         flow = self._flows.get(caller)
         if flow is None:
-            flow = self._flows[caller] = Flow(self._virtual)
+            flow = self._flows[caller] = CallerQueue(self._virtual)
         is_new = not flow.items
         if refund and flow is not self._lone:
             flow.start -= max(MIN_COST_S, ticket.cost_s)
@@ -106,7 +106,7 @@ class FairQueue:
             elif flow.is_eligible and heap[0] is not before:
                 heappush(self._eligible, (*heap[0][:2], flow))
 
-    def leave(self, ticket: Ticket, *, served: bool = False) -> None:
+    def leave(self, ticket: PendingRequest, *, served: bool = False) -> None:
         """`ticket`, which `waits` no longer, is gone; `served` charges its caller for it."""
         if self.items == 1:
             self.clear()
@@ -140,7 +140,7 @@ class FairQueue:
         if len(self._flows) > 2 * self.backlogged + _SLACK or self._entries > 3 * self.items + _SLACK:
             self.compact()
 
-    def head(self) -> Ticket | None:
+    def head(self) -> PendingRequest | None:
         """The ticket that is due next, which goes on waiting."""
         if self._lone is not None:
             return self._lone.heap[0][2]
@@ -155,7 +155,7 @@ class FairQueue:
             self._virtual = max(self._virtual, self._ahead[0][0])
         return None
 
-    def tickets(self) -> Iterator[Ticket]:
+    def tickets(self) -> Iterator[PendingRequest]:
         """All that wait, in no order; each once, but for those that left and came again."""
         return (one for flow in self._flows.values() for _, _, one in flow.heap if self._waits(one))
 
@@ -202,7 +202,7 @@ class FairQueue:
     def _lead_s(self) -> float:
         return LEAD_REQUESTS * max(MIN_COST_S, self.cost_s / self.items)
 
-    def _line_up(self, flow: Flow) -> None:
+    def _line_up(self, flow: CallerQueue) -> None:
         """Enter a caller with its present head, among those who are eligible or those who are not yet."""
         flow.is_eligible = flow.start <= self._virtual + self._lead_s()
         deadline, number, _ = flow.heap[0]
@@ -211,7 +211,7 @@ class FairQueue:
         else:
             heappush(self._ahead, (flow.start, number, flow))
 
-    def _surface(self, flow: Flow, *, was_served: bool) -> None:
+    def _surface(self, flow: CallerQueue, *, was_served: bool) -> None:
         """Bring a caller's first ticket that still waits to the top, and enter the caller with it."""
         heap = flow.heap
         before = heap[0]

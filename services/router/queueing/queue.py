@@ -10,7 +10,7 @@ from collections import deque
 from itertools import chain, islice
 
 from services.router.queueing.fair_queue import FairQueue
-from services.router.requests.request import Ticket, TicketState
+from services.router.requests.request import PendingRequest, RequestState
 
 # What waits in one class of a queue, by deadline, so that a newcomer learns how much stands before it.
 
@@ -19,7 +19,7 @@ BUCKET_S = 0.25
 MOST_BUCKETS = 48
 
 
-class Backlog:
+class DeadlineHistogram:
     """Counts of items and tokens in buckets of a quarter of a second of deadline."""
 
     __slots__ = ("_buckets", "items", "tokens")
@@ -90,14 +90,14 @@ class VariantQueue:
 
     def __init__(self, variant_id: str) -> None:
         self.variant_id = variant_id
-        self.hot = Backlog()
-        self.cold = Backlog()
-        self.suspects: deque[Ticket] = deque()
+        self.hot = DeadlineHistogram()
+        self.cold = DeadlineHistogram()
+        self.suspects: deque[PendingRequest] = deque()
         self.passed_over = 0
         self.cost_s = 0.0
         self._hot = FairQueue(self._waits_here)
         self._cold = FairQueue(self._waits_here)
-        self._arrivals: deque[Ticket] = deque()
+        self._arrivals: deque[PendingRequest] = deque()
         self._hot_in_a_row = 0
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ class VariantQueue:
         """The mean length of what waits, in tokens."""
         return (self.hot.tokens + self.cold.tokens) / max(1, len(self))
 
-    def push(self, ticket: Ticket) -> None:
+    def push(self, ticket: PendingRequest) -> None:
         """Add a waiting ticket; it belongs to this queue until popped or discarded."""
         self._enter(ticket)
         if ticket.suspect:
@@ -121,12 +121,12 @@ class VariantQueue:
             if len(self._arrivals) > _SLACK:
                 self._trim()
 
-    def put_back(self, ticket: Ticket) -> None:
+    def put_back(self, ticket: PendingRequest) -> None:
         """The ticket that was popped last does not fit; it waits on, as old as it was."""
         self._enter(ticket)
         (self._hot if ticket.hot else self._cold).push(ticket, refund=True)
 
-    def discard(self, ticket: Ticket) -> None:
+    def discard(self, ticket: PendingRequest) -> None:
         """Forget a ticket that waits here. The caller has set, or sets at once, what becomes of it."""
         self._leave(ticket)
         if ticket.suspect:
@@ -135,7 +135,7 @@ class VariantQueue:
             (self._hot if ticket.hot else self._cold).leave(ticket)
             self._trim()
 
-    def pop(self, *, ages: bool = False) -> Ticket | None:
+    def pop(self, *, ages: bool = False) -> PendingRequest | None:
         """The next ticket that is not a suspect, or None.
 
         When cold work `ages`, each sixteenth is the cold ticket that has waited longest, however much is hot.
@@ -151,7 +151,7 @@ class VariantQueue:
         self._arrivals.clear()
         return None
 
-    def pop_suspect(self) -> Ticket | None:
+    def pop_suspect(self) -> PendingRequest | None:
         """The suspect that has waited longest, or None."""
         if not self.suspects:
             return None
@@ -177,7 +177,7 @@ class VariantQueue:
         oldest = self._oldest_cold()
         return oldest.enqueued_at if oldest is not None else float("inf")
 
-    def some(self, count: int) -> list[Ticket]:
+    def some(self, count: int) -> list[PendingRequest]:
         """Up to `count` tickets that wait here and are no suspects, hot ones first; they go on waiting."""
         return list(islice(dict.fromkeys(chain(self._hot.tickets(), self._cold.tickets())), count))
 
@@ -197,7 +197,7 @@ class VariantQueue:
         """What admission counted for what `caller` has waiting in one class."""
         return (self._hot if hot else self._cold).cost_of(caller)
 
-    def take_all(self) -> list[Ticket]:
+    def take_all(self) -> list[PendingRequest]:
         """Empty the queue; the tickets still wait and want a new place."""
         # A ticket that left and came again has two entries.
         living = dict.fromkeys(chain(self._hot.tickets(), self._cold.tickets()))
@@ -210,27 +210,27 @@ class VariantQueue:
         self._arrivals.clear()
         return tickets
 
-    def _serve(self, ticket: Ticket) -> Ticket:
+    def _serve(self, ticket: PendingRequest) -> PendingRequest:
         self._leave(ticket)
         (self._hot if ticket.hot else self._cold).leave(ticket, served=True)
         return ticket
 
-    def _enter(self, ticket: Ticket) -> None:
+    def _enter(self, ticket: PendingRequest) -> None:
         ticket.variant_id = self.variant_id
-        ticket.state = TicketState.WAITING
+        ticket.state = RequestState.WAITING
         self.cost_s += ticket.cost_s
         (self.hot if ticket.hot else self.cold).add(ticket.request.deadline, ticket.tokens)
 
-    def _leave(self, ticket: Ticket) -> None:
+    def _leave(self, ticket: PendingRequest) -> None:
         ticket.variant_id = ""
         (self.hot if ticket.hot else self.cold).remove(ticket.request.deadline, ticket.tokens)
         # Sums of fractions drift; an empty queue has no cost.
         self.cost_s = self.cost_s - ticket.cost_s if self.hot.items or self.cold.items else 0.0
 
-    def _waits_here(self, ticket: Ticket) -> bool:
-        return ticket.variant_id == self.variant_id and ticket.state is TicketState.WAITING
+    def _waits_here(self, ticket: PendingRequest) -> bool:
+        return ticket.variant_id == self.variant_id and ticket.state is RequestState.WAITING
 
-    def _oldest_cold(self) -> Ticket | None:
+    def _oldest_cold(self) -> PendingRequest | None:
         arrivals = self._arrivals
         while arrivals and not self._waits_here(arrivals[0]):
             arrivals.popleft()

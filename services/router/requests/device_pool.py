@@ -12,26 +12,26 @@ from enum import IntEnum
 from sluice.domain.enums import Tier
 from sluice.domain.variant import Variant
 
-RENT = 1.5
+SPILLOVER_MULTIPLIER = 1.5
 
 
-class Pool(IntEnum):
+class DevicePool(IntEnum):
     """Which devices."""
 
     ACCELERATOR = 0
     CPU = 1
 
 
-def rate(pool: Pool, *, hot: bool) -> float:
+def price_multiplier(pool: DevicePool, *, hot: bool) -> float:
     """What a request pays of the pool's price: all of it at home, more as a guest."""
-    return 1.0 if hot is (pool is Pool.ACCELERATOR) else RENT
+    return 1.0 if hot is (pool is DevicePool.ACCELERATOR) else SPILLOVER_MULTIPLIER
 
 
-def pool_of(variants: Iterable[Variant], *, before: Pool) -> Pool:
+def pool_of(variants: Iterable[Variant], *, before: DevicePool) -> DevicePool:
     """The pool of a worker that holds `variants`, and was of pool `before`.
 
     Who has ever held a full model, or computed on anything but a processor, is an accelerator worker: it remains one
     while a distilled copy stands in for the model.
     """
     is_accelerator = any(variant.tier is Tier.FULL or variant.device != "cpu" for variant in variants)
-    return Pool.ACCELERATOR if is_accelerator else before
+    return DevicePool.ACCELERATOR if is_accelerator else before

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.router.requests.request import Request, Ticket, Written
-from services.router.requests.sampling_params import Sampling
+from services.router.requests.request import GenerationResult, PendingRequest, Request
+from services.router.requests.sampling_params import SamplingParams
 from sluice.domain.errors import SluiceError
 from sluice.domain.variant import Variant
 
@@ -22,23 +22,23 @@ MAX_CHARACTER_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class TokenChunk:
     """New text, how many tokens have been written by now, and, in the last one, what came of the text."""
 
     text: str
     tokens: int
-    outcome: Written | SluiceError | None = None
+    outcome: GenerationResult | SluiceError | None = None
 
-    def in_parts(self, most_bytes: int) -> Iterator[Portion]:
+    def in_parts(self, most_bytes: int) -> Iterator[TokenChunk]:
         """The same, in parts with at most so many bytes of text each; only the last one has the outcome."""
         text, step = self.text, most_bytes // MAX_CHARACTER_BYTES
         while len(text) > step and len(text.encode()) > most_bytes:
-            yield Portion(text[:step], self.tokens)
+            yield TokenChunk(text[:step], self.tokens)
             text = text[step:]
-        yield Portion(text, self.tokens, self.outcome)
+        yield TokenChunk(text, self.tokens, self.outcome)
 
 
-class Outlet:
+class TokenStream:
     """Filled by the core and emptied by one reader, on one event loop."""
 
     __slots__ = ("_filled", "_outcome", "_parts", "_tokens")
@@ -46,7 +46,7 @@ class Outlet:
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._tokens = 0
-        self._outcome: Written | SluiceError | None = None
+        self._outcome: GenerationResult | SluiceError | None = None
         self._filled = asyncio.Event()
 
     def put(self, text: str, tokens: int) -> None:
@@ -56,21 +56,21 @@ class Outlet:
         self._tokens = tokens
         self._filled.set()
 
-    def end(self, outcome: Written | SluiceError) -> None:
+    def end(self, outcome: GenerationResult | SluiceError) -> None:
         """Nothing more comes. What has not been taken yet still can be."""
         self._outcome = outcome
         self._filled.set()
 
-    async def take(self) -> Portion:
+    async def take(self) -> TokenChunk:
         """All that has come since the last time, as soon as there is anything. Not to be called after the last one."""
         await self._filled.wait()
         self._filled.clear()
         text = "".join(self._parts)
         self._parts.clear()
-        return Portion(text, self._tokens, self._outcome)
+        return TokenChunk(text, self._tokens, self._outcome)
 
 
-class TextTicket(Ticket):
+class PendingGeneration(PendingRequest):
     """One open text. It may go to another worker while `written`, its tokens that have come, is 0.
 
     `begun_at` and `first_token_at` are instants, None before; `begun_share_s` is its account's at the former. `writer`
@@ -92,8 +92,8 @@ class TextTicket(Ticket):
         "written",
     )
 
-    def __init__(self, number: int, request: Request, sampling: Sampling, *, hot: bool, now: float) -> None:
-        self.outlet = Outlet()
+    def __init__(self, number: int, request: Request, sampling: SamplingParams, *, hot: bool, now: float) -> None:
+        self.outlet = TokenStream()
         super().__init__(number, request, self.outlet.end, hot=hot, now=now)
         self.sampling = sampling
         self.written = 0

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class GenerationResult:
     """What came of a text. `finish_reason` is a number of the contract's FinishReason.
 
     Times are seconds since the text was admitted: until it had its memory, and until its first token had come.
@@ -83,7 +83,7 @@ class Request:
 
 
 @dataclass(slots=True, kw_only=True)
-class Answer:
+class InferResult:
     """What came of it. Times are seconds; `degraded_from` is UNSPECIFIED when nothing better was missed."""
 
     result: worker_pb2.ItemResult
@@ -97,11 +97,11 @@ class Answer:
     trace_id: str
 
 
-Outcome = Answer | SluiceError
+Outcome = InferResult | SluiceError
 OnDone = Callable[[Outcome], None]
 
 
-class TicketState(IntEnum):
+class RequestState(IntEnum):
     """Where a ticket is. It may go back from DISPATCHED to WAITING once, and never leaves DONE."""
 
     WAITING = 0
@@ -109,7 +109,7 @@ class TicketState(IntEnum):
     DONE = 2
 
 
-class Ticket:
+class PendingRequest:
     """One open request. Made when it is admitted, and done when `on_done` has been called, exactly once."""
 
     __slots__ = (
@@ -136,7 +136,7 @@ class Ticket:
         self.request = request
         self.on_done = on_done
         self.hot = hot
-        self.state = TicketState.WAITING
+        self.state = RequestState.WAITING
         self.enqueued_at = now
         self.dispatched_at = now
         self.attempts = 0
@@ -153,7 +153,7 @@ class Ticket:
         self.degraded_from = Tier.UNSPECIFIED
         self.levels: tuple[Level, ...] = ()
 
-    def tell(self, outcome: Outcome | Written) -> None:
+    def tell(self, outcome: Outcome | GenerationResult) -> None:
         """Hand over the outcome. Who cannot take it costs neither its neighbours theirs nor the worker its link."""
         try:
             self.on_done(outcome)
@@ -170,12 +170,18 @@ class Ticket:
         return "hot" if self.hot else "cold"
 
 
-def answer_to(
-    ticket: Ticket, result: worker_pb2.ItemResult, *, variant: Variant, worker: str, batch_s: float, compute_s: float
-) -> Answer:
+def build_result(
+    ticket: PendingRequest,
+    result: worker_pb2.ItemResult,
+    *,
+    variant: Variant,
+    worker: str,
+    batch_s: float,
+    compute_s: float,
+) -> InferResult:
     """The answer that a worker's `result` is to `ticket`."""
     traceparent = ticket.request.traceparent
-    return Answer(
+    return InferResult(
         result=result,
         variant=variant,
         worker=worker,

@@ -8,7 +8,7 @@ DEFAULT_NEW_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
+class SamplingParams:
     """The fields of the contract's Generation that its worker writes by."""
 
     max_new_tokens: int = DEFAULT_NEW_TOKENS

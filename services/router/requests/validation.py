@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from services.router.requests.request import Request
-from services.router.requests.sampling_params import Sampling
+from services.router.requests.sampling_params import SamplingParams
 from sluice.domain.errors import Expired, InvalidRequest
 from sluice.open_inference import grpc_service_pb2 as oip_pb2
 
@@ -61,7 +61,7 @@ def validate(request: Request, *, max_text_bytes: int, now: float, text_field: s
         check_size(request_id, MAX_REQUEST_ID_BYTES, "request_id")
 
 
-def validate_sampling(sampling: Sampling) -> None:
+def validate_sampling(sampling: SamplingParams) -> None:
     """Raise InvalidRequest naming the field at fault."""
     check_number(sampling.max_new_tokens, 1, MAX_NEW_TOKENS, "max_new_tokens")
     check_number(sampling.temperature, 0, MAX_TEMPERATURE, "temperature")

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from math import exp2
 from typing import Protocol
 
-from services.router.queueing.batch import OpenBatch
-from services.router.requests.device_pool import Pool
-from services.router.workers.latency_model import BatchCurve, WorkerTimes, remaining_s
-from services.router.workers.outlier_detection import Conduct
+from services.router.queueing.batch import InFlightBatch
+from services.router.requests.device_pool import DevicePool
+from services.router.workers.latency_model import BatchLatencyCurve, WorkerLatencyModel, remaining_s
+from services.router.workers.outlier_detection import WorkerHealth
 from sluice.domain.enums import Tier
 from sluice.domain.variant import Variant
 
@@ -22,7 +22,7 @@ from sluice.domain.variant import Variant
 
 # Not frozen: dozens are made in each refresh, and freezing triples the cost. Nobody changes one.
 @dataclass(slots=True, kw_only=True)
-class Offer:
+class VariantCapacity:
     """One variant, as one crew serves it. Seconds are of one worker's device.
 
     `quality` is relative to the full model's, by bucket of complexity; `pace` multiplies the curve's times, and
@@ -34,9 +34,9 @@ class Offer:
     variant_id: str
     model: str
     tier: Tier
-    pool: Pool
+    pool: DevicePool
     quality: tuple[float, ...]
-    curve: BatchCurve
+    curve: BatchLatencyCurve
     pace: float
     spread: float
     overhead_s: float
@@ -55,14 +55,14 @@ class Offer:
 
 
 @dataclass(slots=True, kw_only=True)
-class Crew:
+class WorkerGroupCapacity:
     """Workers of one pool that serve the same variants; the first of them is free in `free_in_s`, give or take."""
 
-    pool: Pool
+    pool: DevicePool
     workers: int
     free_in_s: float
     uncertain_s: float
-    offers: tuple[Offer, ...]
+    offers: tuple[VariantCapacity, ...]
 
 
 # How much work is placed on each variant just now, so that an estimate knows who else will join a batch.
@@ -73,7 +73,7 @@ HALF_LIFE_S = 0.2
 NEGLIGIBLE = 1e-3
 
 
-class Flow:
+class PlacementRate:
     """Tokens a second by variant, exponentially weighted. Clocks are arguments, in seconds."""
 
     def __init__(self) -> None:
@@ -145,16 +145,16 @@ BELIEVED_COST = {Tier.FULL: 1.0, Tier.LIGHT: 0.25, Tier.QUANTIZED: 0.2}
 STUCK_SPREAD = 0.5
 
 
-class Worker(Protocol):
+class WorkerView(Protocol):
     """What is known of one worker. Read only."""
 
     variants: dict[str, Variant]
-    open: dict[int, OpenBatch]
+    open: dict[int, InFlightBatch]
     credits: int
     max_items: int
-    pool: Pool
-    times: WorkerTimes
-    conduct: Conduct
+    pool: DevicePool
+    times: WorkerLatencyModel
+    conduct: WorkerHealth
     heard_at: float
 
     @property
@@ -167,30 +167,30 @@ class Worker(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class CapacitySnapshot:
     """`crews[model]` have an offer of that model; `best[model][tier]` is the newest known offer, served now or not.
 
     `workers` counts those that take work, by pool. `least_token_s[model, tier]` is the device time per token of the
     cheapest offer of at least that tier whose times are known.
     """
 
-    crews: Mapping[str, tuple[Crew, ...]] = field(default_factory=dict)
-    best: Mapping[str, Mapping[Tier, Offer]] = field(default_factory=dict)
+    crews: Mapping[str, tuple[WorkerGroupCapacity, ...]] = field(default_factory=dict)
+    best: Mapping[str, Mapping[Tier, VariantCapacity]] = field(default_factory=dict)
     least_token_s: Mapping[tuple[str, Tier], float] = field(default_factory=dict)
-    workers: Mapping[Pool, int] = field(default_factory=lambda: dict.fromkeys(Pool, 0))
+    workers: Mapping[DevicePool, int] = field(default_factory=lambda: dict.fromkeys(DevicePool, 0))
     at: float = float("-inf")
 
-    def all_crews(self) -> Iterable[Crew]:
+    def all_crews(self) -> Iterable[WorkerGroupCapacity]:
         """Each crew once."""
         return {id(crew): crew for crews in self.crews.values() for crew in crews}.values()
 
 
-class Survey:
+class SnapshotBuilder:
     """Makes outlooks, and remembers from one to the next what each model was like at its best."""
 
     def __init__(self, *, max_batch_size: int) -> None:
         self._max_batch_size = max_batch_size
-        self._best: dict[str, dict[Tier, Offer]] = {}
+        self._best: dict[str, dict[Tier, VariantCapacity]] = {}
         self._full: dict[str, Variant] = {}
         self._quality: dict[str, tuple[Variant, Variant | None, tuple[float, ...]]] = {}
 
@@ -212,7 +212,9 @@ class Survey:
             if self._full.get(variant.model) is variant:
                 del self._full[variant.model]
 
-    def look(self, workers: Iterable[Worker], flow: Flow, *, item_tokens: float, now: float) -> Outlook:
+    def look(
+        self, workers: Iterable[WorkerView], flow: PlacementRate, *, item_tokens: float, now: float
+    ) -> CapacitySnapshot:
         """The outlook at `now`, when a text has `item_tokens` on the average and `flow` is placed."""
         able = [worker for worker in workers if worker.is_serving and worker.variants]
         for worker in able:
@@ -221,12 +223,12 @@ class Survey:
                     self._full[variant.model] = variant
         crews = [self._crew(members, names, item_tokens, now) for members, names in _group(able, now)]
         self._count_and_compare(crews, flow)
-        models: dict[str, list[Crew]] = {}
+        models: dict[str, list[WorkerGroupCapacity]] = {}
         for crew in crews:
             for model in dict.fromkeys(offer.model for offer in crew.offers):
                 models.setdefault(model, []).append(crew)
-        counts = {pool: sum(one.pool is pool and not one.conduct.is_out(now) for one in able) for pool in Pool}
-        return Outlook(
+        counts = {pool: sum(one.pool is pool and not one.conduct.is_out(now) for one in able) for pool in DevicePool}
+        return CapacitySnapshot(
             crews={model: tuple(found) for model, found in models.items()},
             best=self._best,
             least_token_s=_cheapest(crews),
@@ -234,22 +236,26 @@ class Survey:
             at=now,
         )
 
-    def _crew(self, members: list[Worker], names: Iterable[str], item_tokens: float, now: float) -> Crew:
+    def _crew(
+        self, members: list[WorkerView], names: Iterable[str], item_tokens: float, now: float
+    ) -> WorkerGroupCapacity:
         free = [(_free_in_s(worker, now), place) for place, worker in enumerate(members)]
         free_in_s, place = min(free)
         first = members[place]
         offers = tuple(self._offer(first, first.variants[name], item_tokens, now) for name in names)
         uncertain_s = STUCK_SPREAD * free_in_s if first.conduct.is_out(now) else 0.0
-        return Crew(pool=first.pool, workers=len(members), free_in_s=free_in_s, uncertain_s=uncertain_s, offers=offers)
+        return WorkerGroupCapacity(
+            pool=first.pool, workers=len(members), free_in_s=free_in_s, uncertain_s=uncertain_s, offers=offers
+        )
 
-    def _offer(self, worker: Worker, variant: Variant, item_tokens: float, now: float) -> Offer:
+    def _offer(self, worker: WorkerView, variant: Variant, item_tokens: float, now: float) -> VariantCapacity:
         times = worker.times
         curve, pace = times.curve(variant.id), times.pace(variant.id)
         ratio = pace.ratio(now)
         items = max(1, min(self._max_batch_size, variant.max_batch_size, worker.max_items or self._max_batch_size))
         batch_tokens = times.worth_tokens(variant.id, item_tokens, items, now) or item_tokens * items
         batch_s = curve.time_s(batch_tokens) * ratio
-        return Offer(
+        return VariantCapacity(
             variant_id=variant.id,
             model=variant.model,
             tier=variant.tier,
@@ -273,7 +279,7 @@ class Survey:
             held = self._quality[variant.id] = variant, full, relative_quality(variant, full)
         return held[2]
 
-    def _count_and_compare(self, crews: list[Crew], flow: Flow) -> None:
+    def _count_and_compare(self, crews: list[WorkerGroupCapacity], flow: PlacementRate) -> None:
         """Fill in what no crew knows of itself: who else serves its variants, and what full service costs."""
         counts: dict[str, int] = {}
         for crew in crews:
@@ -288,20 +294,20 @@ class Survey:
                 offer.relative_cost = _relative_cost(offer, known[max(known)])
 
 
-def _relative_cost(offer: Offer, dearest: Offer) -> float:
+def _relative_cost(offer: VariantCapacity, dearest: VariantCapacity) -> float:
     if offer.is_known and dearest.is_known:
         return offer.token_s / dearest.token_s
     return BELIEVED_COST[offer.tier] / BELIEVED_COST[dearest.tier]
 
 
-def _group(workers: list[Worker], now: float) -> Iterable[tuple[list[Worker], tuple[str, ...]]]:
+def _group(workers: list[WorkerView], now: float) -> Iterable[tuple[list[WorkerView], tuple[str, ...]]]:
     """Workers with the same variants in the same pool, and those variants.
 
     Who is out counts for a variant only where nobody else is left.
     """
     serving = [worker for worker in workers if not worker.conduct.is_out(now)]
     covered = {name for worker in serving for name in worker.variants}
-    groups: dict[tuple[Pool, tuple[str, ...]], list[Worker]] = {}
+    groups: dict[tuple[DevicePool, tuple[str, ...]], list[WorkerView]] = {}
     for worker in workers:
         out = worker.conduct.is_out(now)
         names = tuple(name for name in worker.variants if not (out and name in covered))
@@ -310,7 +316,7 @@ def _group(workers: list[Worker], now: float) -> Iterable[tuple[list[Worker], tu
     return [(members, names) for (_, names), members in groups.items()]
 
 
-def _cheapest(crews: Iterable[Crew]) -> dict[tuple[str, Tier], float]:
+def _cheapest(crews: Iterable[WorkerGroupCapacity]) -> dict[tuple[str, Tier], float]:
     found: dict[tuple[str, Tier], float] = {}
     for crew in crews:
         for offer in crew.offers:
@@ -321,7 +327,7 @@ def _cheapest(crews: Iterable[Crew]) -> dict[tuple[str, Tier], float]:
     return found
 
 
-def _free_in_s(worker: Worker, now: float) -> float:
+def _free_in_s(worker: WorkerView, now: float) -> float:
     if not worker.open:
         # One that has nothing to do and takes nothing says no more than for how long that has been so.
         return 0.0 if worker.credits else max(0.0, now - worker.heard_at)

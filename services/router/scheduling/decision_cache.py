@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from services.router.scheduling.latency_estimator import Option
-from services.router.scheduling.scoring import Ask, Assignment
+from services.router.scheduling.latency_estimator import Candidate
+from services.router.scheduling.scoring import Assignment, SchedulingRequest
 
 # Which variant answered a conversation last, so that it does not change its voice for little.
 
@@ -21,7 +21,7 @@ IDLE_S = 900.0
 _SWEEP = 4
 
 
-class Affinity:
+class SessionAffinity:
     """Variants by conversation: the newest `most`, each for `idle_s` after its last request. Clocks are arguments.
 
     Kept are hashes of the names, so that an entry takes the same few bytes whatever a caller sends; two conversations
@@ -58,7 +58,7 @@ class Affinity:
 
 
 # Nobody is in a hurry when an answer is expected in this share of the time there is, ...
-UNHURRIED = 0.25
+SLACK_FRACTION = 0.25
 # ... and the like requests that follow make it no later than by this share.
 ROOM = 0.1
 MOST_USES = 64
@@ -75,7 +75,7 @@ class _Precedent:
         self.uses = uses
 
 
-class Precedents:
+class DecisionCache:
     """Decisions by key, each for so many uses. They hold for one outlook at one set of prices."""
 
     def __init__(self) -> None:
@@ -93,9 +93,9 @@ class Precedents:
         held.uses -= 1
         return held.assignment
 
-    def note(self, key: Key, assignment: Assignment, ask: Ask, options: Iterable[Option]) -> None:
+    def note(self, key: Key, assignment: Assignment, ask: SchedulingRequest, options: Iterable[Candidate]) -> None:
         """It was decided so, among `options`. Whoever is in a hurry sets no precedent."""
-        most_s = UNHURRIED * ask.slack_s
+        most_s = SLACK_FRACTION * ask.slack_s
         if all(option.expected_s <= most_s and option.chance >= 1.0 for option in options):
             cost_s = max(1e-9, assignment.token_s * ask.tokens)
             self._held[key] = _Precedent(assignment, int(min(MOST_USES, ROOM * ask.slack_s / cost_s)))

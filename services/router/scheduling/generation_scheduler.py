@@ -8,13 +8,13 @@ from math import ceil
 from random import random
 
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.device_pool import Pool
-from services.router.requests.generation import TextTicket
+from services.router.requests.device_pool import DevicePool
+from services.router.requests.generation import PendingGeneration
 from services.router.requests.request import Request
-from services.router.scheduling.model_registry import check_generates
-from services.router.scheduling.scheduler import Placement
-from services.router.workers.client import WorkerLink
-from sluice.control.directive import DirectiveState
+from services.router.scheduling.model_registry import require_generator
+from services.router.scheduling.scheduler import Scheduler
+from services.router.workers.client import WorkerClient
+from sluice.control.directive import ActiveDirective
 from sluice.domain.enums import Tier
 from sluice.domain.errors import InvalidRequest, NoEndpoint
 from sluice.domain.variant import Variant
@@ -26,7 +26,7 @@ from sluice.domain.variant import Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scribe:
+class GenerationCandidate:
     """A variant that workers write with now, those of `pool` if all of them are of one; `load` is texts per worker.
 
     `fits` says whether the prompt may fit: False is certain, True is not.
@@ -34,13 +34,13 @@ class Scribe:
 
     variant_id: str
     tier: Tier
-    pool: Pool
+    pool: DevicePool
     load: float
     fits: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class GenerationAssignment:
     """The variant that shall write, and the better tier that would have at full service, if any.
 
     `diverted` says that level 1 has kept the text off an accelerator.
@@ -51,9 +51,14 @@ class Choice:
     diverted: bool = False
 
 
-def choose(
-    scribes: Sequence[Scribe], *, minimum_tier: Tier, offered: Collection[Tier], diverted: bool, lightened: bool
-) -> Choice | None:
+def pick_variant(
+    scribes: Sequence[GenerationCandidate],
+    *,
+    minimum_tier: Tier,
+    offered: Collection[Tier],
+    diverted: bool,
+    lightened: bool,
+) -> GenerationAssignment | None:
     """Choose among `scribes`; None when none of an acceptable tier can hold the prompt.
 
     `offered` are the tiers in which the model was ever served. A level steers, and never takes the last one away.
@@ -66,30 +71,30 @@ def choose(
         undiverted = [one for one in acceptable if one.tier is not Tier.FULL] or acceptable
     permitted = undiverted
     if diverted:
-        permitted = [one for one in undiverted if one.pool is Pool.CPU] or undiverted
+        permitted = [one for one in undiverted if one.pool is DevicePool.CPU] or undiverted
     chosen = _best(permitted)
     intended = max(tier for tier in {*offered, chosen.tier} if tier >= minimum_tier)
-    return Choice(
+    return GenerationAssignment(
         variant_id=chosen.variant_id,
         degraded_from=intended if intended > chosen.tier else Tier.UNSPECIFIED,
-        diverted=chosen.pool is Pool.CPU and _best(undiverted).pool is not Pool.CPU,
+        diverted=chosen.pool is DevicePool.CPU and _best(undiverted).pool is not DevicePool.CPU,
     )
 
 
-def _best(scribes: Sequence[Scribe]) -> Scribe:
+def _best(scribes: Sequence[GenerationCandidate]) -> GenerationCandidate:
     return min(scribes, key=lambda one: (-one.tier, one.load, one.variant_id))
 
 
-class TextPlacement:
+class GenerationScheduler:
     """Chooses over the newest view of who writes what, with the levels' shares taken by `dice`."""
 
     def __init__(
         self,
         *,
-        placement: Placement,
-        links: Callable[[], Iterable[WorkerLink]],
+        placement: Scheduler,
+        links: Callable[[], Iterable[WorkerClient]],
         queues: Mapping[str, VariantQueue],
-        directives: DirectiveState,
+        directives: ActiveDirective,
         dice: Callable[[], float] = random,
     ) -> None:
         self._placement = placement
@@ -101,9 +106,9 @@ class TextPlacement:
     def identify(self, request: Request) -> None:
         """Fill in the model's name. Raises as `resolve`, and InvalidRequest for a model that does not generate."""
         request.model = self._placement.resolve(request.model, writes=True)
-        check_generates(request.model, self._placement.view)
+        require_generator(request.model, self._placement.view)
 
-    def place(self, ticket: TextTicket, *, closed: Collection[str] = ()) -> Choice:
+    def place(self, ticket: PendingGeneration, *, closed: Collection[str] = ()) -> GenerationAssignment:
         """The variant that shall write an identified text, which is not let in to those that are `closed`.
 
         Raises NoEndpoint when nobody writes in an acceptable tier, and InvalidRequest when nobody of those could ever
@@ -111,7 +116,7 @@ class TextPlacement:
         """
         request, directives = ticket.request, self._directives
         scribes = [one for one in self._scribes(request.model, ticket.text_bytes) if one.variant_id not in closed]
-        chosen = choose(
+        chosen = pick_variant(
             scribes,
             minimum_tier=request.minimum_tier,
             offered=self._placement.view.ever_written.get(request.model, ()),
@@ -127,20 +132,20 @@ class TextPlacement:
             raise InvalidRequest(problem, field="prompt")
         raise NoEndpoint(f"nobody writes with model '{request.model}' in an acceptable tier just now")
 
-    def _scribes(self, model: str, size: int) -> list[Scribe]:
+    def _scribes(self, model: str, size: int) -> list[GenerationCandidate]:
         view = self._placement.view
-        found: list[Scribe] = []
+        found: list[GenerationCandidate] = []
         for tier, names in view.writing.get(model, {}).items():
             for name in names:
                 links = [link for link in self._links() if link.is_serving and name in link.texts.variants]
                 found.append(self._scribe(name, tier, links, fits=may_fit(size, view.variants[name])))
         return found
 
-    def _scribe(self, name: str, tier: Tier, links: list[WorkerLink], *, fits: bool) -> Scribe:
+    def _scribe(self, name: str, tier: Tier, links: list[WorkerClient], *, fits: bool) -> GenerationCandidate:
         queue = self._queues.get(name)
         texts = sum(len(link.texts.open) for link in links) + (len(queue) if queue is not None else 0)
-        pool = Pool.CPU if all(link.pool is Pool.CPU for link in links) else Pool.ACCELERATOR
-        return Scribe(variant_id=name, tier=tier, pool=pool, load=texts / max(1, len(links)), fits=fits)
+        pool = DevicePool.CPU if all(link.pool is DevicePool.CPU for link in links) else DevicePool.ACCELERATOR
+        return GenerationCandidate(variant_id=name, tier=tier, pool=pool, load=texts / max(1, len(links)), fits=fits)
 
 
 def may_fit(size: int, variant: Variant) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from services.router.queueing.queue import VariantQueue
-from services.router.scheduling.capacity_snapshot import Crew, Offer
+from services.router.scheduling.capacity_snapshot import VariantCapacity, WorkerGroupCapacity
 
 # The spread of a normal distribution for a mean absolute deviation of one.
 SIGMA_PER_DEVIATION = 1.25
@@ -24,16 +24,16 @@ Queues = Callable[[str], VariantQueue | None]
 
 
 @dataclass(slots=True)
-class Option:
+class Candidate:
     """An offer, and when it would answer: in `expected_s`, with probability `chance` within the request's time."""
 
-    offer: Offer
+    offer: VariantCapacity
     expected_s: float
     chance: float
 
 
-def options(
-    crews: Iterable[Crew],
+def candidates(
+    crews: Iterable[WorkerGroupCapacity],
     queues: Queues,
     *,
     model: str,
@@ -42,9 +42,9 @@ def options(
     tokens: int,
     now: float,
     caller: str = "",
-) -> list[Option]:
+) -> list[Candidate]:
     """What the crews can do for a request of `tokens` (estimated) with `deadline`, both clocks in seconds."""
-    found: list[Option] = []
+    found: list[Candidate] = []
     slack_s = deadline - now
     for crew in crews:
         offers, crew_s = crew.offers, crew.free_in_s
@@ -57,11 +57,11 @@ def options(
                 expected_s, own_s = _expected(offer, ahead, tokens, crew_s)
                 sigma_s = max(LEAST_SHARE * expected_s, SIGMA_PER_DEVIATION * offer.spread * own_s)
                 sigma_s += LEAST_SIGMA_S + crew.uncertain_s
-                found.append(Option(offer, expected_s, chance(slack_s, expected_s, sigma_s)))
+                found.append(Candidate(offer, expected_s, chance(slack_s, expected_s, sigma_s)))
     return found
 
 
-def _expected(offer: Offer, ahead: int, tokens: int, crew_s: float) -> tuple[float, float]:
+def _expected(offer: VariantCapacity, ahead: int, tokens: int, crew_s: float) -> tuple[float, float]:
     """Seconds until the answer, and of those the own batch's, behind all that makes `crew_s`, own queue included."""
     full, riders = divmod(ahead, offer.batch_tokens)
     # Of what waits in the own queue only full batches are waited for; the rest travels with the request, and so does

@@ -27,7 +27,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetView:
+class ModelRegistry:
     """`serving[model][tier]` are ids of variants that answer; `offered[model]` the tiers in which any did of late.
 
     `writing` and `ever_written` are the same for variants that write texts; `variants` are the cards of all by id. What
@@ -54,7 +54,7 @@ class FleetView:
 
     def with_workers(
         self, held: Iterable[Iterable[Variant]], *, sources: Sequence[str] = (), now: float = 0.0
-    ) -> FleetView:
+    ) -> ModelRegistry:
         """The view when connected workers, whose addresses are `sources`, hold `held`."""
         ready: dict[str, Variant] = {}
         said: dict[Key, set[str]] = {}
@@ -70,13 +70,13 @@ class FleetView:
             facts[key] = Fact(frozenset(sayers | before if len(sayers | before) <= MOST_SOURCES else sayers), now)
         serving = _by_model(one for one in ready.values() if one.task is not Task.TEXT_GENERATION)
         writing = _by_model(one for one in ready.values() if one.task is Task.TEXT_GENERATION)
-        return _remembering(FleetView(serving=serving, writing=writing, variants=ready), facts, now)
+        return _remembering(ModelRegistry(serving=serving, writing=writing, variants=ready), facts, now)
 
-    def aged(self, now: float) -> FleetView:
+    def aged(self, now: float) -> ModelRegistry:
         """The view at `now`, when no worker has changed."""
         return _remembering(self, self.facts, now)
 
-    def without(self, source: str, now: float) -> FleetView:
+    def without(self, source: str, now: float) -> ModelRegistry:
         """The view when nothing counts any more that only the worker at `source` said, and that nobody serves."""
         facts = {
             key: Fact(fact.said_by - {source}, fact.at)
@@ -107,12 +107,12 @@ def _key(variant: Variant) -> Key:
     return variant.model, variant.tier, variant.task is Task.TEXT_GENERATION
 
 
-def _keys(view: FleetView) -> set[Key]:
+def _keys(view: ModelRegistry) -> set[Key]:
     """What is served now."""
     return {_key(variant) for variant in view.variants.values()}
 
 
-def _remembering(view: FleetView, facts: Mapping[Key, Fact], now: float) -> FleetView:
+def _remembering(view: ModelRegistry, facts: Mapping[Key, Fact], now: float) -> ModelRegistry:
     """`view`, with those of `facts` that are true now or not too old."""
     served = _keys(view)
     gone = [key for key, fact in facts.items() if key not in served and now - fact.at <= REMEMBERED_S]
@@ -127,7 +127,7 @@ def _remembering(view: FleetView, facts: Mapping[Key, Fact], now: float) -> Flee
 # Which model a request means, and what is wrong with what it asks of it. Pure, over a view of who serves what.
 
 
-def resolve(model: str, view: FleetView, *, default: str, writes: bool = False) -> str:
+def resolve(model: str, view: ModelRegistry, *, default: str, writes: bool = False) -> str:
     """The name of the model that is meant by `model`; empty means `default`, or the only one.
 
     `writes` says whether a text is asked for: a default that does otherwise is not meant while one model does it.
@@ -141,7 +141,7 @@ def resolve(model: str, view: FleetView, *, default: str, writes: bool = False) 
     return name
 
 
-def check_generates(name: str, view: FleetView) -> None:
+def require_generator(name: str, view: ModelRegistry) -> None:
     """Raise InvalidRequest when a resolved model never wrote a text, and NoEndpoint when nobody knows what it does."""
     if name in view.ever_written:
         return
@@ -152,13 +152,13 @@ def check_generates(name: str, view: FleetView) -> None:
     raise InvalidRequest(f"model '{name}' does {done} and does not generate text", field="model")
 
 
-def check_answers(name: str, view: FleetView) -> None:
+def require_classifier(name: str, view: ModelRegistry) -> None:
     """Raise InvalidRequest when a resolved model only ever wrote texts."""
     if name not in view.offered:
         raise InvalidRequest(f"model '{name}' generates text, and answers only Generate", field="model")
 
 
-def _meant(view: FleetView, default: str, fitting: frozenset[str]) -> str:
+def _meant(view: ModelRegistry, default: str, fitting: frozenset[str]) -> str:
     if default and (default in fitting or len(fitting) != 1):
         return default
     names = sorted(fitting or view.names)

@@ -16,8 +16,8 @@ from math import sqrt
 
 from services.router.admission.resource import Waiting
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.device_pool import Pool
-from services.router.scheduling.capacity_snapshot import Crew, Outlook
+from services.router.requests.device_pool import DevicePool
+from services.router.scheduling.capacity_snapshot import CapacitySnapshot, WorkerGroupCapacity
 
 # How congested the mesh is: what waits for each pool, and how much of it waits because nobody at all is free. Pure.
 
@@ -28,15 +28,15 @@ NEGLIGIBLE_S = 0.005
 Queues = Mapping[str, VariantQueue]
 
 
-def backlog_s(outlook: Outlook, queues: Queues) -> dict[Pool, float]:
+def backlog_s(outlook: CapacitySnapshot, queues: Queues) -> dict[DevicePool, float]:
     """Seconds of a device that wait for each pool's workers."""
-    found = dict.fromkeys(Pool, 0.0)
+    found = dict.fromkeys(DevicePool, 0.0)
     for crew in outlook.all_crews():
         found[crew.pool] += waiting_s(crew, queues) * crew.workers
     return found
 
 
-def waiting_s(crew: Crew, queues: Queues) -> float:
+def waiting_s(crew: WorkerGroupCapacity, queues: Queues) -> float:
     """Seconds that what waits keeps each of the crew's workers busy."""
     waiting = [(offer, queues[offer.variant_id]) for offer in crew.offers if offer.variant_id in queues]
     return sum(
@@ -46,7 +46,7 @@ def waiting_s(crew: Crew, queues: Queues) -> float:
     )
 
 
-def waiting_by_variant(outlook: Outlook, queues: Queues, *, is_moved: bool) -> dict[str, Waiting]:
+def waiting_by_variant(outlook: CapacitySnapshot, queues: Queues, *, is_moved: bool) -> dict[str, Waiting]:
     """What waits for each variant, as admission counted it, and the time of the variant's batches.
 
     If what waits `is_moved` when its workers hang, it counts as far as it would wait wherever it was sent. A queue
@@ -104,32 +104,34 @@ def next_price(price: float, load: float, least_load: float, target: float) -> f
     return min(HIGHEST, max(0.0, price + STEP * step))
 
 
-class Prices:
+class PoolPrices:
     """Prices by pool: `usual`, and `full` for those who name a query class.
 
     Tell it of every commitment, and let it take a step every `tick`.
     """
 
     def __init__(self) -> None:
-        self.usual = [LOWEST for _ in Pool]
-        self.full = [0.0 for _ in Pool]
-        self.loads = [0.0 for _ in Pool]
-        self._committed_s = [0.0 for _ in Pool]
-        self._windows = [deque[float](maxlen=WINDOWS) for _ in Pool]
+        self.usual = [LOWEST for _ in DevicePool]
+        self.full = [0.0 for _ in DevicePool]
+        self.loads = [0.0 for _ in DevicePool]
+        self._committed_s = [0.0 for _ in DevicePool]
+        self._windows = [deque[float](maxlen=WINDOWS) for _ in DevicePool]
 
-    def commit(self, pool: Pool, device_s: float) -> None:
+    def commit(self, pool: DevicePool, device_s: float) -> None:
         """A request was assigned that takes so many seconds of a device of `pool`."""
         self._committed_s[pool] += device_s
 
-    def tick(self, elapsed_s: float, *, workers: Mapping[Pool, int], backlog_s: Mapping[Pool, float]) -> None:
+    def tick(
+        self, elapsed_s: float, *, workers: Mapping[DevicePool, int], backlog_s: Mapping[DevicePool, float]
+    ) -> None:
         """Step after `elapsed_s`. `backlog_s` is the device time that waits in the queues of a pool's variants."""
-        for pool in Pool:
+        for pool in DevicePool:
             windows = self._windows[pool]
             windows.append(self._committed_s[pool] / max(elapsed_s, 1e-3))
             self._committed_s[pool] = 0.0
             wanted = sum(windows) / len(windows) + backlog_s[pool] / BACKLOG_S
             self.loads[pool] = wanted / workers[pool] if workers[pool] else 0.0
-        least = min((load for pool, load in zip(Pool, self.loads, strict=True) if workers[pool]), default=0.0)
-        for pool, load in zip(Pool, self.loads, strict=True):
+        least = min((load for pool, load in zip(DevicePool, self.loads, strict=True) if workers[pool]), default=0.0)
+        for pool, load in zip(DevicePool, self.loads, strict=True):
             self.usual[pool] = max(LOWEST, next_price(self.usual[pool], load, least, USUAL))
             self.full[pool] = next_price(self.full[pool], load, least, FULL)

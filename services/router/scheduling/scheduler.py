@@ -9,28 +9,34 @@ from math import frexp
 from random import random
 
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.device_pool import Pool
+from services.router.requests.device_pool import DevicePool
 from services.router.requests.request import Request
-from services.router.scheduling.capacity_snapshot import Flow, Outlook, Survey, Worker, bucket_of
+from services.router.scheduling.capacity_snapshot import (
+    CapacitySnapshot,
+    PlacementRate,
+    SnapshotBuilder,
+    WorkerView,
+    bucket_of,
+)
 from services.router.scheduling.complexity import ASSUMED, Complexity, infer_query_class
-from services.router.scheduling.decision_cache import Affinity, Key, Precedents
-from services.router.scheduling.latency_estimator import Option, options
-from services.router.scheduling.model_registry import FleetView, check_answers, resolve
-from services.router.scheduling.prices import Prices
+from services.router.scheduling.decision_cache import DecisionCache, Key, SessionAffinity
+from services.router.scheduling.latency_estimator import Candidate, candidates
+from services.router.scheduling.model_registry import ModelRegistry, require_classifier, resolve
+from services.router.scheduling.prices import PoolPrices
 from services.router.scheduling.probing import AVOIDED_S, REFUSED_S, Probing
 from services.router.scheduling.scoring import (
     LAST_HOPE,
-    Ask,
     Assignment,
     Cause,
     Refused,
+    SchedulingRequest,
     as_probe,
-    assign,
-    prefer,
+    fixed_order_pick,
+    pick,
     probe_avoided,
     probe_refused,
 )
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.domain.enums import QueryClass
 from sluice.domain.errors import Expired, NoEndpoint, Saturated, SluiceError
 from sluice.domain.variant import Variant
@@ -49,7 +55,7 @@ FULL_SERVICE = False, False
 _ASSUMED_BUCKET = {wanted: bucket_of(complexity) for wanted, complexity in ASSUMED.items()}
 
 
-class Placement:
+class Scheduler:
     """Fills in what a request leaves open (model, class, complexity) and assigns it."""
 
     def __init__(
@@ -59,21 +65,21 @@ class Placement:
         priced: bool,
         max_batch_size: int,
         complexity: Complexity,
-        directives: DirectiveState,
-        workers: Callable[[], Iterable[Worker]],
+        directives: ActiveDirective,
+        workers: Callable[[], Iterable[WorkerView]],
         queues: Mapping[str, VariantQueue],
         dice: Callable[[], float] = random,
     ) -> None:
-        self.view = FleetView()
+        self.view = ModelRegistry()
         self._aged_at = float("-inf")
-        self.prices = Prices()
-        self.outlook = Outlook()
+        self.prices = PoolPrices()
+        self.outlook = CapacitySnapshot()
         # When `look` has to look again.
         self._look_at = float("-inf")
-        self._survey = Survey(max_batch_size=max_batch_size)
-        self._flow = Flow()
-        self._affinity = Affinity()
-        self._precedents = Precedents()
+        self._survey = SnapshotBuilder(max_batch_size=max_batch_size)
+        self._flow = PlacementRate()
+        self._affinity = SessionAffinity()
+        self._precedents = DecisionCache()
         self._probing = Probing()
         self._default_model = default_model
         self._priced = priced
@@ -94,7 +100,7 @@ class Placement:
         self._survey.forget(variants)
         self._see(self.view.without(source, now), now)
 
-    def _see(self, view: FleetView, now: float) -> None:
+    def _see(self, view: ModelRegistry, now: float) -> None:
         self.view, self._aged_at = view, now
         self._survey.keep(view.offered, view.variants)
         self._probing.keep(self.view.variants)
@@ -106,7 +112,7 @@ class Placement:
         self._look_at = float("-inf")
         self._precedents.forget()
 
-    def look(self, now: float) -> Outlook:
+    def look(self, now: float) -> CapacitySnapshot:
         """What the crews offer at `now`, or did a moment ago."""
         if now >= self._look_at:
             if now - self._aged_at >= AGE_S:
@@ -120,7 +126,7 @@ class Placement:
     def identify(self, request: Request) -> None:
         """Fill in the model's name. Raises as `resolve`, and InvalidRequest for a model that only generates."""
         request.model = self.resolve(request.model)
-        check_answers(request.model, self.view)
+        require_classifier(request.model, self.view)
 
     def resolve(self, model: str, *, writes: bool = False) -> str:
         """Which model `model` means. Raises as the function of this name."""
@@ -184,7 +190,7 @@ class Placement:
             if conversation:
                 self._affinity.note(conversation, found.variant_id, now)
             return found
-        ask = Ask(
+        ask = SchedulingRequest(
             query_class=wanted,
             minimum_tier=request.minimum_tier,
             priority=request.priority,
@@ -199,9 +205,11 @@ class Placement:
         )
         return self._decide(request, ask, key, now, closed)
 
-    def _decide(self, request: Request, ask: Ask, key: Key, now: float, closed: Collection[str]) -> Assignment:
+    def _decide(
+        self, request: Request, ask: SchedulingRequest, key: Key, now: float, closed: Collection[str]
+    ) -> Assignment:
         model, conversation = request.model, request.conversation_id
-        found = options(
+        found = candidates(
             self.outlook.crews.get(model, ()),
             self._queues.get,
             model=model,
@@ -214,7 +222,7 @@ class Placement:
         if closed:
             found = [option for option in found if option.offer.variant_id not in closed]
         prices = self.prices.usual if ask.query_class is QueryClass.UNSPECIFIED else self.prices.full
-        assigned = assign(ask, found, prices=prices, best=self.outlook.best.get(model, {}))
+        assigned = pick(ask, found, prices=prices, best=self.outlook.best.get(model, {}))
         probe = self._probe(ask, found, assigned, prices, now, is_conversation=bool(conversation))
         if probe is not None:
             return probe
@@ -229,8 +237,8 @@ class Placement:
 
     def _probe(
         self,
-        ask: Ask,
-        found: Sequence[Option],
+        ask: SchedulingRequest,
+        found: Sequence[Candidate],
         assigned: Assignment | Refused,
         prices: Sequence[float],
         now: float,
@@ -241,7 +249,7 @@ class Placement:
 
         A conversation that is answered anyway stays where it is.
         """
-        least_s, candidates = REFUSED_S, list[Option]()
+        least_s, candidates = REFUSED_S, list[Candidate]()
         if isinstance(assigned, Refused):
             soonest = probe_refused(ask, found)
             candidates += [soonest] if soonest is not None else []
@@ -273,7 +281,7 @@ class Placement:
         if closed:
             serving = {tier: tuple(one for one in names if one not in closed) for tier, names in serving.items()}
             serving = {tier: names for tier, names in serving.items() if names}
-        preferred = prefer(
+        preferred = fixed_order_pick(
             request.query_class,
             request.minimum_tier,
             serving=serving,
@@ -283,7 +291,7 @@ class Placement:
         if preferred is None:
             raise _error(Refused(cause=Cause.NOBODY), request.model)
         variant_id, degraded_from = preferred
-        return Assignment(variant_id=variant_id, degraded_from=degraded_from, pool=Pool.CPU, token_s=0.0)
+        return Assignment(variant_id=variant_id, degraded_from=degraded_from, pool=DevicePool.CPU, token_s=0.0)
 
 
 def _error(refused: Refused, model: str) -> NoEndpoint | Expired | Saturated:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from services.router.requests.device_pool import Pool, rate
-from services.router.scheduling.capacity_snapshot import Offer
-from services.router.scheduling.latency_estimator import Option
+from services.router.requests.device_pool import DevicePool, price_multiplier
+from services.router.scheduling.capacity_snapshot import VariantCapacity
+from services.router.scheduling.latency_estimator import Candidate
 from services.router.scheduling.prices import LOWEST
 from sluice.domain.enums import QueryClass, Tier
 
@@ -32,7 +32,7 @@ PREFERENCE: Mapping[QueryClass, tuple[Tier, ...]] = {
 }
 
 
-def prefer(
+def fixed_order_pick(
     query_class: QueryClass,
     minimum_tier: Tier,
     *,
@@ -46,13 +46,13 @@ def prefer(
     ever been served; `backlog` says how much work waits for a variant, in any unit. `query_class` must be specified.
     """
     order = [tier for tier in PREFERENCE[query_class] if tier >= minimum_tier]
-    intended = next((tier for tier in order if tier in offered), None)
+    undegraded_tier = next((tier for tier in order if tier in offered), None)
     for tier in order:
         variants = serving.get(tier)
         if variants:
             chosen = variants[0] if len(variants) == 1 else min(variants, key=lambda name: (backlog(name), name))
-            missed = intended is not None and tier < intended
-            return chosen, intended if missed and intended else Tier.UNSPECIFIED
+            missed = undegraded_tier is not None and tier < undegraded_tier
+            return chosen, undegraded_tier if missed and undegraded_tier else Tier.UNSPECIFIED
     return None
 
 
@@ -75,7 +75,7 @@ FAITHFUL = 0.1
 
 
 @dataclass(slots=True, kw_only=True)
-class Ask:
+class SchedulingRequest:
     """What a request is, to assignment. `query_class` is the caller's own, or UNSPECIFIED.
 
     `slack_s` is its time left; `bucket` that of its complexity; `kept` the variant that answered its conversation.
@@ -106,7 +106,7 @@ class Assignment:
 
     variant_id: str
     degraded_from: Tier
-    pool: Pool
+    pool: DevicePool
     token_s: float
     diverted_token_s: float = 0.0
 
@@ -130,8 +130,12 @@ class Refused:
     excess_s: float = 0.0
 
 
-def assign(
-    ask: Ask, options: Sequence[Option], *, prices: Sequence[float], best: Mapping[Tier, Offer]
+def pick(
+    ask: SchedulingRequest,
+    options: Sequence[Candidate],
+    *,
+    prices: Sequence[float],
+    best: Mapping[Tier, VariantCapacity],
 ) -> Assignment | Refused:
     """Choose among `options`, one for each variant and crew, at `prices` by pool.
 
@@ -140,8 +144,8 @@ def assign(
     acceptable = [option for option in options if option.offer.tier >= ask.minimum_tier]
     if not acceptable:
         return Refused(cause=Cause.NOBODY)
-    permitted = permit(acceptable, ask)
-    owed = chance_owed(ask)
+    permitted = filter_by_level(acceptable, ask)
+    owed = required_probability(ask)
     certain = [option for option in permitted if option.chance >= owed]
     if not certain and len(permitted) < len(acceptable):
         certain = [option for option in acceptable if option.chance >= owed]
@@ -157,11 +161,11 @@ def assign(
         degraded_from=_missed(ask, offer.tier, best),
         pool=offer.pool,
         token_s=offer.token_s,
-        diverted_token_s=_diverted(ask, acceptable, prices) if ask.diverted and offer.pool is Pool.CPU else 0.0,
+        diverted_token_s=_diverted(ask, acceptable, prices) if ask.diverted and offer.pool is DevicePool.CPU else 0.0,
     )
 
 
-def probe_refused(ask: Ask, options: Sequence[Option]) -> Option | None:
+def probe_refused(ask: SchedulingRequest, options: Sequence[Candidate]) -> Candidate | None:
     """What to probe with a request that would be refused: of the variants that are idle, the one that may be soonest.
 
     A variant that has work to do is late for a reason, and none is probed that the request does not accept.
@@ -170,28 +174,30 @@ def probe_refused(ask: Ask, options: Sequence[Option]) -> Option | None:
     return min(idle, key=lambda one: one.expected_s, default=None)
 
 
-def probe_avoided(ask: Ask, options: Sequence[Option], chosen: Assignment, prices: Sequence[float]) -> Sequence[Option]:
+def probe_avoided(
+    ask: SchedulingRequest, options: Sequence[Candidate], chosen: Assignment, prices: Sequence[float]
+) -> Sequence[Candidate]:
     """What might be worth more than `chosen`, if only it were fast: the best first.
 
     Nothing for a hot request, which a probe must not cost its deadline.
     """
     if ask.hot:
         return ()
-    acceptable = permit([one for one in options if one.offer.tier >= ask.minimum_tier], ask)
+    acceptable = filter_by_level([one for one in options if one.offer.tier >= ask.minimum_tier], ask)
     scores = [score(ask, one, prices) for one in acceptable if one.offer.variant_id == chosen.variant_id]
     if not scores:
         return ()
     others = [one for one in acceptable if one.offer.variant_id != chosen.variant_id and is_idle(ask, one)]
-    worth = [(score(ask, Option(one.offer, 0.0, 1.0), prices), place) for place, one in enumerate(others)]
+    worth = [(score(ask, Candidate(one.offer, 0.0, 1.0), prices), place) for place, one in enumerate(others)]
     return [others[place] for value, place in sorted(worth, reverse=True) if value > max(scores)]
 
 
-def is_idle(ask: Ask, option: Option) -> bool:
+def is_idle(ask: SchedulingRequest, option: Candidate) -> bool:
     """Whether the request would hardly wait there for the work of others."""
     return option.expected_s <= IDLE * option.offer.alone_s(ask.tokens)
 
 
-def as_probe(ask: Ask, option: Option, best: Mapping[Tier, Offer]) -> Assignment:
+def as_probe(ask: SchedulingRequest, option: Candidate, best: Mapping[Tier, VariantCapacity]) -> Assignment:
     """The assignment of a request that probes `option`."""
     offer = option.offer
     return Assignment(
@@ -202,23 +208,23 @@ def as_probe(ask: Ask, option: Option, best: Mapping[Tier, Offer]) -> Assignment
     )
 
 
-def permit(options: Sequence[Option], ask: Ask) -> Sequence[Option]:
+def filter_by_level(options: Sequence[Candidate], ask: SchedulingRequest) -> Sequence[Candidate]:
     """What the levels in force leave of `options`: a level steers, and never takes the last one away."""
     if ask.lightened:
         options = [option for option in options if option.offer.tier is not Tier.FULL] or options
     if ask.diverted:
-        options = [option for option in options if option.offer.pool is Pool.CPU] or options
+        options = [option for option in options if option.offer.pool is DevicePool.CPU] or options
     return options
 
 
-def chance_owed(ask: Ask) -> float:
+def required_probability(ask: SchedulingRequest) -> float:
     """How certain a variant must be for this request."""
     if ask.hot:
         return OWED_HOT
     return OWED if ask.priority >= LEAST_PRIORITY else OWED_LEAST
 
 
-def score(ask: Ask, option: Option, prices: Sequence[float]) -> float:
+def score(ask: SchedulingRequest, option: Candidate, prices: Sequence[float]) -> float:
     """What `option` is worth to the request, at `prices` by pool, in units of a full answer of no importance."""
     offer = option.offer
     value = offer.quality[ask.bucket]
@@ -227,10 +233,10 @@ def score(ask: Ask, option: Option, prices: Sequence[float]) -> float:
     # An answer in the last moment is worth less than one at once: so work spreads over those who could do it.
     freshness = 1.0 - HASTE * min(1.0, option.expected_s / ask.slack_s)
     worth = (1.0 + PRIORITY_WEIGHT * ask.priority) * option.chance * value * freshness
-    return worth - rate(offer.pool, hot=ask.hot) * prices[offer.pool] * offer.relative_cost
+    return worth - price_multiplier(offer.pool, hot=ask.hot) * prices[offer.pool] * offer.relative_cost
 
 
-def _choose(ask: Ask, certain: Sequence[Option], prices: Sequence[float]) -> Option:
+def _choose(ask: SchedulingRequest, certain: Sequence[Candidate], prices: Sequence[float]) -> Candidate:
     if len(certain) == 1:
         return certain[0]
     scores = [score(ask, option, prices) for option in certain]
@@ -245,34 +251,34 @@ def _choose(ask: Ask, certain: Sequence[Option], prices: Sequence[float]) -> Opt
     return top
 
 
-def intended(ask: Ask, best: Mapping[Tier, Offer]) -> Tier:
+def undegraded_tier(ask: SchedulingRequest, best: Mapping[Tier, VariantCapacity]) -> Tier:
     """The tier that would answer at full service, with all of the model's tiers up and no other work."""
     able = [
         offer for tier, offer in best.items() if tier >= ask.minimum_tier and offer.alone_s(ask.tokens) <= ask.slack_s
     ]
     if not able:
         return Tier.UNSPECIFIED
-    idle = [Option(offer, 0.0, 1.0) for offer in able]
-    return _choose(ask, idle, [LOWEST for _ in Pool]).offer.tier
+    idle = [Candidate(offer, 0.0, 1.0) for offer in able]
+    return _choose(ask, idle, [LOWEST for _ in DevicePool]).offer.tier
 
 
-def _missed(ask: Ask, tier: Tier, best: Mapping[Tier, Offer]) -> Tier:
+def _missed(ask: SchedulingRequest, tier: Tier, best: Mapping[Tier, VariantCapacity]) -> Tier:
     if tier is Tier.FULL:
         return Tier.UNSPECIFIED
-    better = intended(ask, best)
+    better = undegraded_tier(ask, best)
     return better if better > tier else Tier.UNSPECIFIED
 
 
-def _diverted(ask: Ask, acceptable: Iterable[Option], prices: Sequence[float]) -> float:
+def _diverted(ask: SchedulingRequest, acceptable: Iterable[Candidate], prices: Sequence[float]) -> float:
     """The accelerator's time per token that the request would have taken had it not been kept off."""
-    certain = [option for option in acceptable if option.chance >= chance_owed(ask)]
+    certain = [option for option in acceptable if option.chance >= required_probability(ask)]
     if not certain:
         return 0.0
     offer = _choose(ask, certain, prices).offer
-    return offer.token_s if offer.pool is Pool.ACCELERATOR else 0.0
+    return offer.token_s if offer.pool is DevicePool.ACCELERATOR else 0.0
 
 
-def _refuse(ask: Ask, acceptable: Sequence[Option]) -> Refused:
+def _refuse(ask: SchedulingRequest, acceptable: Sequence[Candidate]) -> Refused:
     soonest = min(acceptable, key=lambda option: option.expected_s)
     if min(option.offer.alone_s(ask.tokens) for option in acceptable) > ask.slack_s:
         return Refused(cause=Cause.TOO_LATE)

@@ -15,13 +15,13 @@ from typing import Any
 
 import grpc
 
-from services.router.queueing.batch import OpenBatch
-from services.router.requests.device_pool import Pool, pool_of
-from services.router.requests.generation import TextTicket
+from services.router.queueing.batch import InFlightBatch
+from services.router.requests.device_pool import DevicePool, pool_of
+from services.router.requests.generation import PendingGeneration
 from services.router.workers.codec import batch_to_proto, generation_to_proto
-from services.router.workers.generation_usage import TextAccount
-from services.router.workers.latency_model import WorkerTimes
-from services.router.workers.listener import LinkOwner
+from services.router.workers.generation_usage import GenerationUsage
+from services.router.workers.latency_model import WorkerLatencyModel
+from services.router.workers.listener import WorkerListener
 from services.router.workers.lone_try import Reservation
 from services.router.workers.message_validation import (
     AnswerShape,
@@ -34,7 +34,7 @@ from services.router.workers.message_validation import (
     read_welcome,
     shape_of,
 )
-from services.router.workers.outlier_detection import Conduct
+from services.router.workers.outlier_detection import WorkerHealth
 from services.router.workers.redial import Redial
 from sluice.control.identity import DEFAULT_MESH, MESH_METADATA, MESH_VARIABLE, mesh_named
 from sluice.domain.enums import Task
@@ -57,13 +57,13 @@ MOST_NAME = 128
 logger = logging.getLogger(__name__)
 
 
-class WorkerLink:
+class WorkerClient:
     """One worker, as far as the router is concerned."""
 
     def __init__(
         self,
         address: str,
-        owner: LinkOwner,
+        owner: WorkerListener,
         *,
         clock: Callable[[], float],
         max_redial_s: float = DEFAULT_MAX_REDIAL_S,
@@ -84,11 +84,11 @@ class WorkerLink:
         self.max_tokens = 0
         self.max_message_bytes = DEFAULT_LIMIT_BYTES
         self.compute_s = 0.0
-        self.open: dict[int, OpenBatch] = {}
-        self.texts = TextAccount()
-        self.pool = Pool.CPU
-        self.times = WorkerTimes()
-        self.conduct = Conduct()
+        self.open: dict[int, InFlightBatch] = {}
+        self.texts = GenerationUsage()
+        self.pool = DevicePool.CPU
+        self.times = WorkerLatencyModel()
+        self.conduct = WorkerHealth()
         self.reservation = Reservation()
         self.heard_at = clock()
         self._answered_at = float("-inf")
@@ -148,13 +148,13 @@ class WorkerLink:
         """An id for the next batch on this link."""
         return next(self._numbers)
 
-    def send(self, batch: OpenBatch, traceparent: str) -> None:
+    def send(self, batch: InFlightBatch, traceparent: str) -> None:
         """Spend a credit on `batch`. The outbox is bounded by the credits that the worker gave."""
         self.credits -= 1
         self.open[batch.id] = batch
         self._put(worker_pb2.ExecuteRequest(batch=batch_to_proto(batch, traceparent, self._clock())))
 
-    def send_text(self, ticket: TextTicket, variant_id: str) -> None:
+    def send_text(self, ticket: PendingGeneration, variant_id: str) -> None:
         """Spend a credit for texts on `ticket`."""
         self.texts.send(ticket)
         ticket.writer, ticket.worker = self.described[variant_id], self.worker
@@ -232,7 +232,7 @@ class WorkerLink:
             said = (*self.held, *self.described.values())
             was_up = self._go_down(why)
             if refused:
-                self.times, self.pool = WorkerTimes(), Pool.CPU
+                self.times, self.pool = WorkerLatencyModel(), DevicePool.CPU
                 self._owner.link_refused(self, said)
         return was_up, why, refused
 
@@ -312,7 +312,7 @@ class WorkerLink:
             if self._redial.on_probation:
                 self.conduct.probe()
             if welcome.worker != self.worker:
-                self.times = WorkerTimes()
+                self.times = WorkerLatencyModel()
         self.up = self.tried = True
         self._is_foreign = False
         self.worker, self.boot = welcome.worker, welcome.boot
@@ -349,7 +349,7 @@ class WorkerLink:
         self.conduct.answered(self.heard_at)
         self._owner.link_answered(self, batch, result, self.compute_s)
 
-    def _learn(self, batch: OpenBatch, result: worker_pb2.BatchResult, elapsed_s: float) -> None:
+    def _learn(self, batch: InFlightBatch, result: worker_pb2.BatchResult, elapsed_s: float) -> None:
         # What had expired or was cancelled was not computed.
         left_out = sum(batch.tickets[item.id].tokens for item in result.results if item.HasField("status"))
         if left_out < batch.tokens:

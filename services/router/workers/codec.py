@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.router.queueing.batch import OpenBatch
-from services.router.requests.generation import TextTicket
+from services.router.queueing.batch import InFlightBatch
+from services.router.requests.generation import PendingGeneration
 from sluice.domain.status import duration
 from sluice.v1 import worker_service_pb2 as worker_pb2
 
@@ -15,12 +15,12 @@ FIXED_BYTES = 768
 STOP_BYTES = 8
 
 
-def size_of(ticket: TextTicket) -> int:
+def size_of(ticket: PendingGeneration) -> int:
     """No less than the bytes of the message that the worker is sent."""
     return ticket.text_bytes + FIXED_BYTES + sum(STOP_BYTES + len(one.encode()) for one in ticket.sampling.stop)
 
 
-def generation_to_proto(ticket: TextTicket, variant_id: str, now: float) -> worker_pb2.Generation:
+def generation_to_proto(ticket: PendingGeneration, variant_id: str, now: float) -> worker_pb2.Generation:
     """What the worker is sent: the text with the time that it has left at `now`."""
     request, sampling = ticket.request, ticket.sampling
     return worker_pb2.Generation(
@@ -38,7 +38,7 @@ def generation_to_proto(ticket: TextTicket, variant_id: str, now: float) -> work
     )
 
 
-def batch_to_proto(batch: OpenBatch, traceparent: str, now: float) -> worker_pb2.Batch:
+def batch_to_proto(batch: InFlightBatch, traceparent: str, now: float) -> worker_pb2.Batch:
     """What the worker is sent: each item with the time that it has left at `now`."""
     message = worker_pb2.Batch(id=batch.id, variant=batch.variant_id, traceparent=traceparent)
     add = message.items.add

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from services.router.requests.generation import TextTicket
+from services.router.requests.generation import PendingGeneration
 from sluice.domain.variant import Variant
 
 # What a text costs, in seconds of a device, learnt from texts that have ended.
@@ -23,7 +23,7 @@ UNKNOWN_COST_S = 1e-3
 FOLLOW = 0.05
 
 
-class TextCosts:
+class GenerationCostModel:
     """By model: device time per token written, and how many tokens a text usually has."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class TextCosts:
             self._token_s[model] += FOLLOW * (seen_s - known_s)
 
 
-class TextAccount:
+class GenerationUsage:
     """`variants` are those it writes with now; `open` are texts sent, by id. Clocks are arguments, in seconds.
 
     While `lone` is set nothing else may be sent: it is a suspect that is tried.
@@ -67,8 +67,8 @@ class TextAccount:
     def __init__(self) -> None:
         self.credits = 0
         self.variants: dict[str, Variant] = {}
-        self.open: dict[int, TextTicket] = {}
-        self.lone: TextTicket | None = None
+        self.open: dict[int, PendingGeneration] = {}
+        self.lone: PendingGeneration | None = None
         self._begun = 0
         self._at = 0.0
         self._share_s = 0.0
@@ -79,7 +79,7 @@ class TextAccount:
         """Texts that the worker has no memory for yet, or has not told of."""
         return len(self.open) - self._begun
 
-    def send(self, ticket: TextTicket) -> None:
+    def send(self, ticket: PendingGeneration) -> None:
         """The text is on its way, against a credit."""
         self.credits -= 1
         self.open[ticket.id] = ticket
@@ -88,14 +88,14 @@ class TextAccount:
         if ticket.suspect:
             self.lone = ticket
 
-    def begin(self, ticket: TextTicket, now: float) -> None:
+    def begin(self, ticket: PendingGeneration, now: float) -> None:
         """The text has got its memory."""
         self._advance(now)
         self._begun += 1
         ticket.begun_at = now
         ticket.begun_share_s = self._share_s
 
-    def end(self, ticket: TextTicket, now: float) -> float:
+    def end(self, ticket: PendingGeneration, now: float) -> float:
         """Its last piece has come; returns the seconds of the device that it took."""
         self._advance(now)
         del self.open[ticket.id]
@@ -103,7 +103,7 @@ class TextAccount:
         self._begun -= 1
         return self._share_s - ticket.begun_share_s
 
-    def clear(self, ticket: TextTicket) -> None:
+    def clear(self, ticket: PendingGeneration) -> None:
         """If it is the lone one, others may join it."""
         if self.lone is ticket:
             self.lone = None
@@ -114,7 +114,7 @@ class TextAccount:
         served_s, self._served_s = self._served_s, 0.0
         return served_s
 
-    def void(self) -> list[TextTicket]:
+    def void(self) -> list[PendingGeneration]:
         """The worker is gone: everything that was open there."""
         lost = list(self.open.values())
         self.open.clear()

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Set
 from math import exp2
 
-from services.router.queueing.batch import OpenBatch
+from services.router.queueing.batch import InFlightBatch
 from sluice.domain.variant import MAX_VARIANTS, BatchTime, Variant
 
 # How a worker's times for a variant compare with its profile just now: a ratio and its spread, learnt from results.
@@ -28,7 +28,7 @@ FEW = 16
 REFUTED = 3.0
 
 
-class Pace:
+class SpeedFactor:
     """Actual over predicted time, as an exponentially weighted mean with its mean absolute deviation.
 
     The deviation stands in for the standard one, as in TCP's retransmission timer (Jacobson, 1988). While no result
@@ -112,7 +112,7 @@ EFFICIENT = 1.25
 FINER = (1.5, 1.25)
 
 
-class BatchCurve:
+class BatchLatencyCurve:
     """Time by tokens. `measured` says whether it stems from a profile; `spread` is its relative mean deviation."""
 
     __slots__ = ("_seconds", "_tokens", "measured", "spread")
@@ -183,13 +183,13 @@ LONG_OVERHEAD_S = 0.02
 MAX_KNOWN = 2 * MAX_VARIANTS
 
 
-class WorkerTimes:
+class WorkerLatencyModel:
     """Curves and paces by variant. Clocks are arguments, in seconds."""
 
     def __init__(self) -> None:
         self._overhead_s = FIRST_OVERHEAD_S
-        self._curves: dict[str, BatchCurve] = {}
-        self._paces: dict[str, Pace] = {}
+        self._curves: dict[str, BatchLatencyCurve] = {}
+        self._paces: dict[str, SpeedFactor] = {}
         self._profiles: dict[str, tuple[BatchTime, ...]] = {}
         self._largest: dict[str, int] = {}
         self._learnt_at = float("-inf")
@@ -205,21 +205,21 @@ class WorkerTimes:
         for variant in variants:
             if self._profiles.get(variant.id) != variant.profile:
                 self._profiles[variant.id] = variant.profile
-                curve = BatchCurve(variant.profile)
+                curve = BatchLatencyCurve(variant.profile)
                 self._curves[variant.id] = curve
                 self._largest.pop(variant.id, None)
-                self._paces[variant.id] = Pace(spread=curve.spread, has_profile=curve.measured)
+                self._paces[variant.id] = SpeedFactor(spread=curve.spread, has_profile=curve.measured)
 
     def _forget_all_but(self, wanted: Set[str]) -> None:
         for name in self._profiles.keys() - wanted:
             del self._profiles[name], self._curves[name], self._paces[name]
             self._largest.pop(name, None)
 
-    def curve(self, variant_id: str) -> BatchCurve:
+    def curve(self, variant_id: str) -> BatchLatencyCurve:
         """The profile of a variant that was described."""
         return self._curves[variant_id]
 
-    def pace(self, variant_id: str) -> Pace:
+    def pace(self, variant_id: str) -> SpeedFactor:
         """How the times of a variant that was described compare with its curve."""
         return self._paces[variant_id]
 
@@ -263,7 +263,9 @@ class WorkerTimes:
         return FIRST_OVERHEAD_S + (self._overhead_s - FIRST_OVERHEAD_S) * kept
 
 
-def remaining_s(times: WorkerTimes, batches: Iterable[OpenBatch], *, begun_at: float, stuck: bool, now: float) -> float:
+def remaining_s(
+    times: WorkerLatencyModel, batches: Iterable[InFlightBatch], *, begun_at: float, stuck: bool, now: float
+) -> float:
     """How long until a worker has done its open `batches`, which come in the order of sending.
 
     The first was begun at `begun_at`. What takes longer than expected takes, by experience, in proportion to how long

@@ -5,48 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from services.router.queueing.batch import OpenBatch
-from services.router.requests.generation import TextTicket
+from services.router.queueing.batch import InFlightBatch
+from services.router.requests.generation import PendingGeneration
 from sluice.domain.variant import Variant
 from sluice.v1 import worker_service_pb2 as worker_pb2
 
 if TYPE_CHECKING:
-    from services.router.workers.client import WorkerLink
+    from services.router.workers.client import WorkerClient
 
 
-class TextOwner(Protocol):
+class GenerationListener(Protocol):
     """Whom a link tells of texts."""
 
-    def wrote(self, link: WorkerLink, pieces: Iterable[worker_pb2.GenerationPiece]) -> None:
+    def wrote(self, link: WorkerClient, pieces: Iterable[worker_pb2.GenerationPiece]) -> None:
         """The worker wrote; each piece is of a text that is open in the link's account, as long as it is."""
 
     def credit_came(self) -> None:
         """The worker may be able to take another text."""
 
-    def lost(self, tickets: Iterable[TextTicket], why: str) -> None:
+    def lost(self, tickets: Iterable[PendingGeneration], why: str) -> None:
         """The texts will not be written on."""
 
 
-class LinkOwner(Protocol):
+class WorkerListener(Protocol):
     """Whom a link tells. All calls are made on the event loop and must not block."""
 
     @property
-    def texts(self) -> TextOwner:
+    def texts(self) -> GenerationListener:
         """Who is told of texts."""
 
-    def link_changed(self, link: WorkerLink) -> None:
+    def link_changed(self, link: WorkerClient) -> None:
         """The link went up or down, or its worker holds other variants now."""
 
-    def link_refused(self, link: WorkerLink, said: Iterable[Variant]) -> None:
+    def link_refused(self, link: WorkerClient, said: Iterable[Variant]) -> None:
         """The link went down because its worker broke the contract, which `said` that it held these variants."""
 
-    def link_has_credit(self, link: WorkerLink) -> None:
+    def link_has_credit(self, link: WorkerClient) -> None:
         """The worker can take another batch."""
 
     def link_answered(
-        self, link: WorkerLink, batch: OpenBatch, result: worker_pb2.BatchResult, compute_s: float
+        self, link: WorkerClient, batch: InFlightBatch, result: worker_pb2.BatchResult, compute_s: float
     ) -> None:
         """A batch is done; `result` names each of its tickets once, by the ids that they had when it was sent."""
 
-    def link_lost(self, link: WorkerLink, batches: Iterable[OpenBatch], why: str) -> None:
+    def link_lost(self, link: WorkerClient, batches: Iterable[InFlightBatch], why: str) -> None:
         """The batches will not be answered."""

@@ -10,9 +10,9 @@ import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from services.router.queueing.batch import OpenBatch
-from services.router.requests.generation import TextTicket
-from services.router.requests.request import Ticket
+from services.router.queueing.batch import InFlightBatch
+from services.router.requests.generation import PendingGeneration
+from services.router.requests.request import PendingRequest
 from sluice.domain.enums import Task
 from sluice.domain.status import check_item_status, seconds_of
 from sluice.domain.variant import MAX_LABEL_BYTES, Variant, variants_from_proto
@@ -120,7 +120,7 @@ def check_credit(credit: worker_pb2.Credit, *, batches: int, generations: int) -
 
 
 def check_result(
-    result: worker_pb2.BatchResult, open_batches: Mapping[int, OpenBatch], shapes: Mapping[str, AnswerShape]
+    result: worker_pb2.BatchResult, open_batches: Mapping[int, InFlightBatch], shapes: Mapping[str, AnswerShape]
 ) -> None:
     """Raise ProtocolError unless `result` answers an open batch, each item of it once, as its variant promises.
 
@@ -151,7 +151,7 @@ def check_result(
 
 
 def check_pieces(
-    pieces: Iterable[worker_pb2.GenerationPiece], open_texts: Mapping[int, TextTicket]
+    pieces: Iterable[worker_pb2.GenerationPiece], open_texts: Mapping[int, PendingGeneration]
 ) -> Mapping[int, int]:
     """Bytes of text that each generation has with these pieces, by id.
 
@@ -173,7 +173,9 @@ def check_pieces(
     return {number: size for number, (_, size) in heard.items()}
 
 
-def _check_piece(piece: worker_pb2.GenerationPiece, ticket: TextTicket, tokens: int, size: int) -> tuple[int, int]:
+def _check_piece(
+    piece: worker_pb2.GenerationPiece, ticket: PendingGeneration, tokens: int, size: int
+) -> tuple[int, int]:
     """Returns the generation's tokens and bytes with this piece; `tokens` and `size` are those before."""
     asked = ticket.sampling.max_new_tokens
     most = 2 * asked + SPARE_TOKENS
@@ -194,7 +196,7 @@ def _check_piece(piece: worker_pb2.GenerationPiece, ticket: TextTicket, tokens: 
     return max(tokens, piece.tokens), size
 
 
-def _check_item(item: worker_pb2.ItemResult, shape: AnswerShape, ticket: Ticket) -> None:
+def _check_item(item: worker_pb2.ItemResult, shape: AnswerShape, ticket: PendingRequest) -> None:
     kind = item.WhichOneof("outcome")
     if kind == "classification":
         _check_classification(item, shape, ticket.request.top_k)

@@ -28,7 +28,7 @@ def may_eject(others_ejected: Iterable[tuple[int, int]]) -> bool:
     return all(ejected + 1 <= LARGEST_SHARE * workers for ejected, workers in others_ejected)
 
 
-class Conduct:
+class WorkerHealth:
     """One worker's record.
 
     `stuck`: its oldest batch hangs, so it gets nothing, whether it is ejected or not. `probing`: it may have one batch

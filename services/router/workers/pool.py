@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from services.router.requests.device_pool import Pool
-from services.router.workers.client import DEFAULT_MAX_REDIAL_S, WorkerLink
+from services.router.requests.device_pool import DevicePool
+from services.router.workers.client import DEFAULT_MAX_REDIAL_S, WorkerClient
 from services.router.workers.endpoints import Evidence, RosterIndex, Standing, standing_of
-from services.router.workers.listener import LinkOwner
+from services.router.workers.listener import WorkerListener
 from sluice.control.identity import DEFAULT_MESH
 from sluice.control.roster import Roster
 from sluice.runtime.logging import LimitedLog
@@ -29,7 +29,7 @@ limited = LimitedLog(logger)
 class _Endpoint:
     """One address "IP:PORT". `names` are the addresses, as configured or advertised, that it was found under."""
 
-    link: WorkerLink
+    link: WorkerClient
     task: asyncio.Task[None]
     names: set[str] = field(default_factory=set)
     named_at: float = -math.inf
@@ -55,7 +55,7 @@ class WorkerPool:
 
     def __init__(
         self,
-        owner: LinkOwner,
+        owner: WorkerListener,
         *,
         clock: Callable[[], float],
         max_redial_s: float = DEFAULT_MAX_REDIAL_S,
@@ -73,7 +73,7 @@ class WorkerPool:
         self._endpoints: dict[str, _Endpoint] = {}
         self._maintenance: asyncio.Task[None] | None = None
 
-    def links(self) -> Iterable[WorkerLink]:
+    def links(self) -> Iterable[WorkerClient]:
         """All links, up or not."""
         return [one.link for one in self._endpoints.values()]
 
@@ -159,7 +159,7 @@ class WorkerPool:
         return bool(names & self._static) or (word.is_member and not word.says_draining)
 
     def _begin(self, address: str) -> None:
-        link = WorkerLink(address, self._owner, clock=self._clock, max_redial_s=self._max_redial_s, mesh=self._mesh)
+        link = WorkerClient(address, self._owner, clock=self._clock, max_redial_s=self._max_redial_s, mesh=self._mesh)
         task = asyncio.get_running_loop().create_task(link.run(), name=f"link {address}")
         self._endpoints[address] = _Endpoint(link, task)
 
@@ -170,7 +170,7 @@ class WorkerPool:
         for address, names in wanted.items():
             if address not in self._endpoints and self._may_begin(names):
                 self._begin(address)
-        ended: list[WorkerLink] = []
+        ended: list[WorkerClient] = []
         for address, endpoint in list(self._endpoints.items()):
             self._judge(endpoint, wanted.get(address, set()), now)
             if endpoint.is_over:
@@ -190,7 +190,7 @@ class WorkerPool:
         if names or link.up:
             endpoint.named_at = now
         if self._roster.is_accelerator(names):
-            link.pool = Pool.ACCELERATOR
+            link.pool = DevicePool.ACCELERATOR
         word = self._roster.word_of(names=names, ever_named=endpoint.names, boot=link.boot)
         is_static = bool(names & self._static)
         endpoint.standing = standing_of(

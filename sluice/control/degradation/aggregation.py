@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sluice.control.degradation.report_validation import Reading
+from sluice.control.degradation.report_validation import ValidatedReport
 from sluice.control.degradation.signals import Signals
 from sluice.domain.enums import MemberKind
 
-Heard = tuple[MemberKind, Reading | None]
+Heard = tuple[MemberKind, ValidatedReport | None]
 
 
-def fuse(members: Iterable[Heard], *, alone: bool = False) -> Signals:
+def aggregate(members: Iterable[Heard], *, alone: bool = False) -> Signals:
     """The signals of `members`, each with its reading or None while it is unknown."""
     members = tuple(members)
     known = [reading for _, reading in members if reading is not None]
@@ -41,7 +41,7 @@ def fuse(members: Iterable[Heard], *, alone: bool = False) -> Signals:
     )
 
 
-def _pressure(router: Reading) -> tuple[float, float]:
+def _pressure(router: ValidatedReport) -> tuple[float, float]:
     # How much of its callers' patience a router's queue takes; without a known limit, the delay itself decides.
     delay_s = max(router.queue_delay_s or 0.0, router.standing_queue_delay_s or 0.0)
     return delay_s / (router.median_timeout_s or 1.0), delay_s

@@ -16,23 +16,23 @@ ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Sustained:
+class SustainedCondition:
     """Since when a condition holds, or None. What is unknown breaks it: a duration must be proven."""
 
     since: float | None = None
 
-    def step(self, condition: bool | None, now: float) -> Sustained:
+    def step(self, condition: bool | None, now: float) -> SustainedCondition:
         """After a look at `now`."""
         if not condition:
-            return NEVER
-        return self if self.since is not None else Sustained(now)
+            return UNMET
+        return self if self.since is not None else SustainedCondition(now)
 
     def lasts(self, for_s: float, now: float) -> bool:
         """Whether it has held for `for_s` at least."""
         return self.since is not None and now - self.since >= for_s - ROUNDING_S
 
 
-NEVER = Sustained()
+UNMET = SustainedCondition()
 
 
 def smoothed(before: float | None, sample: float | None, *, elapsed_s: float, time_constant_s: float) -> float | None:
@@ -49,7 +49,7 @@ FORGET_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Latch:
+class HoldTimer:
     """Whether a level is in force, since when (on the law's own clock), and how long it stays at least.
 
     `inherited` marks a level that was taken over and whose own condition has not been seen yet.
@@ -60,7 +60,7 @@ class Latch:
     hold_s: float = 0.0
     inherited: bool = False
 
-    def close(self, now: float, *, hold_s: float, inherited: bool = False) -> Latch:
+    def close(self, now: float, *, hold_s: float, inherited: bool = False) -> HoldTimer:
         """In force from `now`, for `hold_s` at least, or longer after a quick return. No change if it is already."""
         if self.on:
             return self if inherited or not self.inherited else replace(self, inherited=False)
@@ -69,15 +69,15 @@ class Latch:
             hold_s = min(2 * self.hold_s, LONGEST_HOLD_S)
         elif self.hold_s and open_s < FORGET_S:
             hold_s = self.hold_s
-        return Latch(on=True, changed_at=now, hold_s=hold_s, inherited=inherited)
+        return HoldTimer(on=True, changed_at=now, hold_s=hold_s, inherited=inherited)
 
     def may_open(self, now: float) -> bool:
         """Whether it has held for long enough."""
         return self.on and now - self.changed_at >= self.hold_s - ROUNDING_S
 
-    def open(self, now: float) -> Latch:
+    def open(self, now: float) -> HoldTimer:
         """No longer in force from `now`."""
-        return Latch(on=False, changed_at=now, hold_s=self.hold_s)
+        return HoldTimer(on=False, changed_at=now, hold_s=self.hold_s)
 
 
-OPEN = Latch()
+OPEN = HoldTimer()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sluice.control.degradation.hysteresis import ROUNDING_S, Latch
+from sluice.control.degradation.hysteresis import ROUNDING_S, HoldTimer
 from sluice.control.degradation.level1_offload import Offload
 from sluice.control.degradation.level2_lighten import Lighten
 from sluice.control.degradation.level3_admit import Admit
-from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
+from sluice.control.degradation.level_state import FULL_SERVICE, DegradationState
 from sluice.control.degradation.signals import Signals
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from sluice.domain.enums import Level
@@ -24,13 +24,13 @@ OFFLOAD, LIGHTEN, ADMIT = Offload(), Lighten(), Admit()
 
 
 @dataclass(frozen=True, slots=True)
-class LawState:
+class PolicyState:
     """What the laws remember. `reason` is why the levels changed last, `published` what was decided last."""
 
     offload: Offload = OFFLOAD
     lighten: Lighten = LIGHTEN
     admit: Admit = ADMIT
-    published: Degradation = FULL_SERVICE
+    published: DegradationState = FULL_SERVICE
     reason: str = ""
     time_s: float = 0.0
     read_at: float | None = None
@@ -38,8 +38,8 @@ class LawState:
 
 
 def decide(
-    signals: Signals, state: LawState, now: float, limits: Thresholds = DEFAULT_THRESHOLDS
-) -> tuple[LawState, Degradation]:
+    signals: Signals, state: PolicyState, now: float, limits: Thresholds = DEFAULT_THRESHOLDS
+) -> tuple[PolicyState, DegradationState]:
     """What shall hold after one more reading at `now`, an instant of any clock in seconds.
 
     Levels come as soon as their conditions have lasted, any number at a time. One goes in `release_every_s`, the
@@ -61,7 +61,9 @@ def decide(
     return state, state.published
 
 
-def adopt(state: LawState, held: Degradation, limits: Thresholds = DEFAULT_THRESHOLDS, *, reason: str = "") -> LawState:
+def adopt(
+    state: PolicyState, held: DegradationState, limits: Thresholds = DEFAULT_THRESHOLDS, *, reason: str = ""
+) -> PolicyState:
     """With the levels of `held` in force too, as if they had just come: they go by the laws and not before."""
     now, held = state.time_s, held.effective()
     before = _content(state).effective()
@@ -80,7 +82,7 @@ def adopt(state: LawState, held: Degradation, limits: Thresholds = DEFAULT_THRES
     return replace(changed, published=both, reason=reason if both.levels != before.levels else state.reason)
 
 
-def disown(state: LawState) -> LawState:
+def disown(state: PolicyState) -> PolicyState:
     """Without the levels that were only taken over and that no signal has confirmed."""
     now = state.time_s
     changed = replace(
@@ -92,11 +94,11 @@ def disown(state: LawState) -> LawState:
     return replace(changed, published=_content(changed))
 
 
-def _disowned(latch: Latch, now: float) -> Latch:
+def _disowned(latch: HoldTimer, now: float) -> HoldTimer:
     return latch.open(now) if latch.on and latch.inherited else latch
 
 
-def _released(state: LawState, signals: Signals, limits: Thresholds) -> tuple[LawState, list[str]]:
+def _released(state: PolicyState, signals: Signals, limits: Thresholds) -> tuple[PolicyState, list[str]]:
     now = state.time_s
     if state.released_at is not None and now - state.released_at < limits.release_every_s - ROUNDING_S:
         return state, []
@@ -112,13 +114,13 @@ def _released(state: LawState, signals: Signals, limits: Thresholds) -> tuple[La
     return state, []
 
 
-def _content(state: LawState) -> Degradation:
+def _content(state: PolicyState) -> DegradationState:
     laws = (
         (Level.OFFLOAD, state.offload.latch),
         (Level.LIGHTEN, state.lighten.latch),
         (Level.ADMIT, state.admit.latch),
     )
-    return Degradation(
+    return DegradationState(
         levels=tuple(level for level, latch in laws if latch.on),
         offload_share=state.offload.share,
         lighten_share=state.lighten.share,
@@ -127,7 +129,7 @@ def _content(state: LawState) -> Degradation:
     ).effective()
 
 
-def _published(state: LawState) -> Degradation:
+def _published(state: PolicyState) -> DegradationState:
     new, old = _content(state), state.published
     numbers = ("offload_share", "lighten_share", "admit_scale")
     moved = any(abs(getattr(new, name) - getattr(old, name)) >= PUBLISHED_STEP - ROUNDING_S for name in numbers)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sluice.control.degradation.hysteresis import NEVER, OPEN, Latch, Sustained, smoothed
-from sluice.control.degradation.signals import Signals, is_late, is_long, is_short
+from sluice.control.degradation.hysteresis import OPEN, UNMET, HoldTimer, SustainedCondition, smoothed
+from sluice.control.degradation.signals import Signals, exceeds_entry_share, is_long, is_short
 from sluice.control.degradation.thresholds import Thresholds
 
 FIRST_SHARE = 0.3
@@ -30,13 +30,13 @@ PREDICTED_TIME_CONSTANT_S = 2.0
 class Offload:
     """The law's memory."""
 
-    latch: Latch = OPEN
+    latch: HoldTimer = OPEN
     share: float = FIRST_SHARE
     busy: float | None = None
     predicted: float | None = None
-    is_busy: Sustained = NEVER
-    is_late: Sustained = NEVER
-    is_clear: Sustained = NEVER
+    is_busy: SustainedCondition = UNMET
+    is_late: SustainedCondition = UNMET
+    is_clear: SustainedCondition = UNMET
 
     def step(self, signals: Signals, now: float, elapsed_s: float, limits: Thresholds) -> tuple[Offload, str]:
         """After one more reading; why the level came, or an empty string."""
@@ -60,7 +60,7 @@ class Offload:
         latch = self.latch.close(now, hold_s=limits.offload_hold_s)
         if self.latch.on:
             return replace(law, latch=latch), ""
-        return replace(law, latch=latch, share=FIRST_SHARE, is_clear=NEVER), why
+        return replace(law, latch=latch, share=FIRST_SHARE, is_clear=UNMET), why
 
     def may_go(self, now: float, limits: Thresholds) -> bool:
         """Whether the level has stayed long enough and is no longer needed."""
@@ -130,4 +130,4 @@ def _may_be_busy(busy: float | None, limits: Thresholds) -> bool:
 
 def _is_late(signals: Signals, busy: float | None, limits: Thresholds) -> bool:
     # A long queue before an accelerator that has room is the CPU workers' own, and more work would only lengthen it.
-    return _may_be_busy(busy, limits) and is_late(signals, limits)
+    return _may_be_busy(busy, limits) and exceeds_entry_share(signals, limits)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from sluice.control.degradation.hysteresis import NEVER, OPEN, ROUNDING_S, Latch, Sustained
+from sluice.control.degradation.hysteresis import OPEN, ROUNDING_S, UNMET, HoldTimer, SustainedCondition
 from sluice.control.degradation.signals import Signals
 from sluice.control.degradation.thresholds import Thresholds
 from sluice.domain.enums import Precision
@@ -26,12 +26,12 @@ class Lighten:
     `stepped_at` is when the first step was taken, on the law's own clock.
     """
 
-    latch: Latch = OPEN
+    latch: HoldTimer = OPEN
     share: float = SHARE
     precision: Precision = Precision.OWN
     stepped_at: float = -math.inf
-    is_tight: Sustained = NEVER
-    is_clear: Sustained = NEVER
+    is_tight: SustainedCondition = UNMET
+    is_clear: SustainedCondition = UNMET
 
     def step(self, signals: Signals, now: float, limits: Thresholds) -> tuple[Lighten, str]:
         """After one more reading; why the level came, or an empty string."""
@@ -47,7 +47,7 @@ class Lighten:
         why = f"memory {memory:.2f} >= {limits.memory_enter:g} for {limits.memory_for_s:g} s"
         if self.latch.on:
             return replace(law, latch=latch).go_on(now, limits, why)
-        law = replace(law, latch=latch, precision=Precision.OWN, stepped_at=now, is_clear=NEVER)
+        law = replace(law, latch=latch, precision=Precision.OWN, stepped_at=now, is_clear=UNMET)
         if _lower_precision_would_do(signals, limits):
             return replace(law, share=LOWER_ONLY), f"{why}; lower precisions free {signals.lowering_ratio:.2f}"
         return replace(law, share=SHARE), why

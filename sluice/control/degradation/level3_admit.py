@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sluice.control.degradation.hysteresis import NEVER, OPEN, Latch, Sustained
-from sluice.control.degradation.signals import Signals, is_far, is_short, stands
+from sluice.control.degradation.hysteresis import OPEN, UNMET, HoldTimer, SustainedCondition
+from sluice.control.degradation.signals import Signals, is_short, queue_is_standing, will_miss_deadlines
 from sluice.control.degradation.thresholds import Thresholds
 
 FIRST_SCALE = 0.8
@@ -26,12 +26,12 @@ REFUSED_CLEAR = 0.001
 class Admit:
     """The law's memory."""
 
-    latch: Latch = OPEN
+    latch: HoldTimer = OPEN
     scale: float = FIRST_SCALE
-    is_overload: Sustained = NEVER
-    is_far: Sustained = NEVER
-    is_full: Sustained = NEVER
-    is_clear: Sustained = NEVER
+    is_overload: SustainedCondition = UNMET
+    is_far: SustainedCondition = UNMET
+    is_full: SustainedCondition = UNMET
+    is_clear: SustainedCondition = UNMET
 
     def step(
         self, signals: Signals, now: float, elapsed_s: float, limits: Thresholds, *, is_reduced: bool
@@ -41,7 +41,7 @@ class Admit:
         law = replace(
             self,
             is_overload=self.is_overload.step(is_reduced and _is_overload(signals, limits), now),
-            is_far=self.is_far.step(is_far(signals, limits), now),
+            is_far=self.is_far.step(will_miss_deadlines(signals, limits), now),
             is_full=self.is_full.step(memory is not None and memory >= limits.memory_full, now),
             is_clear=self.is_clear.step(_looks_clear(signals, limits), now),
         )
@@ -53,7 +53,7 @@ class Admit:
         latch = self.latch.close(now, hold_s=limits.admit_hold_s)
         if self.latch.on:
             return replace(law, latch=latch), ""
-        return replace(law, latch=latch, scale=FIRST_SCALE, is_clear=NEVER), why
+        return replace(law, latch=latch, scale=FIRST_SCALE, is_clear=UNMET), why
 
     def may_go(self, now: float, limits: Thresholds) -> bool:
         """Whether the level has stayed long enough and is no longer needed."""
@@ -77,7 +77,7 @@ def _why_enter(law: Admit, signals: Signals, now: float, limits: Thresholds) -> 
 
 def _next_scale(before: float, signals: Signals, elapsed_s: float, limits: Thresholds) -> float:
     scale = before
-    if stands(signals, limits):
+    if queue_is_standing(signals, limits):
         scale *= max(0.0, 1.0 - FALL_PER_S * elapsed_s)
     elif is_short(signals, limits):
         scale += RISE_PER_S * elapsed_s
@@ -87,7 +87,7 @@ def _next_scale(before: float, signals: Signals, elapsed_s: float, limits: Thres
 
 def _is_overload(signals: Signals, limits: Thresholds) -> bool:
     lost = (signals.deadline_miss_ratio, signals.refused_ratio)
-    return stands(signals, limits) or any(one is not None and one > limits.overload_share for one in lost)
+    return queue_is_standing(signals, limits) or any(one is not None and one > limits.overload_share for one in lost)
 
 
 def _looks_clear(signals: Signals, limits: Thresholds) -> bool:

@@ -8,7 +8,7 @@ from sluice.domain.enums import Level, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Degradation:
+class DegradationState:
     """`levels` is ascending and empty at full service; a number means something only while its level is in force.
 
     Level LIGHTEN has two steps: with a `lighten_share` of 0 full models are only held in a lower precision, which is
@@ -21,9 +21,9 @@ class Degradation:
     admit_scale: float = 1.0
     precision: Precision = Precision.OWN
 
-    def effective(self) -> Degradation:
+    def effective(self) -> DegradationState:
         """The same with numbers that change nothing where their level is not in force."""
-        return Degradation(
+        return DegradationState(
             levels=self.levels,
             offload_share=self.offload_share if Level.OFFLOAD in self.levels else 0.0,
             lighten_share=self.lighten_share if Level.LIGHTEN in self.levels else 0.0,
@@ -31,10 +31,10 @@ class Degradation:
             precision=self.precision if Level.LIGHTEN in self.levels else Precision.OWN,
         )
 
-    def united(self, other: Degradation) -> Degradation:
+    def united(self, other: DegradationState) -> DegradationState:
         """The levels of both, each as far as the one that goes further."""
         one, two = self.effective(), other.effective()
-        return Degradation(
+        return DegradationState(
             levels=tuple(sorted({*one.levels, *two.levels})),
             offload_share=max(one.offload_share, two.offload_share),
             lighten_share=max(one.lighten_share, two.lighten_share),
@@ -42,7 +42,7 @@ class Degradation:
             precision=max(one.precision, two.precision),
         )
 
-    def is_another_step_than(self, other: Degradation) -> bool:
+    def is_another_step_than(self, other: DegradationState) -> bool:
         """Whether the two differ in more than a number: in a level, in the step of one, or in the precision."""
         one, two = self.effective(), other.effective()
         return (one.levels, one.precision, one.lowers_only) != (two.levels, two.precision, two.lowers_only)
@@ -65,4 +65,4 @@ class Degradation:
         return f"{name} by precision" if self.lowers_only else name
 
 
-FULL_SERVICE = Degradation()
+FULL_SERVICE = DegradationState()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.level_state import DegradationState
 from sluice.domain.variant import Variant
 
 
@@ -38,7 +38,7 @@ class Report:
     """A worker's memory that lower precisions would free, over the limit; None if it has none, or they are in force."""
     swap_trouble: str = ""
     """Why a change of what a worker holds was rolled back, or waits."""
-    in_force: Degradation | None = None
+    in_force: DegradationState | None = None
     """What the member decides by."""
     applied: tuple[int, int] | None = None
     """The version of the newest directive that it applied."""

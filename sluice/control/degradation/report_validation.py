@@ -21,7 +21,7 @@ MOST_OFFLOADED = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ValidatedReport:
     """The believed values of a member, as in its report. `doubted` names those that were not."""
 
     kind: MemberKind
@@ -40,7 +40,7 @@ class Reading:
     doubted: tuple[str, ...]
 
 
-def read(kind: MemberKind, report: Report) -> Reading:
+def validated(kind: MemberKind, report: Report) -> ValidatedReport:
     """What `report` says. An empty queue is known to delay nobody, and an idle router to refuse nobody."""
     doubted: list[str] = []
 
@@ -61,7 +61,7 @@ def read(kind: MemberKind, report: Report) -> Reading:
         queue_delay_s = 0.0 if queue_delay_s is None else queue_delay_s
         if refused is None and report.inflight == 0 and rate == 0.0 and "refused_ratio" not in doubted:
             refused = 0.0
-    return Reading(
+    return ValidatedReport(
         kind=kind,
         utilization=within("utilization", report.utilization, 1.0),
         memory=within("memory", report.memory, 1.0),
@@ -104,7 +104,7 @@ class _Value:
         return self.load_changed and self.reports >= FROZEN_REPORTS and now - self.since >= FROZEN_AFTER_S
 
 
-class Witness:
+class ReportValidator:
     """One member. Instants are those of the hearer's monotonic clock, in seconds; the member's own is only compared
     with itself. `doubted` counts the values that were not believed."""
 
@@ -115,7 +115,7 @@ class Witness:
         self._fresh_s = fresh_s
         self._measured_at: object = None
         self._heard_at = 0.0
-        self._reading: Reading | None = None
+        self._reading: ValidatedReport | None = None
         self._busy = _Value()
         self._delay = _Value()
 
@@ -125,7 +125,7 @@ class Witness:
             return
         self._measured_at = report.measured_at
         self._heard_at = now
-        reading = read(self._kind, report)
+        reading = validated(self._kind, report)
         load = (reading.rate, report.inflight, report.hot_queued, report.cold_queued)
         doubted = list(reading.doubted)
         if self._busy.is_frozen(reading.utilization, load, now):
@@ -138,7 +138,7 @@ class Witness:
         self.doubted += len(doubted)
         self._reading = reading
 
-    def reading(self, now: float) -> Reading | None:
+    def reading(self, now: float) -> ValidatedReport | None:
         """The newest reading, or None if there is none that is fresh: silence says nothing, and least of all health."""
         age_s = now - self._heard_at
         return self._reading if 0.0 <= age_s <= self._fresh_s else None

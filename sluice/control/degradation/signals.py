@@ -73,18 +73,18 @@ def is_short(signals: Signals, limits: Thresholds) -> bool:
     return is_known and (signals.delay_s or 0.0) < target_s and (standing_s or 0.0) < target_s / 2
 
 
-def is_late(signals: Signals, limits: Thresholds) -> bool:
+def exceeds_entry_share(signals: Signals, limits: Thresholds) -> bool:
     """Whether the delay takes too large a part of the median time limit."""
     return _takes(signals.delay_s, limits.queue_enter, signals.median_timeout_s)
 
 
-def stands(signals: Signals, limits: Thresholds) -> bool:
+def queue_is_standing(signals: Signals, limits: Thresholds) -> bool:
     """Whether even the least delay of the last second is above the target."""
     standing_s = signals.standing_queue_delay_s
     return standing_s is not None and standing_s > limits.queue_target_s(signals.median_timeout_s)
 
 
-def is_far(signals: Signals, limits: Thresholds) -> bool:
+def will_miss_deadlines(signals: Signals, limits: Thresholds) -> bool:
     """Whether even the least delay takes so much of the median time limit that most requests will miss it."""
     return _takes(signals.standing_queue_delay_s, limits.queue_far, signals.median_timeout_s)
 

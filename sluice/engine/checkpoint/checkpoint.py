@@ -15,7 +15,7 @@ from transformers import logging as transformers_logging
 
 from sluice.domain.enums import Task
 from sluice.domain.variant import Variant, variant_id
-from sluice.engine.checkpoint.errors import fault, one_line
+from sluice.engine.checkpoint.errors import checkpoint_error, one_line
 from sluice.engine.checkpoint.sentence_transformers import SentenceModules, check_widths, read_modules
 from sluice.engine.checkpoint.task import CONFIG, reads_forward_only, task_of
 from sluice.engine.checkpoint.tokenizer import max_tokens_of, open_tokenizer
@@ -89,11 +89,11 @@ def _default_modules(path: Path, config: Any) -> SentenceModules:
 
 def _config(path: Path) -> Any:
     if not (path / CONFIG).is_file():
-        raise fault(path, CONFIG, "is missing")
+        raise checkpoint_error(path, CONFIG, "is missing")
     try:
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        raise fault(path, CONFIG, f"cannot be read: {one_line(error)}") from error
+        raise checkpoint_error(path, CONFIG, f"cannot be read: {one_line(error)}") from error
 
 
 def _labels(path: Path, config: Any) -> tuple[str, ...]:
@@ -101,10 +101,10 @@ def _labels(path: Path, config: Any) -> tuple[str, ...]:
     written = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     named, counted = written.get("id2label"), written.get("num_labels")
     if named and counted and len(named) != counted:
-        raise fault(path, CONFIG, f"has num_labels {counted}, and id2label names {len(named)}")
+        raise checkpoint_error(path, CONFIG, f"has num_labels {counted}, and id2label names {len(named)}")
     names = {int(index): str(name) for index, name in config.id2label.items()}
     if sorted(names) != list(range(config.num_labels)):
-        raise fault(path, CONFIG, f"id2label does not name the labels 0 to {config.num_labels - 1}")
+        raise checkpoint_error(path, CONFIG, f"id2label does not name the labels 0 to {config.num_labels - 1}")
     return tuple(names[index] for index in range(len(names)))
 
 
@@ -117,9 +117,9 @@ def _quality(path: Path) -> tuple[float | None, tuple[float, ...]]:
         quality = float(content["quality"])
         by_complexity = tuple(float(value) for value in content.get("quality_by_complexity", ()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise fault(path, QUALITY, f"cannot be read: {one_line(error)}") from error
+        raise checkpoint_error(path, QUALITY, f"cannot be read: {one_line(error)}") from error
     if not all(0.0 <= value <= 1.0 for value in (quality, *by_complexity)):
-        raise fault(path, QUALITY, "holds a quality outside [0, 1]")
+        raise checkpoint_error(path, QUALITY, "holds a quality outside [0, 1]")
     return quality, by_complexity
 
 

@@ -20,12 +20,12 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_ALLOCATOR in str(error)
 
 
-NO_NUMBER = "the model computed no number for this text; its precision may be too low"
+NAN_LOGITS = "the model computed no number for this text; its precision may be too low"
 """Said of a text whose output is not finite: half precision overflowed, and any answer would be a guess."""
 _LONGEST = 300
 
 
-def fault(path: Path, name: str, problem: str) -> InvalidRequest:
+def checkpoint_error(path: Path, name: str, problem: str) -> InvalidRequest:
     """The error for file `name` of the checkpoint directory `path`; `problem` goes on the sentence it begins."""
     return InvalidRequest(f"{path / name} {problem}", field="checkpoint")
 

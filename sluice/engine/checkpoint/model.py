@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from sluice.domain.enums import Task
-from sluice.engine.checkpoint.errors import fault, one_line
+from sluice.engine.checkpoint.errors import checkpoint_error, one_line
 from sluice.engine.checkpoint.weights import WEIGHTS
 
 OUTPUT_NAMES = {Task.TEXT_CLASSIFICATION: "logits", Task.FEATURE_EXTRACTION: "last_hidden_state"}
@@ -44,7 +44,9 @@ def load_model(path: Path, *, dtype: torch.dtype | str, task: Task = Task.TEXT_C
             **options,
         )
     except Exception as error:
-        raise fault(path, "config.json", f"describes a model that cannot be loaded: {one_line(error)}") from error
+        raise checkpoint_error(
+            path, "config.json", f"describes a model that cannot be loaded: {one_line(error)}"
+        ) from error
     wrong = sorted(_name(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
     if task is Task.FEATURE_EXTRACTION:
         wrong = [name for name in wrong if not name.startswith(f"{_POOLER}.")]
@@ -52,7 +54,7 @@ def load_model(path: Path, *, dtype: torch.dtype | str, task: Task = Task.TEXT_C
             model.pooler = None
     if wrong:
         more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-        raise fault(path, WEIGHTS, f"does not fit config.json: {', '.join(wrong[:_NAMED])}{more}")
+        raise checkpoint_error(path, WEIGHTS, f"does not fit config.json: {', '.join(wrong[:_NAMED])}{more}")
     if task is not Task.TEXT_GENERATION:
         # Nothing is generated from what is remembered of a text.
         model.config.use_cache = False

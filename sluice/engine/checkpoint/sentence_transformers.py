@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sluice.engine.checkpoint.errors import fault, one_line
+from sluice.engine.checkpoint.errors import checkpoint_error, one_line
 from sluice.engine.checkpoint.weights import WEIGHTS, fingerprint, weight_files
 
 # A checkpoint's small JSON files, each of which is a table of settings.
@@ -27,9 +27,9 @@ def read_settings(directory: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads((directory / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise fault(directory, name, f"cannot be read: {one_line(error)}") from error
+        raise checkpoint_error(directory, name, f"cannot be read: {one_line(error)}") from error
     if not isinstance(content, dict):
-        raise fault(directory, name, "is no table of settings")
+        raise checkpoint_error(directory, name, "is no table of settings")
     return content
 
 
@@ -57,21 +57,23 @@ class Dense:
         name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
         activation = _ACTIVATIONS.get(name.rpartition(".")[2])
         if activation is None or not name.startswith("torch.nn."):
-            raise fault(path, _CONFIG, f"names activation {name}, none of {', '.join(_ACTIVATIONS)}")
+            raise checkpoint_error(path, _CONFIG, f"names activation {name}, none of {', '.join(_ACTIVATIONS)}")
         for key in ("module_input_name", "module_output_name"):
             if (config.get(key) or _SENTENCE) != _SENTENCE:
-                raise fault(path, _CONFIG, f"has {key} {config[key]}; this release knows {_SENTENCE} only")
+                raise checkpoint_error(path, _CONFIG, f"has {key} {config[key]}; this release knows {_SENTENCE} only")
         # Refuses weights that are not whole and finite.
         fingerprint(path)
         state = {key: tensor.float() for file in weight_files(path) for key, tensor in load_file(file).items()}
         weight, bias = state.get("linear.weight"), state.get("linear.bias")
         shape = (config.get("out_features"), config.get("in_features"))
         if weight is None or tuple(weight.shape) != shape:
-            raise fault(path, WEIGHTS, f"holds no linear.weight of shape {shape[0]} x {shape[1]}, as {_CONFIG} says")
+            raise checkpoint_error(
+                path, WEIGHTS, f"holds no linear.weight of shape {shape[0]} x {shape[1]}, as {_CONFIG} says"
+            )
         if bool(config.get("bias", True)) is not (bias is not None) or (
             bias is not None and tuple(bias.shape) != shape[:1]
         ):
-            raise fault(path, WEIGHTS, f"holds no linear.bias that fits {_CONFIG}")
+            raise checkpoint_error(path, WEIGHTS, f"holds no linear.bias that fits {_CONFIG}")
         self.path = path
         self._weight, self._bias, self._activation = weight, bias, activation
         self.out_features, self.in_features = weight.shape
@@ -179,13 +181,15 @@ def read_modules(path: Path) -> SentenceModules | None:
     modules = list_modules(path)
     kinds = [kind for kind, _ in modules]
     if kinds[:2] != ["Transformer", "Pooling"]:
-        raise fault(path, MODULES, f"begins with {', '.join(kinds[:2]) or 'nothing'}, not with Transformer, Pooling")
+        raise checkpoint_error(
+            path, MODULES, f"begins with {', '.join(kinds[:2]) or 'nothing'}, not with Transformer, Pooling"
+        )
     transformer, pooling = modules[0][1], modules[1][1]
     _check_prompt(path)
     settings = read_settings(transformer, SETTINGS) if (transformer / SETTINGS).is_file() else {}
     longest = settings.get("max_seq_length")
     if longest is not None and (not isinstance(longest, int) or longest < 1):
-        raise fault(transformer, SETTINGS, f"has max_seq_length {longest!r}, which is no number of tokens")
+        raise checkpoint_error(transformer, SETTINGS, f"has max_seq_length {longest!r}, which is no number of tokens")
     return SentenceModules(
         transformer=transformer,
         modes=_modes(pooling),
@@ -205,7 +209,7 @@ def check_widths(modules: SentenceModules, *, hidden: int) -> None:
         if isinstance(step, Dense):
             if step.in_features != width:
                 problem = f"takes {step.in_features} values, and {width} come to it"
-                raise fault(step.path, "config.json", problem)
+                raise checkpoint_error(step.path, "config.json", problem)
             width = step.out_features
 
 
@@ -219,12 +223,12 @@ def list_modules(path: Path) -> list[tuple[str, Path]]:
         listed = json.loads((path / MODULES).read_text(encoding="utf-8"))
         entries = [(str(entry["type"]), PurePath(entry["path"])) for entry in listed]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise fault(path, MODULES, f"is no list of modules: {one_line(error)}") from error
+        raise checkpoint_error(path, MODULES, f"is no list of modules: {one_line(error)}") from error
     for kind, place in entries:
         if place.is_absolute() or ".." in place.parts:
-            raise fault(path, MODULES, f"names '{place}', which lies outside of the checkpoint")
+            raise checkpoint_error(path, MODULES, f"names '{place}', which lies outside of the checkpoint")
         if not kind.startswith(_LIBRARY):
-            raise fault(path, MODULES, f"names module {kind}, which brings code of its own")
+            raise checkpoint_error(path, MODULES, f"names module {kind}, which brings code of its own")
     return [(kind.rpartition(".")[2], path / place) for kind, place in entries]
 
 
@@ -233,13 +237,17 @@ def _step(path: Path, kind: str, directory: Path) -> Step:
         return normalize
     if kind == "Dense":
         return Dense(directory)
-    raise fault(path, MODULES, f"names module {kind}; behind the pooling this release knows Dense and Normalize")
+    raise checkpoint_error(
+        path, MODULES, f"names module {kind}; behind the pooling this release knows Dense and Normalize"
+    )
 
 
 def _modes(directory: Path) -> tuple[str, ...]:
     config = read_settings(directory, "config.json")
     if not config.get("include_prompt", True):
-        raise fault(directory, "config.json", "leaves the prompt out of the pooling, and this release knows no prompts")
+        raise checkpoint_error(
+            directory, "config.json", "leaves the prompt out of the pooling, and this release knows no prompts"
+        )
     modes: Sequence[Any]
     if named := config.get("pooling_mode"):
         modes = named if isinstance(named, list) else [named]
@@ -252,7 +260,7 @@ def _modes(directory: Path) -> tuple[str, ...]:
     unknown = [str(mode) for mode in modes if mode not in MODES]
     if unknown or not modes:
         problem = f"names {', '.join(unknown) or 'no pooling mode'}; there are {', '.join(MODES)}"
-        raise fault(directory, "config.json", problem)
+        raise checkpoint_error(directory, "config.json", problem)
     return tuple(modes)
 
 
@@ -262,4 +270,4 @@ def _check_prompt(path: Path) -> None:
     name = read_settings(path, PROMPTS).get("default_prompt_name")
     if name:
         problem = f"puts the prompt '{name}' before every text, and this release knows no prompts; set it to null"
-        raise fault(path, PROMPTS, problem)
+        raise checkpoint_error(path, PROMPTS, problem)

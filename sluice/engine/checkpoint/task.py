@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from sluice.domain.enums import Task
-from sluice.engine.checkpoint.errors import fault
+from sluice.engine.checkpoint.errors import checkpoint_error
 
 CONFIG = "config.json"
 _CLASSIFIER_SUFFIX = "ForSequenceClassification"
@@ -29,17 +29,19 @@ def task_of(path: Path, config: Any, *, in_sentence_modules: bool = False) -> Ta
     architectures = [str(name) for name in getattr(config, "architectures", None) or ()]
     if any(name.endswith(_CLASSIFIER_SUFFIX) for name in architectures):
         if config.problem_type == "regression":
-            raise fault(path, CONFIG, "names problem_type regression, which gives no labels")
+            raise checkpoint_error(path, CONFIG, "names problem_type regression, which gives no labels")
         return Task.TEXT_CLASSIFICATION
     if in_sentence_modules or MODEL_MAPPING_NAMES.get(config.model_type) in architectures:
         if getattr(config, "is_encoder_decoder", False):
-            raise fault(path, CONFIG, "describes an encoder with a decoder, which gives no vector for a text")
+            raise checkpoint_error(
+                path, CONFIG, "describes an encoder with a decoder, which gives no vector for a text"
+            )
         return Task.FEATURE_EXTRACTION
     if any(name.endswith(_WRITER_SUFFIX) for name in architectures) and reads_forward_only(config):
         return Task.TEXT_GENERATION
     named = ", ".join(architectures) or "no architecture"
     served = f"…{_CLASSIFIER_SUFFIX}, decoders' …{_WRITER_SUFFIX}, and models without a head"
-    raise fault(path, CONFIG, f"names {named}; this release serves {served}")
+    raise checkpoint_error(path, CONFIG, f"names {named}; this release serves {served}")
 
 
 def reads_forward_only(config: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from sluice.engine.checkpoint.errors import fault, one_line
+from sluice.engine.checkpoint.errors import checkpoint_error, one_line
 
 TOKENIZER = "tokenizer.json"
 _VOCABULARIES = (
@@ -35,30 +35,32 @@ def open_tokenizer(path: Path, config: Any, *, pads: bool = True) -> Any:
     except Exception as error:
         # What transformers says where there is no file at all is about packages that could be installed.
         _check_files(path, _VOCABULARIES)
-        raise fault(path, TOKENIZER, f"cannot be read: {one_line(error)}") from error
+        raise checkpoint_error(path, TOKENIZER, f"cannot be read: {one_line(error)}") from error
     if names := type(tokenizer).vocab_files_names.values():
         # Without one, transformers makes up a tokenizer that knows no word. Some read bytes, and need no file.
         _check_files(path, sorted({*names} - {TOKENIZER}))
     if not pads:
         if getattr(tokenizer, "backend_tokenizer", None) is None:
-            raise fault(path, TOKENIZER, "is missing, and texts are written with no other kind of tokenizer")
+            raise checkpoint_error(path, TOKENIZER, "is missing, and texts are written with no other kind of tokenizer")
         return tokenizer
     if tokenizer.pad_token_id is None:
-        raise fault(path, "tokenizer_config.json", "names no pad token, without which there are no batches")
+        raise checkpoint_error(path, "tokenizer_config.json", "names no pad token, without which there are no batches")
     vocabulary = getattr(config, "vocab_size", None)
     if vocabulary is not None and tokenizer.pad_token_id >= vocabulary:
         problem = f"pads with token {tokenizer.pad_token_id}, and config.json's vocab_size is {vocabulary}"
-        raise fault(path, TOKENIZER, problem)
+        raise checkpoint_error(path, TOKENIZER, problem)
     if config.model_type in _ROBERTA_TYPES and tokenizer.pad_token_id != config.pad_token_id:
         # These count positions from the pad token, so another one would move every word.
         problem = f"pads with {tokenizer.pad_token_id}, and config.json's pad_token_id is {config.pad_token_id}"
-        raise fault(path, TOKENIZER, problem)
+        raise checkpoint_error(path, TOKENIZER, problem)
     return tokenizer
 
 
 def _check_files(path: Path, others: Sequence[str]) -> None:
     if not any((path / name).is_file() for name in (TOKENIZER, *others)):
-        raise fault(path, TOKENIZER, f"is missing, and so is all else that could stand for it: {', '.join(others)}")
+        raise checkpoint_error(
+            path, TOKENIZER, f"is missing, and so is all else that could stand for it: {', '.join(others)}"
+        )
 
 
 def max_tokens_of(config: Any, tokenizer: Any, *, bound: int | None) -> int:

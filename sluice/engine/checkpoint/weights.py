@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from sluice.engine.checkpoint.errors import fault, one_line
+from sluice.engine.checkpoint.errors import checkpoint_error, one_line
 from sluice.engine.checkpoint.task import CONFIG
 
 WEIGHTS = "model.safetensors"
@@ -41,7 +41,7 @@ def weight_files(path: Path) -> list[Path]:
     names = _shards(path) if (path / INDEX).is_file() else [WEIGHTS]
     for name in names:
         if not (path / name).is_file():
-            raise fault(path, name, "is missing; weights are read from safetensors files only")
+            raise checkpoint_error(path, name, "is missing; weights are read from safetensors files only")
     return [path / name for name in names]
 
 
@@ -83,12 +83,12 @@ def _checked(path: Path, file: Path) -> Iterator[memoryview]:
                 for start in range(0, size, _BLOCK_BYTES):
                     block = memoryview(buffer)[: min(_BLOCK_BYTES, size - start)]
                     if opened.readinto(block) != len(block):
-                        raise fault(path, file.name, "was cut short while it was read")
+                        raise checkpoint_error(path, file.name, "was cut short while it was read")
                     if not _is_finite(block, kind):
-                        raise fault(path, file.name, f"holds NaN or infinity in '{name}'")
+                        raise checkpoint_error(path, file.name, f"holds NaN or infinity in '{name}'")
                     yield block
     except SafetensorError as error:
-        raise fault(path, file.name, f"is truncated or damaged: {one_line(error)}") from error
+        raise checkpoint_error(path, file.name, f"is truncated or damaged: {one_line(error)}") from error
 
 
 def _tensors(header: bytes) -> list[tuple[str, str, int]]:
@@ -110,8 +110,8 @@ def _shards(path: Path) -> list[str]:
     try:
         names = sorted({str(name) for name in json.loads((path / INDEX).read_text())["weight_map"].values()})
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise fault(path, INDEX, f"is no index: {one_line(error)}") from error
+        raise checkpoint_error(path, INDEX, f"is no index: {one_line(error)}") from error
     for name in names:
         if PurePath(name).name != name:
-            raise fault(path, INDEX, f"names '{name}', which lies outside of the checkpoint")
+            raise checkpoint_error(path, INDEX, f"names '{name}', which lies outside of the checkpoint")
     return names

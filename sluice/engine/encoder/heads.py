@@ -12,9 +12,9 @@ from torch import Tensor
 
 from sluice.domain.errors import WorkerFailed
 from sluice.engine.checkpoint.checkpoint import Checkpoint
-from sluice.engine.checkpoint.errors import NO_NUMBER
+from sluice.engine.checkpoint.errors import NAN_LOGITS
 from sluice.engine.checkpoint.sentence_transformers import SentenceModules, pool
-from sluice.worker.execution.backend import Classified, Embedded, Item, Output
+from sluice.worker.execution.backend import Classification, Embedding, Item, Output
 
 # From logits to labels: probabilities of the head, the best label, and the runners-up who are asked for.
 
@@ -33,16 +33,16 @@ class ClassificationHead:
         probabilities = probabilities_of(logits, multi_label=self._multi_label)
         best = probabilities.argmax(axis=1).tolist()
         return [
-            self._classified(row, index, item.top_k) if fine else WorkerFailed(NO_NUMBER)
+            self._classified(row, index, item.top_k) if fine else WorkerFailed(NAN_LOGITS)
             for row, index, item, fine in zip(probabilities, best, items, finite, strict=True)
         ]
 
-    def _classified(self, probabilities: NDArray[np.float32], best: int, top_k: int) -> Classified:
+    def _classified(self, probabilities: NDArray[np.float32], best: int, top_k: int) -> Classification:
         runners: tuple[tuple[str, float], ...] = ()
         if top_k:
             order = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
             runners = tuple((self._labels[index], float(probabilities[index])) for index in order)
-        return Classified(self._labels[best], float(probabilities[best]), runners)
+        return Classification(self._labels[best], float(probabilities[best]), runners)
 
 
 def probabilities_of(logits: NDArray[np.float32], *, multi_label: bool) -> NDArray[np.float32]:
@@ -73,7 +73,7 @@ class EmbeddingHead:
             vectors = step(vectors)
         finite = vectors.isfinite().all(1).tolist()
         rows = zip(items, vectors.tolist(), finite, strict=True)
-        return [Embedded(tuple(row)) if fine else WorkerFailed(NO_NUMBER) for _, row, fine in rows]
+        return [Embedding(tuple(row)) if fine else WorkerFailed(NAN_LOGITS) for _, row, fine in rows]
 
 
 class Head(Protocol):

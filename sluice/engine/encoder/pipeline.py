@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sluice.domain.errors import SluiceError
 from sluice.engine.checkpoint.checkpoint import Checkpoint
-from sluice.engine.checkpoint.errors import fault
+from sluice.engine.checkpoint.errors import checkpoint_error
 from sluice.engine.encoder.heads import head_of
 from sluice.engine.encoder.tokenize import MASK, Encoded, encode, padded
 from sluice.worker.execution.backend import Backend, Item, Output
@@ -24,7 +24,7 @@ from sluice.worker.execution.backend import Backend, Item, Output
 # Theoret. Comput. Sci. 92, 1992).
 
 
-def pack(lengths: Sequence[int], *, overhead: int) -> list[list[int]]:
+def pack_by_length(lengths: Sequence[int], *, overhead: int) -> list[list[int]]:
     """Cut a batch of texts with `lengths` tokens into sub-batches, each a list of places in `lengths`.
 
     The sum of texts x longest + `overhead` (tokens, at least 0) over the sub-batches is the least possible. Texts of
@@ -94,7 +94,7 @@ def warm_up(backend: Backend, checkpoint: Path) -> None:
     for size in _SIZES:
         for output in backend.execute([Item(_TEXT)] * size):
             if isinstance(output, SluiceError):
-                raise fault(checkpoint, "", f"cannot answer so much as '{_TEXT}': {output.message}")
+                raise checkpoint_error(checkpoint, "", f"cannot answer so much as '{_TEXT}': {output.message}")
 
 
 Forward = Callable[[dict[str, Tensor]], Tensor]
@@ -150,4 +150,4 @@ class Pipeline:
     def _parts(self, lengths: Sequence[int]) -> list[list[int]]:
         if self._overhead is None:
             return [list(range(len(lengths)))] if lengths else []
-        return pack(lengths, overhead=self._overhead)
+        return pack_by_length(lengths, overhead=self._overhead)

@@ -13,7 +13,7 @@ from sluice.engine.checkpoint.checkpoint import Checkpoint, describe
 from sluice.engine.checkpoint.errors import is_out_of_memory, one_line
 from sluice.engine.checkpoint.model import OUTPUT_NAMES
 from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline, warm_up
-from sluice.engine.precision.loader import load_precise, unlearning
+from sluice.engine.precision.loader import inference_ctx, load_precise
 from sluice.engine.precision.quantizers import held_bytes
 from sluice.runtime.cpu import granted_cores
 from sluice.worker.execution.backend import Item, ModelSpec, Output
@@ -80,6 +80,6 @@ class TorchBackend:
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """The model's output for padded input, as Pipeline has it."""
         taken = {name: tensor.to(self._device) for name, tensor in inputs.items() if name in self._input_names}
-        with unlearning(self._precision):
+        with inference_ctx(self._precision):
             computed: Tensor = self._model(**taken)[self._output_name]
         return computed

@@ -25,14 +25,14 @@ from transformers.generation.continuous_batching.utils import stream_context
 
 from sluice.engine.generation.attention.backend import use_paged_attention
 from sluice.engine.generation.attention.mla import can_absorb
-from sluice.engine.generation.decode_inputs import write_tokens_at_once
-from sluice.engine.generation.kv_cache import Shape, is_latent, our_pages
-from sluice.engine.generation.model_runner import StepRunner
-from sluice.engine.generation.prefill import compile_prompts
-from sluice.engine.generation.sampler import SAMPLING, Samplers, Sampling
+from sluice.engine.generation.decode_inputs import vectorize_decode_inputs
+from sluice.engine.generation.kv_cache import KVCacheConfig, is_latent, use_layered_allocator
+from sluice.engine.generation.model_runner import PagedModelRunner
+from sluice.engine.generation.prefill import compile_prefill
+from sluice.engine.generation.sampler import SAMPLING, Sampler, SamplerState
 from sluice.engine.generation.scheduler import NAME as SCHEDULER
 from sluice.engine.generation.scheduler import ReservingScheduler, register
-from sluice.engine.generation.sequence import Hear, Outlet, TextState
+from sluice.engine.generation.sequence import Hear, OutputRouter, SequenceState
 from sluice.engine.generation.step_recovery import StepRecovery
 from sluice.engine.precision.quantizers import is_quantized
 
@@ -41,7 +41,7 @@ _ASYNCHRONOUS = frozenset(ContinuousBatchingAsyncIOs._supported_device_types)
 logger = logging.getLogger(__name__)
 
 
-class PagedWriter(ContinuousBatchingManager):
+class BatchingLoop(ContinuousBatchingManager):
     """Writes with `model` until stopped. Texts come by `begin` and go by `cancel_request`, from any thread.
 
     `hear` is called on the writing thread with what each step wrote, and `broke` when the loop has ended by itself.
@@ -51,7 +51,7 @@ class PagedWriter(ContinuousBatchingManager):
     def __init__(
         self,
         model: Any,
-        shape: Shape,
+        shape: KVCacheConfig,
         *,
         hear: Hear,
         compiles: bool,
@@ -63,7 +63,7 @@ class PagedWriter(ContinuousBatchingManager):
         use_paged_attention(model)
         # A draw that was no number is fed back before anyone has seen it.
         model.get_input_embeddings().register_forward_pre_hook(lambda _, args: (args[0].clamp(min=0),))
-        self._prompts_body = compile_prompts(model) if compiles else None
+        self._prompts_body = compile_prefill(model) if compiles else None
         # Seconds of past steps, and when that which runs began: one thing, as another thread reads both.
         self._busy: tuple[float, float | None, float] = (0.0, None, 0.0)
         self._begins_anew = False
@@ -89,8 +89,8 @@ class PagedWriter(ContinuousBatchingManager):
         # accelerator has been tried with rows as wide as latents.
         if not is_latent(model.config.get_text_config()) or (kind == "cpu" and can_absorb(model)):
             self.continuous_batching_config.max_blocks_per_request = -(-(shape.text_tokens + 1) // shape.page)
-        self.logit_processor = Samplers()
-        self.output_router = Outlet(hear)
+        self.logit_processor = Sampler()
+        self.output_router = OutputRouter(hear)
 
     def start(self) -> None:
         """Start the loop, on a thread that keeps no program from ending."""
@@ -104,10 +104,10 @@ class PagedWriter(ContinuousBatchingManager):
         self._generation_thread.start()
 
     def begin(
-        self, number: str, tokens: Sequence[int], *, max_new_tokens: int, ends: Collection[int], sampling: Sampling
+        self, number: str, tokens: Sequence[int], *, max_new_tokens: int, ends: Collection[int], sampling: SamplerState
     ) -> None:
         """Write on from `tokens`. Nothing is told of a text that comes after the loop has ended."""
-        state = TextState(
+        state = SequenceState(
             request_id=number,
             initial_tokens=list(tokens),
             max_new_tokens=max_new_tokens,
@@ -150,11 +150,11 @@ class PagedWriter(ContinuousBatchingManager):
         self.batch_processor = None
 
     def _create_batch_processor(self) -> ContinuousBatchProcessor:
-        with our_pages(self.model.config.get_text_config()):
+        with use_layered_allocator(self.model.config.get_text_config()):
             processor = super()._create_batch_processor()
-        if not isinstance(processor.model_runner, StepRunner):
-            processor.model_runner = StepRunner(processor, self.logit_processor, prompts_body=self._prompts_body)
-            write_tokens_at_once(processor.inputs_and_outputs)
+        if not isinstance(processor.model_runner, PagedModelRunner):
+            processor.model_runner = PagedModelRunner(processor, self.logit_processor, prompts_body=self._prompts_body)
+            vectorize_decode_inputs(processor.inputs_and_outputs)
             processor.scheduler.in_order = partial(stream_context, processor.inputs_and_outputs.compute_stream)
         self._recovery.reset()
         return processor

@@ -12,19 +12,19 @@ from torch import Tensor
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs, ContinuousBatchingIOs
 from transformers.generation.continuous_batching.requests import TMP_TOKEN_ID, FutureRequestState
 
-from sluice.engine.generation.sampler import Samplers
+from sluice.engine.generation.sampler import Sampler
 
 # Of a token that a step is about to make. Shared, as nobody changes it.
 _TO_COME = [TMP_TOKEN_ID]
 
 
-class TokenInputs(ContinuousBatchingIOs):
+class DecodeInputs(ContinuousBatchingIOs):
     """Inputs on the host, which leave all other steps to transformers."""
 
     def prepare_batch_tensors(
         self,
         requests_in_batch: list[FutureRequestState],
-        logits_processors: Samplers,
+        logits_processors: Sampler,
         use_decode_fast_path: bool,
         num_q_tokens: int,
         max_kv_read: int,
@@ -83,7 +83,7 @@ class TokenInputs(ContinuousBatchingIOs):
         self.block_table[group].numpy()[rows, columns] = pages
 
 
-def carried_over(before: Iterable[str], after: Mapping[str, int], *, size: int) -> Tensor:
+def carry_over_index(before: Iterable[str], after: Mapping[str, int], *, size: int) -> Tensor:
     """Where the tokens of a step, (size,), come from: a number in the step before, or -1 where they are known.
 
     `before` has the texts of that step in their order, `after` the place of each text in this one.
@@ -95,25 +95,25 @@ def carried_over(before: Iterable[str], after: Mapping[str, int], *, size: int) 
     return torch.from_numpy(sources)
 
 
-class TokensAhead(ContinuousBatchingAsyncIOs):
+class AsyncDecodeInputs(ContinuousBatchingAsyncIOs):
     """Inputs of steps that are prepared one ahead."""
 
     def infer_carry_over_ids(self) -> Tensor:
         """As transformers has it."""
         after, before = (self.io_pairs[place].host_io for place in (self.current_pair, 1 - self.current_pair))
         places = after.req_id_to_new_token_position
-        return carried_over(before.req_id_to_new_token_position, places, size=self.max_batch_tokens)
+        return carry_over_index(before.req_id_to_new_token_position, places, size=self.max_batch_tokens)
 
 
-def write_tokens_at_once(io: ContinuousBatchingIOs | ContinuousBatchingAsyncIOs) -> None:
+def vectorize_decode_inputs(io: ContinuousBatchingIOs | ContinuousBatchingAsyncIOs) -> None:
     """Let the inputs of `io`, which transformers made, be prepared so wherever they lie on the host."""
     # transformers asks nobody of what class they shall be, and a method of one's own that is given to each is a cycle:
     # what is frozen is not collected, and so neither is the cache that they know.
     if isinstance(io, ContinuousBatchingAsyncIOs):
-        io.__class__ = TokensAhead
+        io.__class__ = AsyncDecodeInputs
         on_host = [pair.host_io for pair in io.io_pairs]
     else:
         on_host = [io]
     for inputs in on_host:
         if inputs.device.type == "cpu":
-            inputs.__class__ = TokenInputs
+            inputs.__class__ = DecodeInputs

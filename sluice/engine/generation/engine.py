@@ -17,19 +17,19 @@ from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint, Saturate
 from sluice.domain.variant import with_texts
 from sluice.engine.accelerator import TorchAccelerator
 from sluice.engine.checkpoint.checkpoint import Checkpoint, describe
-from sluice.engine.checkpoint.errors import fault, one_line
+from sluice.engine.checkpoint.errors import checkpoint_error, one_line
 from sluice.engine.checkpoint.task import CONFIG
-from sluice.engine.generation.attention.backend import hindrance
+from sluice.engine.generation.attention.backend import unsupported_reason
 from sluice.engine.generation.attention.layer_arguments import hand_down
-from sluice.engine.generation.continuous_batching import PagedWriter
-from sluice.engine.generation.kv_cache import Shape, shape_for
-from sluice.engine.generation.prompt_tokenizer import ANY_TEXT, PromptReader
-from sluice.engine.generation.sampler import Sampling
-from sluice.engine.generation.sequence import GIVEN_BACK, NO_ROOM, OpenText, Told
+from sluice.engine.generation.continuous_batching import BatchingLoop
+from sluice.engine.generation.kv_cache import KVCacheConfig, kv_cache_config_for
+from sluice.engine.generation.prompt_tokenizer import ANY_TEXT, PromptTokenizer
+from sluice.engine.generation.sampler import SamplerState
+from sluice.engine.generation.sequence import GIVEN_BACK, OOM_PREFIX, Output, OutputSequence
 from sluice.engine.precision.loader import load_precise
 from sluice.runtime.cpu import granted_cores
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Hear, Piece, Prompt
+from sluice.worker.execution.generator import Chunk, GenerationRequest, OnChunks
 from sluice.worker.resources.memory import free_memory_bytes
 
 logger = logging.getLogger(__name__)
@@ -42,20 +42,20 @@ _RETRY_AFTER_S = 1.0
 _SEED_BITS = 63
 
 
-class ContinuousGenerator:
+class GenerationEngine:
     """`model` is on its device already, and nobody else's. `compiles`: the first start takes minutes longer for it.
 
     `trial` is what it is tried with before it serves.
     """
 
-    trial = Prompt(text=ANY_TEXT, max_new_tokens=2)
+    trial = GenerationRequest(text=ANY_TEXT, max_new_tokens=2)
 
     def __init__(
         self,
         spec: ModelSpec,
         checkpoint: Checkpoint,
         model: Any,
-        shape: Shape,
+        shape: KVCacheConfig,
         *,
         precision: str,
         compiles: bool,
@@ -71,7 +71,7 @@ class ContinuousGenerator:
         self._ends = _ends_of(model)
         self._reader = _reader_of(checkpoint)
         self._embedded = model.get_input_embeddings().weight.shape[0]
-        self._writer = PagedWriter(
+        self._writer = BatchingLoop(
             model,
             shape,
             hear=self._wrote,
@@ -83,10 +83,10 @@ class ContinuousGenerator:
         self._prompts = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prompts")
         # Held while pieces are told as well, so that nothing follows a text's last one.
         self._lock = threading.RLock()
-        self._open: dict[str, OpenText] = {}
+        self._open: dict[str, OutputSequence] = {}
         self._numbers: dict[int, str] = {}
         self._began = 0
-        self._hear: Hear | None = None
+        self._hear: OnChunks | None = None
         self._is_closed = False
 
     @property
@@ -98,17 +98,17 @@ class ContinuousGenerator:
         """Make the cache, and compile and capture what steps there are."""
         self._writer.warmup()
 
-    def start(self, hear: Hear) -> None:
+    def start(self, hear: OnChunks) -> None:
         """Start the loop."""
         self._hear = hear
         self._writer.start()
 
-    def begin(self, key: int, prompt: Prompt) -> None:
+    def begin(self, key: int, prompt: GenerationRequest) -> None:
         """Read the prompt, then write when there is room."""
         try:
             self._prompts.submit(self._begin, key, prompt)
         except RuntimeError:
-            self._tell([Piece(key=key, error=NoEndpoint(_GONE))])
+            self._tell([Chunk(key=key, error=NoEndpoint(_GONE))])
 
     def cancel(self, key: int) -> None:
         """End the text of `key`."""
@@ -136,16 +136,16 @@ class ContinuousGenerator:
             self._writer.stop(hard_stop=True)
         self._writer.release()
 
-    def _begin(self, key: int, prompt: Prompt) -> None:
+    def _begin(self, key: int, prompt: GenerationRequest) -> None:
         try:
             self._submit(key, prompt)
         except SluiceError as error:
-            self._tell([Piece(key=key, error=error)])
+            self._tell([Chunk(key=key, error=error)])
         except Exception as error:
             logger.exception("a prompt could not be read")
-            self._tell([Piece(key=key, error=WorkerFailed(f"{type(error).__name__}: {error}"))])
+            self._tell([Chunk(key=key, error=WorkerFailed(f"{type(error).__name__}: {error}"))])
 
-    def _submit(self, key: int, prompt: Prompt) -> None:
+    def _submit(self, key: int, prompt: GenerationRequest) -> None:
         if self._is_closed:
             raise NoEndpoint(_GONE)
         ids = self._reader.read(prompt.text)
@@ -156,7 +156,9 @@ class ContinuousGenerator:
         if room < 1:
             problem = f"the prompt has {len(ids)} tokens, and this model takes {self._text_tokens - 1}"
             raise InvalidRequest(problem, field="prompt")
-        text = OpenText(prompt, key=key, prompt_tokens=len(ids), tokenizer=self.checkpoint.tokenizer, ends=self._ends)
+        text = OutputSequence(
+            prompt, key=key, prompt_tokens=len(ids), tokenizer=self.checkpoint.tokenizer, ends=self._ends
+        )
         with self._lock:
             if self._is_closed:
                 raise NoEndpoint(_GONE)
@@ -168,7 +170,7 @@ class ContinuousGenerator:
             ids,
             max_new_tokens=min(room, prompt.max_new_tokens),
             ends=self._ends,
-            sampling=Sampling(prompt, seed=random.getrandbits(_SEED_BITS)),
+            sampling=SamplerState(prompt, seed=random.getrandbits(_SEED_BITS)),
         )
         if not self._writer.takes_texts and self._take(number) is not None:
             # The loop ended before it had seen this one.
@@ -182,7 +184,7 @@ class ContinuousGenerator:
                 self._writer.cancel_request(number)
                 self._tell([self._end(text, Cancelled("nobody waited for it any more"))])
 
-    def _wrote(self, outputs: Sequence[Told]) -> None:
+    def _wrote(self, outputs: Sequence[Output]) -> None:
         """On the writing thread: what a step has come to."""
         with self._lock:
             pieces = []
@@ -207,19 +209,19 @@ class ContinuousGenerator:
         if self._hear is not None and not self._is_closed:
             self._hear(())
 
-    def _piece(self, text: OpenText, output: Told) -> Piece:
+    def _piece(self, text: OutputSequence, output: Output) -> Chunk:
         if output.error is None:
             return text.write(output.generated_tokens, is_done=output.is_finished())
-        if output.error.startswith(NO_ROOM):
+        if output.error.startswith(OOM_PREFIX):
             return self._end(text, Saturated("the device has no room for this text", retry_after_s=_RETRY_AFTER_S))
         if output.error.startswith(GIVEN_BACK):
             return self._end(text, NoEndpoint(f"{_GONE}: {output.error.removeprefix(GIVEN_BACK)}"))
         return self._end(text, WorkerFailed(output.error))
 
-    def _end(self, text: OpenText, error: SluiceError) -> Piece:
-        return Piece(key=text.key, tokens=text.tokens, prompt_tokens=text.prompt_tokens, error=error)
+    def _end(self, text: OutputSequence, error: SluiceError) -> Chunk:
+        return Chunk(key=text.key, tokens=text.tokens, prompt_tokens=text.prompt_tokens, error=error)
 
-    def _take(self, number: str) -> OpenText | None:
+    def _take(self, number: str) -> OutputSequence | None:
         """The text of this number, which is open no more; None if it was not."""
         with self._lock:
             text = self._open.pop(number, None)
@@ -227,20 +229,20 @@ class ContinuousGenerator:
                 del self._numbers[text.key]
         return text
 
-    def _take_all(self) -> list[OpenText]:
+    def _take_all(self) -> list[OutputSequence]:
         return [text for number in tuple(self._open) if (text := self._take(number)) is not None]
 
-    def _tell(self, pieces: Sequence[Piece]) -> None:
+    def _tell(self, pieces: Sequence[Chunk]) -> None:
         if pieces and self._hear is not None:
             self._hear(pieces)
 
 
-def _reader_of(checkpoint: Checkpoint) -> PromptReader:
+def _reader_of(checkpoint: Checkpoint) -> PromptTokenizer:
     try:
-        return PromptReader(checkpoint.tokenizer)
+        return PromptTokenizer(checkpoint.tokenizer)
     except ValueError as error:
         problem = f"has a chat template that cannot be used: {one_line(error)}"
-        raise fault(checkpoint.path, _TOKENIZER, problem) from error
+        raise checkpoint_error(checkpoint.path, _TOKENIZER, problem) from error
 
 
 def _ends_of(model: Any) -> frozenset[int]:
@@ -261,9 +263,7 @@ CPU_TEXTS = 16
 _SHARE_OF_LESSER = 0.25
 
 
-def open_generator(
-    spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device, precision: str
-) -> ContinuousGenerator:
+def load_engine(spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device, precision: str) -> GenerationEngine:
     """Load `checkpoint` in `precision` on `device`. Its cache takes the share of the room that is left by `spec`.
 
     Raises InvalidRequest naming the file or field at fault, and MemoryError when there is no room.
@@ -272,12 +272,14 @@ def open_generator(
     if on_cpu:
         torch.set_num_threads(spec.threads or granted_cores())
     model = load_precise(checkpoint.path, precision=precision, device=device, task=Task.TEXT_GENERATION)
-    if missing := hindrance(model):
-        raise fault(checkpoint.path, CONFIG, f"describes {missing}, which this release does not write texts with")
+    if missing := unsupported_reason(model):
+        raise checkpoint_error(
+            checkpoint.path, CONFIG, f"describes {missing}, which this release does not write texts with"
+        )
     room = spec.generation
     share = room.memory_share * (1.0 if spec.tier is Tier.FULL else _SHARE_OF_LESSER)
     free_bytes = free_memory_bytes() if on_cpu else TorchAccelerator(device).room_bytes()
-    shape = shape_for(
+    shape = kv_cache_config_for(
         model.config.get_text_config(),
         device_type=device.type,
         dtype=model.dtype,
@@ -287,4 +289,4 @@ def open_generator(
     )
     # What hands arguments past a layer is not known to a compiler.
     compiles = not hand_down(model) and room.compiles and not on_cpu
-    return ContinuousGenerator(spec, checkpoint, model, shape, precision=precision, compiles=compiles)
+    return GenerationEngine(spec, checkpoint, model, shape, precision=precision, compiles=compiles)

@@ -26,7 +26,7 @@ from sluice.engine.generation.sampler import NO_TOKEN
 _registry_lock = threading.Lock()
 
 
-class LayeredCacheAllocator(FullAttentionCacheAllocator):
+class LayeredKVAllocator(FullAttentionCacheAllocator):
     """Slots (layers, keys and values, slots, heads, width). Texts are neither forked nor moved to another memory."""
 
     parts = 2
@@ -102,7 +102,7 @@ class LayeredCacheAllocator(FullAttentionCacheAllocator):
         self._forgotten.clear()
 
 
-class LatentCacheAllocator(LayeredCacheAllocator):
+class LatentKVAllocator(LayeredKVAllocator):
     """Latents and rotated keys (DeepSeek-V2, arXiv 2405.04434, §2.1), as they are before they are expanded to heads.
 
     Both together are one row a token, nothing is padded and nothing stored expanded. To transformers, which knows keys
@@ -130,7 +130,7 @@ def is_latent(config: Any) -> bool:
 
 
 @contextmanager
-def our_pages(config: Any) -> Iterator[None]:
+def use_layered_allocator(config: Any) -> Iterator[None]:
     """Let caches that are made inside for a model of `config` be ours. Raises ValueError for rows without halves.
 
     transformers has one registry of allocators for the process, so one cache is made at a time.
@@ -143,7 +143,7 @@ def our_pages(config: Any) -> Iterator[None]:
     with _registry_lock:
         usual = registry[FULL_ATTENTION]
         heads, width = config.num_key_value_heads, getattr(config, "head_dim", None)
-        registry[FULL_ATTENTION] = LatentCacheAllocator if latent else LayeredCacheAllocator
+        registry[FULL_ATTENTION] = LatentKVAllocator if latent else LayeredKVAllocator
         if latent:
             config.num_key_value_heads, config.head_dim = 1, row // 2
         try:
@@ -166,7 +166,7 @@ CPU_BATCH_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class KVCacheConfig:
     """`texts` are written at a time, each of up to `text_tokens`, its prompt included; a prefill has `batch_tokens`.
 
     The cache has `pages` of `page` tokens, which all texts share.
@@ -184,9 +184,9 @@ class Shape:
         return self.page * self.pages
 
 
-def shape_for(
+def kv_cache_config_for(
     config: Any, *, device_type: str, dtype: torch.dtype, texts: int, max_tokens: int, memory_bytes: float
-) -> Shape:
+) -> KVCacheConfig:
     """The largest shape that fits: no more pages than `texts` of `max_tokens` fill, nor than `memory_bytes` hold.
 
     Raises MemoryError when there is not room for one page.
@@ -195,7 +195,7 @@ def shape_for(
     pages = min(texts * -(-max_tokens // page), int(memory_bytes // (page * token_bytes(config, dtype))))
     if pages < 1:
         raise MemoryError(f"{memory_bytes:.0f} bytes hold no page of {page} tokens")
-    return Shape(
+    return KVCacheConfig(
         texts=texts,
         text_tokens=min(max_tokens, page * pages),
         page=page,

@@ -24,25 +24,25 @@ from transformers.generation.continuous_batching.utils import (
     stream_context,
 )
 
-from sluice.engine.generation.attention.paged import Pages
+from sluice.engine.generation.attention.paged import PagedCacheView
 from sluice.engine.generation.attention.varlen import has_flash
-from sluice.engine.generation.kv_cache import LatentCacheAllocator, LayeredCacheAllocator
-from sluice.engine.generation.prefill import Prompts
-from sluice.engine.generation.prefill_graphs import PromptGraphs
-from sluice.engine.generation.sampler import NO_TOKEN, Draw, Samplers
+from sluice.engine.generation.kv_cache import LatentKVAllocator, LayeredKVAllocator
+from sluice.engine.generation.prefill import CompiledPrefill
+from sluice.engine.generation.prefill_graphs import PrefillCudaGraphs
+from sluice.engine.generation.sampler import NO_TOKEN, Sampler, SamplingMode
 
 # A product of one row keeps pace with memory only as a reduction, of a shape that is found by trying: a minute more.
 _LONE: dict[str, Any] = {"coordinate_descent_tuning": True}
 
 
-class StepRunner(ModelRunner):
+class PagedModelRunner(ModelRunner):
     """Captures a graph for each size of a step and kind of draw, and of prompts for some sizes of their body.
 
     `prompts_body`: that of the model as `compile_prompts` gave it; None: nothing is compiled.
     """
 
     def __init__(
-        self, processor: ContinuousBatchProcessor, samplers: Samplers, *, prompts_body: Callable[..., Any] | None
+        self, processor: ContinuousBatchProcessor, samplers: Sampler, *, prompts_body: Callable[..., Any] | None
     ) -> None:
         super().__init__(
             logit_processor=samplers,
@@ -53,18 +53,18 @@ class StepRunner(ModelRunner):
             return_logprobs=False,
         )
         self._samplers = samplers
-        self._graphs: dict[tuple[int, Draw], CudaGraphBuffer] = {}
+        self._graphs: dict[tuple[int, SamplingMode], CudaGraphBuffer] = {}
         self._compiles = prompts_body is not None
         (allocator,) = processor.cache.cache_allocators.values()
-        are_latent = isinstance(allocator, LatentCacheAllocator)
+        are_latent = isinstance(allocator, LatentKVAllocator)
         # Of prompts latents are written before they are expanded to what attention takes: not in one operator.
         self._prompts = None
         if prompts_body is not None and not are_latent:
-            self._prompts = Prompts(processor.cache, prompts_body, self._graphs_of_prompts(allocator))
+            self._prompts = CompiledPrefill(processor.cache, prompts_body, self._graphs_of_prompts(allocator))
         self._decoders: dict[bool, Callable[..., Any]] = {}
         views = {layer: allocator.get_cache_for_block_table(layer) for layer in allocator.layer_indices}
         waste = allocator.write_trash_index // allocator.tokens_per_page
-        self._pages = Pages(views, waste=waste, are_latent=are_latent)
+        self._pages = PagedCacheView(views, waste=waste, are_latent=are_latent)
 
     @torch.no_grad()
     def warmup(self, model: Any) -> None:
@@ -107,12 +107,12 @@ class StepRunner(ModelRunner):
             batch_data = self._prompts.take(batch_data)
         super()._forward_process_and_sample(model, batch_data, carry_over_ids, prev_output_ids, output_ids)
 
-    def _graphs_of_prompts(self, allocator: LayeredCacheAllocator) -> PromptGraphs | None:
+    def _graphs_of_prompts(self, allocator: LayeredKVAllocator) -> PrefillCudaGraphs | None:
         device = allocator.cache_tensor.device
         # Text by text a CPU has to know where each one lies, which is not in a graph.
         if not (self.use_cuda_graph_decode and has_flash(allocator.head_dim, allocator.cache_dtype, device)):
             return None
-        return PromptGraphs(
+        return PrefillCudaGraphs(
             most_tokens=self.cache.max_batch_tokens,
             waste=allocator.write_trash_index,
             blank_slot=allocator.read_trash_index,

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sluice.engine.checkpoint.errors import is_out_of_memory
 from sluice.engine.generation.attention.compiled import handle_of
-from sluice.engine.generation.attention.varlen import attend_laid
-from sluice.engine.generation.prefill_graphs import PromptGraphs, Size
+from sluice.engine.generation.attention.varlen import varlen_attention
+from sluice.engine.generation.prefill_graphs import GraphBucket, PrefillCudaGraphs
 
 # What the model is asked with. The rest of a batch is for attention and cache.
 _ASKED = ("input_ids", "position_ids", "attention_mask", "logits_indices", "logits_to_keep", "logits_processor_args")
@@ -24,13 +24,13 @@ _ASKED = ("input_ids", "position_ids", "attention_mask", "logits_indices", "logi
 _SAME = 1e-2
 
 
-class Prompts:
+class CompiledPrefill:
     """In the place of transformers' `cache` in a compiled step of prompts; in the graph `handle` stands for it.
 
-    `body` is what `compile_prompts` gave, and `graphs` is where its steps are captured besides, to be launched at once.
+    `body` is what `compile_prefill` gave, and `graphs` is where its steps are captured besides, to be launched at once.
     """
 
-    def __init__(self, cache: Any, body: Callable[..., Any], graphs: PromptGraphs | None = None) -> None:
+    def __init__(self, cache: Any, body: Callable[..., Any], graphs: PrefillCudaGraphs | None = None) -> None:
         self._cache = cache
         self._body = body
         self._graphs = graphs
@@ -63,7 +63,7 @@ class Prompts:
             return self._launch()
         return self._replay(self._graphs, size)
 
-    def _try_out(self, graphs: PromptGraphs, size: Size) -> None:
+    def _try_out(self, graphs: PrefillCudaGraphs, size: GraphBucket) -> None:
         self._batch = graphs.blank(size)
         try:
             launched = self._launch().last_hidden_state.clone()
@@ -75,7 +75,7 @@ class Prompts:
         if not torch.allclose(replayed, launched, atol=_SAME * float(launched.abs().max()), rtol=0):
             graphs.give_up(*graphs.sizes, why="a graph gives something else than launching")
 
-    def _replay(self, graphs: PromptGraphs, size: Size) -> Any:
+    def _replay(self, graphs: PrefillCudaGraphs, size: GraphBucket) -> Any:
         self._batch = graphs.put(self._batch, size)
         return graphs.run(size, self._launch)
 
@@ -96,17 +96,17 @@ class Prompts:
         """Write a layer's new keys and values to the cache, and attend to them and what texts have there already."""
         laid = dict(self._batch)
         key, value = self._cache.update(key, value, layer, laid)
-        return attend_laid(query, key, value, scale=scale, **laid)
+        return varlen_attention(query, key, value, scale=scale, **laid)
 
 
-def compile_prompts(model: Any) -> Callable[..., Any]:
+def compile_prefill(model: Any) -> Callable[..., Any]:
     """Let the body of `model`, without its head, run compiled where its cache is Prompts, which takes what returns."""
     body = model.base_model
     usual = body.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         prompts = kwargs.get("cache")
-        return prompts.run() if isinstance(prompts, Prompts) else usual(*args, **kwargs)
+        return prompts.run() if isinstance(prompts, CompiledPrefill) else usual(*args, **kwargs)
 
     body.forward = forward
     compiled: Callable[..., Any] = torch.compile(usual, dynamic=True)

@@ -32,7 +32,7 @@ Capture = Callable[[Callable[[], None]], Callable[[], None]]
 logger = logging.getLogger(__name__)
 
 
-class Size(NamedTuple):
+class GraphBucket(NamedTuple):
     """What a graph has room for: `tokens` of all prompts, and of the `longest`.
 
     Of prompts of which a part is remembered all is `read` out of the cache, that and the tokens. Of whole prompts
@@ -48,7 +48,7 @@ class Size(NamedTuple):
         return self.tokens >= tokens and self.longest >= longest and (self.read >= read if read else not self.read)
 
 
-class PromptGraphs:
+class PrefillCudaGraphs:
     """What is captured reads its inputs, and leaves its outputs, where all sizes have theirs: one runs at a time.
 
     Tokens that only fill a size up are written to `waste`, a slot of the cache that is nobody's, and read out of
@@ -66,9 +66,9 @@ class PromptGraphs:
         self._read = torch.full((self.sizes[-1].read,), blank_slot, dtype=torch.int64, device=device)
         self._ends, self._key_ends = torch.zeros(2, MOST_TEXTS + 1, dtype=torch.int32, device=device)
         self._hidden: Tensor | None = None
-        self._captured: dict[Size, tuple[Callable[[], None], Any]] = {}
+        self._captured: dict[GraphBucket, tuple[Callable[[], None], Any]] = {}
 
-    def size_for(self, batch: Mapping[str, Any]) -> Size | None:
+    def size_for(self, batch: Mapping[str, Any]) -> GraphBucket | None:
         """The smallest size with room for a batch of prompts as transformers has it, None if there is none."""
         if len(batch["cu_seq_lens_q"]) > MOST_TEXTS + 1:
             return None
@@ -77,7 +77,7 @@ class PromptGraphs:
             (size for size in self.sizes if size.has_room(tokens=tokens, longest=longest, read=len(read))), None
         )
 
-    def blank(self, size: Size) -> dict[str, Any]:
+    def blank(self, size: GraphBucket) -> dict[str, Any]:
         """A batch of some tokens that fills `size`, of texts as long as it allows, which leave nothing behind."""
         numbers = partial(torch.arange, dtype=torch.int32, device=self._ids.device)
         places, ends = numbers(size.tokens), numbers(0, size.tokens + size.longest, size.longest)
@@ -90,7 +90,7 @@ class PromptGraphs:
         laid = self._laid(size, ids, places % size.longest, slots, ends, read, key_ends)
         return {"attention_mask": None, **laid}
 
-    def put(self, batch: Mapping[str, Any], size: Size) -> dict[str, Any]:
+    def put(self, batch: Mapping[str, Any], size: GraphBucket) -> dict[str, Any]:
         """Put `batch` where graphs read it, filled up to `size`, and return it as it lies there."""
         (slots,), (read,), (key_ends,) = batch["write_index"], batch["read_index"], batch["cu_seq_lens_k"].values()
         rows = MOST_TEXTS + 1
@@ -103,7 +103,7 @@ class PromptGraphs:
         read = _filled_up(self._read, read, size.read, rest=self._blank_slot)
         return {**batch, **self._laid(size, ids, places, slots, ends, read, key_ends)}
 
-    def run(self, size: Size, step: Callable[[], Any]) -> Any:
+    def run(self, size: GraphBucket, step: Callable[[], Any]) -> Any:
         """Replay `step`, which is captured when its size comes first. Returns its output, valid until the next run."""
         if size not in self._captured:
             self._captured[size] = self._capture_into_place(size, step)
@@ -111,7 +111,7 @@ class PromptGraphs:
         replay()
         return out
 
-    def give_up(self, *sizes: Size, why: str) -> None:
+    def give_up(self, *sizes: GraphBucket, why: str) -> None:
         """Use no graphs of these sizes: their prompts are filled up to a larger one, or launched kernel by kernel."""
         logger.warning("prompts are not captured", extra={"sizes": len(sizes), "why": why})
         self.sizes = tuple(size for size in self.sizes if size not in sizes)
@@ -120,7 +120,7 @@ class PromptGraphs:
 
     @staticmethod
     def _laid(
-        size: Size, ids: Tensor, places: Tensor, slots: Tensor, ends: Tensor, read: Tensor, key_ends: Tensor
+        size: GraphBucket, ids: Tensor, places: Tensor, slots: Tensor, ends: Tensor, read: Tensor, key_ends: Tensor
     ) -> dict[str, Any]:
         """A batch of prompts as transformers has it."""
         return {
@@ -134,7 +134,7 @@ class PromptGraphs:
             "max_length_k": {FULL_ATTENTION: size.read or size.longest},
         }
 
-    def _capture_into_place(self, size: Size, step: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+    def _capture_into_place(self, size: GraphBucket, step: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         outs: list[Any] = []
 
         def into_place() -> None:
@@ -150,10 +150,10 @@ class PromptGraphs:
         return replay, outs[0]
 
 
-def sizes_up_to(most_tokens: int) -> tuple[Size, ...]:
+def sizes_up_to(most_tokens: int) -> tuple[GraphBucket, ...]:
     """All sizes of a step of at most so many tokens, of which as many again may be remembered; the smallest first."""
     return tuple(
-        Size(tokens, longest, read)
+        GraphBucket(tokens, longest, read)
         for tokens in (*_token_sizes(most_tokens), most_tokens)
         for longest in ((_USUAL_LONGEST, tokens) if tokens >= _MANY_TOKENS else (tokens,))
         for read in (0, tokens + most_tokens)

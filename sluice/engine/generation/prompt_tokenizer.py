@@ -11,7 +11,7 @@ from sluice.domain.errors import InvalidRequest
 ANY_TEXT = "a"
 
 
-class PromptReader:
+class PromptTokenizer:
     """Reads prompts by transformers' `tokenizer`. Raises ValueError when its chat template takes no customer's turn.
 
     A text cannot speak in the tokens that act on the model, be they special or only what the template marks turns by:

@@ -17,7 +17,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.requests import FutureRequestState
 from transformers.generation.logits_process import LogitsProcessorList
 
-from sluice.worker.execution.generator import Prompt
+from sluice.worker.execution.generator import GenerationRequest
 
 SAMPLING = "sampling"
 NO_TOKEN = -1
@@ -32,7 +32,7 @@ _MOST_TOP_K = 0x7FFF_FFFF
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 1e-6, 1e6
 
 
-class Draw(IntEnum):
+class SamplingMode(IntEnum):
     """How much a batch needs, the least first: each is a graph of its own."""
 
     GREEDY = 0
@@ -40,7 +40,7 @@ class Draw(IntEnum):
     TRUNCATED = 2
 
 
-class Sampling:
+class SamplerState:
     """How one text is sampled, and which place of it comes next.
 
     Whatever numbers a prompt has, those here are what tensors hold: a `top_k` of 31 bits, a `top_p` in [0, 1] and a
@@ -49,7 +49,7 @@ class Sampling:
 
     __slots__ = ("place", "seed", "temperature", "top_k", "top_p")
 
-    def __init__(self, prompt: Prompt, *, seed: int) -> None:
+    def __init__(self, prompt: GenerationRequest, *, seed: int) -> None:
         # Written so that what is no number is 0.
         heat = prompt.temperature
         self.temperature = min(heat, _MOST_TEMPERATURE) if heat >= _LEAST_TEMPERATURE else 0.0
@@ -59,11 +59,11 @@ class Sampling:
         self.place = 0
 
     @property
-    def draw(self) -> Draw:
+    def draw(self) -> SamplingMode:
         """What a batch with this text needs at least."""
         if self.temperature <= 0:
-            return Draw.GREEDY
-        return Draw.TRUNCATED if self.top_k or self.top_p < 1 else Draw.TEMPERATURE
+            return SamplingMode.GREEDY
+        return SamplingMode.TRUNCATED if self.top_k or self.top_p < 1 else SamplingMode.TEMPERATURE
 
     def go_back_to(self, place: int) -> None:
         """A step has failed: `place` tokens are written, and the one behind them comes next."""
@@ -76,21 +76,21 @@ class Sampling:
         return _signed(mixed)
 
 
-class Samplers(ContinuousBatchingLogitsProcessorList):
+class Sampler(ContinuousBatchingLogitsProcessorList):
     """In the place of transformers' logits processors: one row of numbers for each thing that texts differ in.
 
     `draw` is what the batch that was prepared last needs.
     """
 
     def __init__(self) -> None:
-        self.draw = Draw.GREEDY
+        self.draw = SamplingMode.GREEDY
         super().__init__(LogitsProcessorList())
         self.tensors_required = 4
 
     @property
     def do_processing(self) -> bool:
         """Whether scores are changed before the largest is taken."""
-        return self.draw is not Draw.GREEDY
+        return self.draw is not SamplingMode.GREEDY
 
     @do_processing.setter
     def do_processing(self, value: bool) -> None:
@@ -107,8 +107,8 @@ class Samplers(ContinuousBatchingLogitsProcessorList):
         """Write the rows for the texts that get a token."""
         texts = [one.state.logit_processor_kwargs.get(SAMPLING) for one in requests_in_batch if one.has_new_token]
         sampled = [one for one in texts if one is not None]
-        self.draw = max((one.draw for one in sampled), default=Draw.GREEDY)
-        if self.draw is Draw.GREEDY:
+        self.draw = max((one.draw for one in sampled), default=SamplingMode.GREEDY)
+        if self.draw is SamplingMode.GREEDY:
             return arg_storage
         temperatures = torch.tensor([one.temperature if one else 0.0 for one in texts], dtype=torch.float32)
         top_ps = torch.tensor([one.top_p if one else 1.0 for one in texts], dtype=torch.float32)
@@ -140,7 +140,7 @@ class Samplers(ContinuousBatchingLogitsProcessorList):
                 top_p=top_p[rows],
                 top_k=top_k[rows],
                 key=key[rows],
-                truncated=self.draw is Draw.TRUNCATED,
+                truncated=self.draw is SamplingMode.TRUNCATED,
             )
         return scores
 

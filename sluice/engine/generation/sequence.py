@@ -10,21 +10,21 @@ from tokenizers.decoders import DecodeStream
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
 
 from sluice.domain.errors import WorkerFailed
-from sluice.engine.checkpoint.errors import NO_NUMBER, is_out_of_memory
+from sluice.engine.checkpoint.errors import NAN_LOGITS, is_out_of_memory
 from sluice.engine.generation.sampler import NO_TOKEN
-from sluice.worker.execution.generator import Finish, Piece, Prompt
+from sluice.worker.execution.generator import Chunk, FinishReason, GenerationRequest
 
 # A text in transformers' loop, told of as it stands.
 
 
 @dataclass
-class TextState(RequestState):
+class SequenceState(RequestState):
     """In the place of transformers' own, which copies all of a text's tokens in each step to tell of the last one.
 
     Who is told reads it at once, on the writing thread.
     """
 
-    def to_generation_output(self) -> GenerationOutput | TextState:
+    def to_generation_output(self) -> GenerationOutput | SequenceState:
         """Itself, or a copy where it does not begin with its prompt: it lost a step, and is read again."""
         return super().to_generation_output() if self._true_initial_tokens else self
 
@@ -36,37 +36,37 @@ class TextState(RequestState):
 # Where the writing loop puts what it wrote: in the place of transformers' router of outputs, one listener for all.
 
 
-NO_ROOM = "no room: "
+OOM_PREFIX = "no room: "
 """Begins what is told of a text that the device had no memory for."""
 GIVEN_BACK = "given back: "
 """Begins what is told of a text whose model is broken, through no fault of its own."""
 
-Told: TypeAlias = GenerationOutput | TextState
-Hear = Callable[[Sequence[Told]], None]
+Output: TypeAlias = GenerationOutput | SequenceState
+Hear = Callable[[Sequence[Output]], None]
 
 
 class ModelBroken(Exception):
     """The model writes nothing any more, whatever it is given. The device may be well, and other models on it."""
 
 
-class Outlet:
+class OutputRouter:
     """Hands on a step at a time. transformers has it deliver from the writing thread alone."""
 
     def __init__(self, hear: Hear) -> None:
         self._hear = hear
 
-    def deliver(self, output: Told) -> None:
+    def deliver(self, output: Output) -> None:
         """One text has ended."""
         self._hear([output])
 
-    def deliver_batch(self, outputs: Sequence[Told]) -> None:
+    def deliver_batch(self, outputs: Sequence[Output]) -> None:
         """What a step has written."""
         self._hear(outputs)
 
     def fail_and_deliver(self, state: RequestState, error: Exception) -> None:
         """A text has failed."""
         state.status = RequestStatus.FAILED
-        prefix = NO_ROOM if is_out_of_memory(error) else GIVEN_BACK if isinstance(error, ModelBroken) else ""
+        prefix = OOM_PREFIX if is_out_of_memory(error) else GIVEN_BACK if isinstance(error, ModelBroken) else ""
         state.error = f"{prefix}{type(error).__name__}: {error}"
         self.deliver(state.to_generation_output())
 
@@ -80,7 +80,7 @@ class Outlet:
 _ROOT = 0
 
 
-class StopStrings:
+class StopChecker:
     """Passes on the text of one writing until a stop string is complete, and holds back what may yet become one.
 
     Of several strings the one ends the text that is complete first, and the longest of those that are complete at the
@@ -158,23 +158,25 @@ class StopStrings:
         return self._next[state].get(character, _ROOT)
 
 
-class OpenText:
+class OutputSequence:
     """`tokenizer` is transformers' own, with a backend; a token of `ends` ends the text."""
 
     __slots__ = ("_decoder", "_ends", "_pending", "_stops", "_tokenizer", "key", "prompt_tokens", "tokens")
 
-    def __init__(self, prompt: Prompt, *, key: int, prompt_tokens: int, tokenizer: Any, ends: Collection[int]) -> None:
+    def __init__(
+        self, prompt: GenerationRequest, *, key: int, prompt_tokens: int, tokenizer: Any, ends: Collection[int]
+    ) -> None:
         self.key = key
         self.prompt_tokens = prompt_tokens
         self.tokens = 0
         self._tokenizer = tokenizer
         self._ends = ends
         self._decoder = DecodeStream(skip_special_tokens=True)
-        self._stops = StopStrings(prompt.stop)
+        self._stops = StopChecker(prompt.stop)
         # Tokens since the last whole character.
         self._pending: list[int] = []
 
-    def write(self, written: Sequence[int], *, is_done: bool) -> Piece:
+    def write(self, written: Sequence[int], *, is_done: bool) -> Chunk:
         """What comes of `written`, all tokens so far, of which those that were seen before count no more.
 
         `is_done`: there will be no more. The piece is the last one then, or when a stop string is complete, or when a
@@ -183,17 +185,17 @@ class OpenText:
         texts: list[str] = []
         for token in written[self.tokens :]:
             if token == NO_TOKEN:
-                return self._piece("".join(texts), error=WorkerFailed(NO_NUMBER))
+                return self._piece("".join(texts), error=WorkerFailed(NAN_LOGITS))
             self.tokens += 1
             texts.append(self._stops.push(self._characters(token)))
             if self._stops.found:
-                return self._piece("".join(texts), finish=Finish.STOP)
+                return self._piece("".join(texts), finish=FinishReason.STOP)
         if not is_done:
             return self._piece("".join(texts))
         texts.append(self._stops.push(self._rest()))
         ended = self._stops.found or (len(written) > 0 and written[-1] in self._ends)
         texts.append(self._stops.flush())
-        return self._piece("".join(texts), finish=Finish.STOP if ended else Finish.LENGTH)
+        return self._piece("".join(texts), finish=FinishReason.STOP if ended else FinishReason.LENGTH)
 
     def _characters(self, token: int) -> str:
         new = self._decoder.step(self._tokenizer.backend_tokenizer, token)
@@ -207,8 +209,8 @@ class OpenText:
         """What the tokens since the last whole character come to, if the text ends in the middle of one."""
         return str(self._tokenizer.decode(self._pending, skip_special_tokens=True)) if self._pending else ""
 
-    def _piece(self, text: str, *, finish: Finish | None = None, error: WorkerFailed | None = None) -> Piece:
-        return Piece(
+    def _piece(self, text: str, *, finish: FinishReason | None = None, error: WorkerFailed | None = None) -> Chunk:
+        return Chunk(
             key=self.key,
             text=text,
             tokens=self.tokens,

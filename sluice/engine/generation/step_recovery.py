@@ -18,7 +18,7 @@ from transformers.generation.continuous_batching.requests import RequestState, R
 
 from sluice.engine.accelerator import is_lost
 from sluice.engine.checkpoint.errors import is_out_of_memory, one_line
-from sluice.engine.generation.sequence import ModelBroken, TextState
+from sluice.engine.generation.sequence import ModelBroken, SequenceState
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ class StepRecovery:
         if search.fruitless >= _MOST_FRUITLESS:
             raise ModelBroken(f"steps go on failing, and no sequence does alone: {why}") from error
         if search.convicted >= _SUSPICIOUS and scheduler.written_by(TRIAL) is None:
-            state = TextState(request_id=TRIAL, initial_tokens=self._trial[:], max_new_tokens=_TRIAL_TOKENS)
+            state = SequenceState(request_id=TRIAL, initial_tokens=self._trial[:], max_new_tokens=_TRIAL_TOKENS)
             scheduler.add_waiting_request(state)
             search.try_first(TRIAL)
         self._restrict(processor)

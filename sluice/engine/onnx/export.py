@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sluice.domain.enums import Task
 from sluice.domain.errors import InvalidRequest, SluiceError
 from sluice.engine.checkpoint.checkpoint import Checkpoint
-from sluice.engine.checkpoint.errors import fault, one_line
+from sluice.engine.checkpoint.errors import checkpoint_error, one_line
 from sluice.engine.checkpoint.model import OUTPUT_NAMES, load_model
 from sluice.engine.checkpoint.weights import fingerprint
 
@@ -50,7 +50,7 @@ def read_graph(checkpoint: Checkpoint, name: str) -> Any:
     try:
         return onnx.load(checkpoint.path / name, load_external_data=False)
     except Exception as error:
-        raise fault(checkpoint.path, name, f"is no ONNX file: {one_line(error)}") from error
+        raise checkpoint_error(checkpoint.path, name, f"is no ONNX file: {one_line(error)}") from error
 
 
 def is_outgrown(graph: Any, fingerprint: str) -> bool:
@@ -64,11 +64,11 @@ def check_output(checkpoint: Checkpoint, name: str, graph: Any) -> None:
     output = OUTPUT_NAMES[checkpoint.task]
     width = _width(graph, output)
     if width is None:
-        raise fault(checkpoint.path, name, f"has no output '{output}'")
+        raise checkpoint_error(checkpoint.path, name, f"has no output '{output}'")
     wanted = len(checkpoint.labels) or checkpoint.config.get_text_config().hidden_size
     if width not in (0, wanted):
         what = "labels" if checkpoint.labels else "values for a token"
-        raise fault(checkpoint.path, name, f"gives {width} {what}, and config.json says {wanted}")
+        raise checkpoint_error(checkpoint.path, name, f"gives {width} {what}, and config.json says {wanted}")
 
 
 def _width(graph: Any, name: str) -> int | None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.errors import one_line
 from sluice.engine.onnx.weight_graph import with_dequantized_weights
-from sluice.worker.execution.backend import Engine
+from sluice.worker.execution.backend import CpuRuntime
 
 logger = logging.getLogger(__name__)
 
@@ -126,21 +126,21 @@ class Runtime(Protocol):
         """The output of that name, a new array, for one batch."""
 
 
-def open_runtime(graph: Path, *, threads: int, engine: Engine = Engine.AUTO) -> Runtime:
+def open_runtime(graph: Path, *, threads: int, engine: CpuRuntime = CpuRuntime.AUTO) -> Runtime:
     """Make the ONNX file `graph` ready on `threads` threads.
 
     AUTO falls back to ONNX Runtime when OpenVINO is not installed or does not know an operator of the graph.
     Raises InvalidRequest, field `checkpoint` when nobody can run the file, and field `engine` when the engine that is
     asked for by name cannot.
     """
-    wanted = _preferred() if engine is Engine.AUTO else engine
-    if wanted is Engine.OPENVINO:
+    wanted = _preferred() if engine is CpuRuntime.AUTO else engine
+    if wanted is CpuRuntime.OPENVINO:
         try:
             from sluice.engine.onnx.runtime import OpenVinoRuntime
 
             return OpenVinoRuntime(graph, threads=threads)
         except Exception as error:
-            if engine is Engine.OPENVINO:
+            if engine is CpuRuntime.OPENVINO:
                 raise InvalidRequest(f"openvino cannot run {graph}: {one_line(error)}", field="engine") from error
             logger.info("onnxruntime in place of openvino", extra={"graph": str(graph), "why": one_line(error)})
     try:
@@ -151,7 +151,7 @@ def open_runtime(graph: Path, *, threads: int, engine: Engine = Engine.AUTO) -> 
         raise InvalidRequest(f"{graph} is no model that can be run: {one_line(error)}", field="checkpoint") from error
 
 
-def _preferred() -> Engine:
+def _preferred() -> CpuRuntime:
     # OpenVINO was measured on x86 only.
     measured = platform.machine().lower() in {"x86_64", "amd64"}
-    return Engine.OPENVINO if measured and find_spec("openvino") else Engine.ONNX_RUNTIME
+    return CpuRuntime.OPENVINO if measured and find_spec("openvino") else CpuRuntime.ONNX_RUNTIME

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from sluice.domain.enums import Task
 from sluice.domain.errors import NoEndpoint
 from sluice.domain.variant import Variant, variant_id
-from sluice.engine.openai.http_client import Line
+from sluice.engine.openai.http_client import OpenAIClient
 from sluice.engine.openai.probe import probe
-from sluice.engine.openai.request_body import Dialect
-from sluice.engine.openai.streams import UNLOADED, Occupancy, Streams
+from sluice.engine.openai.request_body import Capabilities
+from sluice.engine.openai.streams import UNLOADED, SlotUsage, Streams
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Hear, Piece, Prompt
+from sluice.worker.execution.generator import Chunk, GenerationRequest, OnChunks
 from sluice.worker.execution.openai_config import EXTERNAL, OpenAIServer
 
 
@@ -39,10 +39,10 @@ class OpenAIGenerator:
             max_generations=server.max_generations,
         )
         self._server = server
-        self._dialect = Dialect()
-        self._occupancy = Occupancy(server.max_generations)
+        self._dialect = Capabilities()
+        self._occupancy = SlotUsage(server.max_generations)
         self._running: _Running | None = None
-        self._hear: Hear | None = None
+        self._hear: OnChunks | None = None
         # What is handed to a loop that was told to stop would be lost.
         self._handing = threading.Lock()
 
@@ -55,7 +55,7 @@ class OpenAIGenerator:
         """Have a few tokens written. Raises what `probe` raises."""
         self._dialect = asyncio.run(probe(self._server))
 
-    def start(self, hear: Hear) -> None:
+    def start(self, hear: OnChunks) -> None:
         """Start the thread."""
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="openai", daemon=True)
@@ -63,14 +63,14 @@ class OpenAIGenerator:
         line, streams = asyncio.run_coroutine_threadsafe(self._open(hear), loop).result()
         self._running, self._hear = _Running(loop, thread, line, streams), hear
 
-    def begin(self, key: int, prompt: Prompt) -> None:
+    def begin(self, key: int, prompt: GenerationRequest) -> None:
         """Have the text written, when one of `max_generations` places is free."""
         with self._handing:
             if self._running is not None:
                 self._running.loop.call_soon_threadsafe(self._running.streams.begin, key, prompt)
                 return
         if self._hear is not None:
-            self._hear([Piece(key=key, error=NoEndpoint(UNLOADED))])
+            self._hear([Chunk(key=key, error=NoEndpoint(UNLOADED))])
 
     def cancel(self, key: int) -> None:
         """Close the text's connection."""
@@ -89,8 +89,8 @@ class OpenAIGenerator:
         running.thread.join()
         running.loop.close()
 
-    async def _open(self, hear: Hear) -> tuple[Line, Streams]:
-        line = Line(self._server)
+    async def _open(self, hear: OnChunks) -> tuple[OpenAIClient, Streams]:
+        line = OpenAIClient(self._server)
         return line, Streams(self._server, self._dialect, self._occupancy, line=line, hear=hear)
 
 
@@ -100,7 +100,7 @@ class _Running:
 
     loop: asyncio.AbstractEventLoop
     thread: threading.Thread
-    line: Line
+    line: OpenAIClient
     streams: Streams
 
     async def close(self) -> None:

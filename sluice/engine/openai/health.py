@@ -14,7 +14,7 @@ ASK_EVERY_S = 0.5
 logger = logging.getLogger(__name__)
 
 
-class Reach:
+class EngineHealth:
     """Holds texts back while the server is away. `ask` raises while it is. Use from one event loop.
 
     A worker that failed every text at once would look like the idlest of all, and draw the mesh's work to itself. So a

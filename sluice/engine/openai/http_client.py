@@ -30,7 +30,7 @@ _OUR_NAMES = {"max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_
 _OURS = frozenset({"prompt", "max_new_tokens", "temperature", "top_p", "top_k", "seed"})
 
 
-def refusal(status: int, body: str, *, retry_after: str = "") -> SluiceError:
+def error_from_status(status: int, body: str, *, retry_after: str = "") -> SluiceError:
     """The error for a text that was answered with `status` and `body`; `retry_after` is the header of that name.
 
     A server that says when to come back is full and nothing worse. Bad input carries the field that the server names,
@@ -76,7 +76,7 @@ def _seconds(header: str) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class CompletionChunk:
     """`finish` is the server's word for why the text ends, empty while it goes on. Counts are None when not told."""
 
     text: str = ""
@@ -106,7 +106,7 @@ class _Event(BaseModel):
     error: Any = None
 
 
-def read_chunk(data: str) -> Chunk:
+def read_completion_chunk(data: str) -> CompletionChunk:
     """Read an event of /completions or /chat/completions.
 
     Raises the error that the server reports in it, or WorkerFailed when it cannot be read.
@@ -116,10 +116,10 @@ def read_chunk(data: str) -> Chunk:
     except ValidationError as error:
         raise WorkerFailed(f"the engine wrote what cannot be read: {data[:100]!r}") from error
     if event.error is not None:
-        raise refusal(_status(event.error), json.dumps({"error": event.error}))
+        raise error_from_status(_status(event.error), json.dumps({"error": event.error}))
     choice = event.choices[0] if event.choices else _Choice()
     text = choice.text or (choice.delta.content if choice.delta is not None else None) or ""
-    return Chunk(
+    return CompletionChunk(
         text=text,
         finish=choice.finish_reason or "",
         tokens=event.usage.completion_tokens if event.usage is not None else None,
@@ -143,7 +143,7 @@ _DONE = "[DONE]"
 _OK = 200
 
 
-class Line:
+class OpenAIClient:
     """Use from one event loop, in an `async with`. At most `max_generations` texts at a time."""
 
     def __init__(self, server: OpenAIServer) -> None:
@@ -191,23 +191,23 @@ class Line:
         async with contextlib.aclosing(self.write(body)) as chunks:
             return "".join([chunk.text async for chunk in chunks])
 
-    async def write(self, body: Body) -> AsyncGenerator[Chunk, None]:
+    async def write(self, body: Body) -> AsyncGenerator[CompletionChunk, None]:
         """The events of one text. Closing the iterator closes the connection, by which the server knows to stop.
 
-        Raises NoEndpoint when the server cannot be reached, falls silent or breaks off, what `refusal` makes of another
-        status than 200, and WorkerFailed for an answer that is no stream of events.
+        Raises NoEndpoint when the server cannot be reached, falls silent or breaks off, what `error_from_status` makes
+        of another status than 200, and WorkerFailed for an answer that is no stream of events.
         """
         with self._told():
             async with self._client.stream("POST", path_of(self._server), json=body) as response:
                 if response.status_code != _OK:
                     retry_after = response.headers.get("retry-after", "")
-                    raise refusal(response.status_code, await _read(response), retry_after=retry_after)
+                    raise error_from_status(response.status_code, await _read(response), retry_after=retry_after)
                 events = aiter(httpx2.EventSource(response, max_event_size=_LONGEST_ANSWER))
                 async for event in events:
                     if event.data == _DONE:
                         break
                     if event.data:
-                        yield read_chunk(event.data)
+                        yield read_completion_chunk(event.data)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_TAIL_S):
                         async for _ in events:

@@ -6,22 +6,22 @@ import logging
 from dataclasses import replace
 
 from sluice.domain.errors import InvalidRequest, SluiceError
-from sluice.engine.openai.http_client import Line
-from sluice.engine.openai.request_body import ALL, USAGE, Body, Dialect, body_of
-from sluice.worker.execution.generator import Prompt
+from sluice.engine.openai.http_client import OpenAIClient
+from sluice.engine.openai.request_body import ALL, USAGE, Body, Capabilities, body_of
+from sluice.worker.execution.generator import GenerationRequest
 from sluice.worker.execution.openai_config import OpenAIServer
 
-_PROMPT = Prompt(text="warm up", max_new_tokens=1)
+_PROMPT = GenerationRequest(text="warm up", max_new_tokens=1)
 
 logger = logging.getLogger(__name__)
 
 
-async def probe(server: OpenAIServer) -> Dialect:
+async def probe(server: OpenAIServer) -> Capabilities:
     """Have one token written for each field that not every server takes.
 
     Raises NoEndpoint when the server does not serve, and InvalidRequest naming the setting at fault.
     """
-    async with Line(server) as line:
+    async with OpenAIClient(server) as line:
         try:
             listed = await line.models()
         except SluiceError as error:
@@ -29,14 +29,14 @@ async def probe(server: OpenAIServer) -> Dialect:
             raise
         _check_length(server, listed.get(server.model, {}).get("max_model_len"))
         try:
-            await line.try_out(question(server))
+            await line.try_out(probe_request(server))
         except SluiceError as error:
             raise _explained(error, server, tuple(listed)) from error
         if listed and server.model not in listed:
             known = ", ".join(listed)
             logger.warning("the engine answers for a model that it does not list", extra={"listed": known})
         top_k = await _takes(line, server, {"top_k": ALL})
-        dialect = Dialect(
+        dialect = Capabilities(
             stream_options=await _takes(line, server, {"stream_options": USAGE}),
             top_k=top_k,
             seed=await _takes(line, server, {"seed": 1}),
@@ -47,21 +47,21 @@ async def probe(server: OpenAIServer) -> Dialect:
         return replace(dialect, samples=await _samples(line, server, dialect))
 
 
-def question(server: OpenAIServer) -> Body:
+def probe_request(server: OpenAIServer) -> Body:
     """A request for one token, in words that every server understands."""
-    return body_of(_PROMPT, server, Dialect())
+    return body_of(_PROMPT, server, Capabilities())
 
 
-async def _takes(line: Line, server: OpenAIServer, field: Body) -> bool:
+async def _takes(line: OpenAIClient, server: OpenAIServer, field: Body) -> bool:
     try:
-        await line.try_out(question(server) | field)
+        await line.try_out(probe_request(server) | field)
     except InvalidRequest as error:
         logger.info("the engine does not take a field", extra={"field": next(iter(field)), "why": error.message})
         return False
     return True
 
 
-async def _samples(line: Line, server: OpenAIServer, dialect: Dialect) -> bool:
+async def _samples(line: OpenAIClient, server: OpenAIServer, dialect: Capabilities) -> bool:
     # When it batches continuously, transformers' server writes every text as it wrote its first, which was ours: by
     # the most probable tokens. Hot as this is, texts that were sampled differ.
     hot = replace(_PROMPT, max_new_tokens=8, temperature=2.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice.domain.errors import InvalidRequest
-from sluice.worker.execution.generator import Prompt
+from sluice.worker.execution.generator import GenerationRequest
 from sluice.worker.execution.openai_config import OpenAIServer
 
 Body = dict[str, Any]
@@ -20,7 +20,7 @@ _SEED_BITS = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class Capabilities:
     """Which fields beyond the common ones a server takes, and whether it samples at all.
 
     `generation_config` is the one way to sample on transformers' own server, which takes no `top_k` and without it
@@ -39,7 +39,7 @@ def path_of(server: OpenAIServer) -> str:
     return "chat/completions" if server.chat else "completions"
 
 
-def body_of(prompt: Prompt, server: OpenAIServer, dialect: Dialect) -> Body:
+def body_of(prompt: GenerationRequest, server: OpenAIServer, dialect: Capabilities) -> Body:
     """The JSON of the request that writes on from `prompt`. Its stop strings are not in it: they are ours to find.
 
     Raises InvalidRequest naming the field that the server cannot be told. An empty prompt is one: a server may die of
@@ -64,7 +64,7 @@ def body_of(prompt: Prompt, server: OpenAIServer, dialect: Dialect) -> Body:
     return body
 
 
-def _sampling(prompt: Prompt, dialect: Dialect) -> Body:
+def _sampling(prompt: GenerationRequest, dialect: Capabilities) -> Body:
     # What is not said may be what the model's publisher recommends, which is not what was asked for.
     if not dialect.samples:
         raise _untold("temperature")

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 
 from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
-from sluice.engine.generation.sequence import StopStrings
-from sluice.engine.openai.health import Reach
-from sluice.engine.openai.http_client import Chunk, Line
-from sluice.engine.openai.probe import question
-from sluice.engine.openai.request_body import Body, Dialect, body_of
-from sluice.worker.execution.generator import Finish, Hear, Piece, Prompt
+from sluice.engine.generation.sequence import StopChecker
+from sluice.engine.openai.health import EngineHealth
+from sluice.engine.openai.http_client import CompletionChunk, OpenAIClient
+from sluice.engine.openai.probe import probe_request
+from sluice.engine.openai.request_body import Body, Capabilities, body_of
+from sluice.worker.execution.generator import Chunk, FinishReason, GenerationRequest, OnChunks
 from sluice.worker.execution.openai_config import OpenAIServer
 
 logger = logging.getLogger(__name__)
@@ -27,22 +27,22 @@ _LENGTH = "length"
 _ABORTED = frozenset({"abort", "error"})
 
 
-class Text:
+class ActiveStream:
     """Looks for the stop strings and counts. `is_counted` is whether the server has told how many tokens there are.
 
     Until it tells, each event with new text counts as one token, which is the least that it can be.
     """
 
-    def __init__(self, key: int, prompt: Prompt) -> None:
+    def __init__(self, key: int, prompt: GenerationRequest) -> None:
         self.key = key
         self.is_begun = False
         self.is_counted = False
-        self._stops = StopStrings(prompt.stop)
-        self._finish: Finish | None = None
+        self._stops = StopChecker(prompt.stop)
+        self._finish: FinishReason | None = None
         self._tokens = 0
         self._prompt_tokens = 0
 
-    def take(self, chunk: Chunk) -> Piece | None:
+    def take(self, chunk: CompletionChunk) -> Chunk | None:
         """What is to be heard of `chunk`; None when it is nothing. Raises NoEndpoint when the server gave the text up.
 
         The piece is the last one when a stop string is complete: then nothing more of the stream is wanted.
@@ -52,13 +52,13 @@ class Text:
         self._count(chunk)
         sent = self._stops.push(chunk.text)
         if self._stops.found:
-            return self._piece(sent, finish=Finish.STOP)
+            return self._piece(sent, finish=FinishReason.STOP)
         if chunk.finish:
-            self._finish = Finish.LENGTH if chunk.finish == _LENGTH else Finish.STOP
+            self._finish = FinishReason.LENGTH if chunk.finish == _LENGTH else FinishReason.STOP
         is_first, self.is_begun = not self.is_begun, True
         return self._piece(sent) if sent or is_first else None
 
-    def end(self) -> Piece:
+    def end(self) -> Chunk:
         """The last piece, when the stream has ended. Raises NoEndpoint when it did so before the text."""
         if self._finish is None:
             raise NoEndpoint("the engine's answer broke off")
@@ -69,11 +69,11 @@ class Text:
         """Whether the server has said why the text ends, so that only counts may follow."""
         return self._finish is not None
 
-    def fail(self, error: SluiceError) -> Piece:
+    def fail(self, error: SluiceError) -> Chunk:
         """The last piece of a text that failed. What is held back for a stop string is sent no more."""
         return self._piece("", error=error)
 
-    def _count(self, chunk: Chunk) -> None:
+    def _count(self, chunk: CompletionChunk) -> None:
         if chunk.tokens is not None:
             self.is_counted = True
             self._tokens = max(self._tokens, chunk.tokens)
@@ -81,8 +81,8 @@ class Text:
             self._tokens += 1
         self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
 
-    def _piece(self, text: str, *, finish: Finish | None = None, error: SluiceError | None = None) -> Piece:
-        return Piece(
+    def _piece(self, text: str, *, finish: FinishReason | None = None, error: SluiceError | None = None) -> Chunk:
+        return Chunk(
             key=self.key,
             text=text,
             tokens=self._tokens,
@@ -95,7 +95,7 @@ class Text:
 # How busy a server is that nobody can look into: by how many of the texts that it may be given it writes.
 
 
-class Occupancy:
+class SlotUsage:
     """A server that writes half of its `places` for two seconds was busy for one. Changed by one thread only."""
 
     def __init__(self, places: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -134,26 +134,28 @@ class Streams:
     `hear` is called once for all that came in one turn of the loop.
     """
 
-    def __init__(self, server: OpenAIServer, dialect: Dialect, occupancy: Occupancy, *, line: Line, hear: Hear) -> None:
+    def __init__(
+        self, server: OpenAIServer, dialect: Capabilities, occupancy: SlotUsage, *, line: OpenAIClient, hear: OnChunks
+    ) -> None:
         self._server = server
         self._dialect = dialect
         self._occupancy = occupancy
         self._line = line
         self._hear = hear
-        self._reach = Reach(lambda: line.try_out(question(server)))
+        self._reach = EngineHealth(lambda: line.try_out(probe_request(server)))
         self._places = asyncio.Semaphore(server.max_generations)
-        self._open: dict[int, asyncio.Task[Piece]] = {}
-        self._pieces: list[Piece] = []
+        self._open: dict[int, asyncio.Task[Chunk]] = {}
+        self._pieces: list[Chunk] = []
         self._is_closing = False
         self._is_uncounted = False
 
-    def begin(self, key: int, prompt: Prompt) -> None:
+    def begin(self, key: int, prompt: GenerationRequest) -> None:
         """Write on from `prompt`."""
         if "" in prompt.stop:
             problem = "an empty stop string would end the text before it begins"
-            self._say(Piece(key=key, error=InvalidRequest(problem, field="stop")))
+            self._say(Chunk(key=key, error=InvalidRequest(problem, field="stop")))
             return
-        text = Text(key, prompt)
+        text = ActiveStream(key, prompt)
         task = asyncio.get_running_loop().create_task(self._write(text, prompt))
         self._open[key] = task
         # Also a task that is cancelled before it has run at all comes by here.
@@ -174,7 +176,7 @@ class Streams:
         await self._reach.close()
         self._deliver()
 
-    async def _write(self, text: Text, prompt: Prompt) -> Piece:
+    async def _write(self, text: ActiveStream, prompt: GenerationRequest) -> Chunk:
         body = body_of(prompt, self._server, self._dialect)
         async with self._places:
             loop = asyncio.get_running_loop()
@@ -194,7 +196,7 @@ class Streams:
                 await asyncio.sleep(pause_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
-    async def _stream(self, text: Text, body: Body) -> Piece:
+    async def _stream(self, text: ActiveStream, body: Body) -> Chunk:
         with self._occupancy.taken():
             async with aclosing(self._line.write(body)) as chunks:
                 try:
@@ -211,7 +213,7 @@ class Streams:
         self._tell_uncounted(text)
         return text.end()
 
-    def _end(self, text: Text, task: asyncio.Task[Piece]) -> None:
+    def _end(self, text: ActiveStream, task: asyncio.Task[Chunk]) -> None:
         del self._open[text.key]
         if task.cancelled():
             unloaded, unwanted = NoEndpoint(UNLOADED), Cancelled("nobody waited for it any more")
@@ -226,7 +228,7 @@ class Streams:
             logger.error("a text failed by a fault of ours", exc_info=error)
             self._say(text.fail(WorkerFailed(f"{type(error).__name__}: {error}")))
 
-    def _say(self, piece: Piece) -> None:
+    def _say(self, piece: Chunk) -> None:
         if not self._pieces:
             asyncio.get_running_loop().call_soon(self._deliver)
         self._pieces.append(piece)
@@ -236,7 +238,7 @@ class Streams:
         if pieces:
             self._hear(pieces)
 
-    def _tell_uncounted(self, text: Text) -> None:
+    def _tell_uncounted(self, text: ActiveStream) -> None:
         if text.is_counted or self._is_uncounted:
             return
         self._is_uncounted = True

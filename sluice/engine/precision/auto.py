@@ -14,7 +14,7 @@ from sluice.engine.accelerator import TorchAccelerator
 from sluice.engine.checkpoint.weight_size import weight_bytes
 from sluice.engine.precision.quantizers import FP8, INT4, quantizer_of
 from sluice.worker.resources.memory import free_memory_bytes
-from sluice.worker.resources.reading import Unreadable
+from sluice.worker.resources.reading import MonitorError
 
 # The rest of the memory that is free is for what is computed between the weights.
 WEIGHTS_SHARE = 0.7
@@ -69,5 +69,5 @@ def _can(precision: str, *, device: torch.device) -> bool:
 def _room_of(device: torch.device) -> float | None:
     try:
         return free_memory_bytes() if device.type == "cpu" else TorchAccelerator(device).room_bytes()
-    except (Unreadable, RuntimeError, AttributeError, NotImplementedError):
+    except (MonitorError, RuntimeError, AttributeError, NotImplementedError):
         return None

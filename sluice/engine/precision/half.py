@@ -33,7 +33,7 @@ def half_of(device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def hold_half(model: Any, half: torch.dtype, *, head: bool) -> None:
+def cast_to_half(model: Any, half: torch.dtype, *, head: bool) -> None:
     """Convert `model`, a transformers model with its weights as they were read, in place.
 
     With `head` everything outside the base model is its head. What is in fp32 takes its input in fp32; a norm gives

@@ -12,8 +12,8 @@ from sluice.domain.enums import Task
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.errors import is_out_of_memory
 from sluice.engine.checkpoint.model import load_model
-from sluice.engine.precision.half import half_of, hold_half
-from sluice.engine.precision.quantizers import FP8, INT4, NothingQuantized, quantize, quantizer_of
+from sluice.engine.precision.half import cast_to_half, half_of
+from sluice.engine.precision.quantizers import FP8, INT4, NoQuantizableLayers, quantize, quantizer_of
 
 MIXED = "mixed"
 PLAIN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -23,7 +23,7 @@ PRECISIONS = (*PLAIN, MIXED, FP8, INT4)
 def load_precise(
     path: Path, *, precision: str, device: torch.device, task: Task = Task.TEXT_CLASSIFICATION, **options: Any
 ) -> Any:
-    """The model of checkpoint `path` for `task` in `precision`, one of PRECISIONS, on `device`, to be run `unlearning`.
+    """The model of checkpoint `path` for `task` in `precision`, one of PRECISIONS, on `device`, for `inference_ctx`.
 
     `fp32`, `bf16` and `fp16` are that throughout; `mixed` is half precision with care, as `half` has it; `fp8` and
     `int4` are `mixed` with the linear layers inside quantized. `options` go to transformers. Raises InvalidRequest,
@@ -39,11 +39,11 @@ def load_precise(
             # torchao's kernels take bf16.
             half = half_of(device) if quantizer is None else torch.bfloat16
             # A language model's head is as large as its embeddings, and often is them: whoever samples widens logits.
-            hold_half(model, half, head=task is Task.TEXT_CLASSIFICATION)
+            cast_to_half(model, half, head=task is Task.TEXT_CLASSIFICATION)
         if quantizer is not None:
             quantize(model, quantizer, device=device)
         return model.to(device)
-    except NothingQuantized as error:
+    except NoQuantizableLayers as error:
         raise InvalidRequest(f"no layer of {path.name} can be held in {precision}", field="precision") from error
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -51,7 +51,7 @@ def load_precise(
         raise MemoryError(f"{path.name} does not fit into the memory of {device} in {precision}") from error
 
 
-def unlearning(precision: str) -> AbstractContextManager[Any]:
+def inference_ctx(precision: str) -> AbstractContextManager[Any]:
     """The context in which a model in `precision` is run: nothing is kept for learning.
 
     torchao's tensors bear torch's inference mode only as long as nobody makes views of them.

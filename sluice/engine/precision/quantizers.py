@@ -173,7 +173,7 @@ _EXPERT_DIMENSIONS = 3
 _MULTIPLE = 16
 
 
-class NothingQuantized(Exception):
+class NoQuantizableLayers(Exception):
     """No layer has rows long enough, or of a length that the kernels take."""
 
 
@@ -181,7 +181,7 @@ def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
     """Quantize `model`, which is in half precision on the CPU, in place, and move it to `device`.
 
     Its head is left alone. Layer by layer is moved first, so that the device never holds more than one of them in half
-    precision beside what is quantized. Raises NothingQuantized when no layer's sizes allow it.
+    precision beside what is quantized. Raises NoQuantizableLayers when no layer's sizes allow it.
     """
     from torchao.quantization import quantize_
 
@@ -199,7 +199,7 @@ def quantize(model: Any, quantizer: Quantizer, *, device: torch.device) -> None:
             module.to(device)
             _quantize_experts(module, quantizer)
     if not any(is_quantized(one) for one in model.parameters()):
-        raise NothingQuantized
+        raise NoQuantizableLayers
     model.to(device)
 
 

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from sluice.domain.enums import Tier
 from sluice.domain.errors import SluiceError
 from sluice.domain.variant import Variant
-from sluice.worker.execution.generator import DEFAULT_ROOM, GenerationRoom, Generator
+from sluice.worker.execution.generator import DEFAULT_ROOM, GenerationEngine, GenerationLimits
 from sluice.worker.execution.openai_config import OpenAIServer
 
 
@@ -28,7 +28,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
+class Classification:
     """The best label with its probability, and the `top_k` best, best first."""
 
     label: str
@@ -37,13 +37,13 @@ class Classified:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class Embedding:
     """One vector, in the model's order."""
 
     values: tuple[float, ...]
 
 
-Output = Classified | Embedded | SluiceError
+Output = Classification | Embedding | SluiceError
 
 
 class Backend(Protocol):
@@ -69,7 +69,7 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class Preparing(Protocol):
+class SupportsPrefetch(Protocol):
     """What a backend may do besides: the part of a batch's work that needs no device, ahead of the rest."""
 
     def prepare(self, items: Sequence[Item]) -> Sequence[Item]:
@@ -81,7 +81,7 @@ class Preparing(Protocol):
 
 
 @runtime_checkable
-class Mortal(Protocol):
+class DetectsDeviceLoss(Protocol):
     """A backend whose device may be lost while the process lives: fallen off the bus, or its context broken."""
 
     def is_device_lost(self) -> bool:
@@ -89,13 +89,13 @@ class Mortal(Protocol):
 
 
 @runtime_checkable
-class Weighed(Protocol):
+class ReportsMemory(Protocol):
     """What a backend may say besides: `held_bytes`, the memory that its weights take on the device."""
 
     held_bytes: int
 
 
-class Engine(StrEnum):
+class CpuRuntime(StrEnum):
     """Who computes quantized models on a CPU."""
 
     AUTO = "auto"
@@ -119,13 +119,13 @@ class ModelSpec:
     precision: str = ""
     max_batch_size: int = 128
     threads: int = 0
-    engine: Engine = Engine.AUTO
+    engine: CpuRuntime = CpuRuntime.AUTO
     openai: OpenAIServer | None = None
-    generation: GenerationRoom = DEFAULT_ROOM
+    generation: GenerationLimits = DEFAULT_ROOM
 
 
 class BackendLoader(Protocol):
     """How a kind of worker turns a checkpoint into a backend, or into a generator. Blocking; called from a thread."""
 
-    def __call__(self, spec: ModelSpec) -> Backend | Generator:
+    def __call__(self, spec: ModelSpec) -> Backend | GenerationEngine:
         """Load, or raise `InvalidRequest` naming the file or field at fault."""

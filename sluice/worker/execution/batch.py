@@ -9,7 +9,7 @@ from sluice.worker.execution.backend import Item, Output
 
 
 @dataclass(slots=True)
-class WorkItem:
+class BatchItem:
     """One item. `deadline` is an instant of the monotonic clock in seconds; `traceparent` is empty if untraced."""
 
     id: int
@@ -19,19 +19,19 @@ class WorkItem:
 
 
 @dataclass(slots=True, kw_only=True)
-class Work:
+class WorkerBatch:
     """One batch. `cancelled` grows until the batch is begun; `done` is set with its outcome."""
 
     variant_id: str
-    items: list[WorkItem]
+    items: list[BatchItem]
     taken_at: float
-    done: asyncio.Future[Done]
+    done: asyncio.Future[BatchOutcome]
     traceparent: str = ""
     cancelled: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True, kw_only=True)
-class Done:
+class BatchOutcome:
     """A batch's outcome: one output per item by id, and where the time went, in seconds."""
 
     outputs: dict[int, Output]

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Sequence
 
 from sluice.domain.errors import Saturated, WorkerFailed
-from sluice.worker.execution.backend import Backend, Item, Mortal, Output
+from sluice.worker.execution.backend import Backend, DetectsDeviceLoss, Item, Output
 
-TOO_LARGE = "the device's memory does not suffice for this text beside what it holds"
+OOM_MESSAGE = "the device's memory does not suffice for this text beside what it holds"
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +22,14 @@ class DeviceLost(Exception):
     """The device computes nothing any more, and will not for as long as this process lives."""
 
 
-def execute(backend: Backend, items: Sequence[Item]) -> list[Output]:
+def run_batch(backend: Backend, items: Sequence[Item]) -> list[Output]:
     """One output per item, in order. Raises DeviceLost."""
     try:
         return _run(backend, items)
     except MemoryError as error:
         logger.warning("a batch does not fit into memory", extra={"items": len(items), "why": str(error)})
         if len(items) == 1:
-            return [Saturated(TOO_LARGE)]
+            return [Saturated(OOM_MESSAGE)]
     shortest_first = sorted(range(len(items)), key=lambda place: len(items[place].text))
     middle = len(items) // 2
     outputs: dict[int, Output] = {}
@@ -47,8 +47,8 @@ def _half(backend: Backend, items: Sequence[Item]) -> list[Output]:
         except MemoryError:
             fitting = fitting - 1 if fitting == len(items) else fitting // 2
             continue
-        return [*outputs, *[Saturated(TOO_LARGE)] * (len(items) - fitting)]
-    return [Saturated(TOO_LARGE)] * len(items)
+        return [*outputs, *[Saturated(OOM_MESSAGE)] * (len(items) - fitting)]
+    return [Saturated(OOM_MESSAGE)] * len(items)
 
 
 def _run(backend: Backend, items: Sequence[Item]) -> list[Output]:
@@ -62,9 +62,9 @@ def _run(backend: Backend, items: Sequence[Item]) -> list[Output]:
         raise
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
-        if isinstance(backend, Mortal) and backend.is_device_lost():
+        if isinstance(backend, DetectsDeviceLoss) and backend.is_device_lost():
             raise DeviceLost(problem) from error
         logger.exception("a batch failed", extra={"items": len(items)})
     if len(items) == 1:
         return [WorkerFailed(problem)]
-    return [output for item in items for output in execute(backend, [item])]
+    return [output for item in items for output in run_batch(backend, [item])]

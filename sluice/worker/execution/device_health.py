@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from sluice.worker.resources.reading import ResourceMonitor, Unreadable
+from sluice.worker.resources.reading import MonitorError, ResourceMonitor
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ LOOK_EVERY_S = 0.5
 PATIENCE_S = 3.0
 
 
-class DeviceWatch:
+class DeviceProber:
     """Calls `probe` when `monitor` cannot be read for PATIENCE_S, and again each time that has lasted as long."""
 
     def __init__(
@@ -40,7 +40,7 @@ class DeviceWatch:
         now = self._clock()
         try:
             self._monitor.read()
-        except Unreadable:
+        except MonitorError:
             if self._unread_since is None:
                 self._unread_since = now
             elif now - self._unread_since >= PATIENCE_S:
@@ -56,7 +56,7 @@ class DeviceWatch:
             self.look()
 
 
-class DeviceLoss:
+class DeviceLossLatch:
     """`why` is empty as long as the device computes. Make it on the loop that will wait for it.
 
     `first` is called there before whatever is given to the loop after the report, so that routers learn of the loss

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from sluice.domain.errors import WorkerFailed
 from sluice.domain.variant import Variant
-from sluice.worker.execution.backend import Backend, Mortal
-from sluice.worker.execution.generator import Breakable, Generator, Piece, Prompt, Tried
+from sluice.worker.execution.backend import Backend, DetectsDeviceLoss
+from sluice.worker.execution.generator import Breakable, Chunk, GenerationEngine, GenerationRequest, Tried
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Compared by identity: two texts with the same words are two texts.
 @dataclass(slots=True, kw_only=True, eq=False)
-class Writing:
+class ActiveGeneration:
     """One text. `number` is its router's name for it, `key` its writer's; times are of the monotonic clock in seconds.
 
     `begun_at` is when it got its memory, None before; `timer` rings at its deadline, and `is_late` when it has.
@@ -32,8 +32,8 @@ class Writing:
 
     number: int
     variant_id: str
-    prompt: Prompt
-    owner: Owner
+    prompt: GenerationRequest
+    owner: ChunkListener
     taken_at: float
     timeout_s: float | None = None
     traceparent: str = ""
@@ -43,10 +43,10 @@ class Writing:
     is_late: bool = False
 
 
-class Owner(Protocol):
+class ChunkListener(Protocol):
     """Who waits for a text."""
 
-    def hear(self, heard: Sequence[tuple[Writing, Piece]]) -> None:
+    def hear(self, heard: Sequence[tuple[ActiveGeneration, Chunk]]) -> None:
         """What one step of the device wrote for the owner. Called on the event loop."""
 
 
@@ -54,7 +54,7 @@ class Owner(Protocol):
 _TRIAL_S = 300.0
 
 
-class Writer:
+class GenerationRunner:
     """Starts `generator` when it is warm. `texts` counts those that have ended, `finished` says that none is open.
 
     `broke` is called on `loop`, once, when the generator writes no more by itself; its device may be lost or not.
@@ -64,10 +64,10 @@ class Writer:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: GenerationEngine,
         loop: asyncio.AbstractEventLoop,
         *,
-        broke: Callable[[Writer], None] | None = None,
+        broke: Callable[[GenerationRunner], None] | None = None,
     ) -> None:
         self.texts = 0
         self.finished = asyncio.Event()
@@ -75,8 +75,8 @@ class Writer:
         self._generator = generator
         self._loop = loop
         self._keys = itertools.count(1)
-        self._open: dict[int, Writing] = {}
-        self._trial: queue.SimpleQueue[Piece] | None = None
+        self._open: dict[int, ActiveGeneration] = {}
+        self._trial: queue.SimpleQueue[Chunk] | None = None
         self._broke = broke
 
     @property
@@ -101,9 +101,9 @@ class Writer:
             if error is not None:
                 raise error
 
-    def write(self, prompt: Prompt) -> Piece:
+    def write(self, prompt: GenerationRequest) -> Chunk:
         """Write one text and return its last piece, before anybody is served: how it is tried out."""
-        heard: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        heard: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         self._trial = heard
         key = next(self._keys)
         self._generator.begin(key, prompt)
@@ -111,7 +111,7 @@ class Writer:
             while not (piece := heard.get(timeout=_TRIAL_S)).is_last:
                 pass
         except queue.Empty:
-            return Piece(key=key, error=WorkerFailed(f"it wrote nothing in {_TRIAL_S:.0f} s"))
+            return Chunk(key=key, error=WorkerFailed(f"it wrote nothing in {_TRIAL_S:.0f} s"))
         finally:
             self._trial = None
         return piece
@@ -121,7 +121,7 @@ class Writer:
         """Why the generator writes no more; empty while it does, or if it cannot tell."""
         return self._generator.trouble if isinstance(self._generator, Breakable) else ""
 
-    def begin(self, writing: Writing) -> None:
+    def begin(self, writing: ActiveGeneration) -> None:
         """Write a text: its owner hears any number of pieces, and exactly one last one."""
         writing.key = next(self._keys)
         self._open[writing.key] = writing
@@ -130,22 +130,22 @@ class Writer:
             self._generator.begin(writing.key, writing.prompt)
         except Exception as error:
             logger.exception("a text cannot be begun", extra={"variant": self.variant.id})
-            self._deliver([Piece(key=writing.key, error=WorkerFailed(f"{type(error).__name__}: {error}"))])
+            self._deliver([Chunk(key=writing.key, error=WorkerFailed(f"{type(error).__name__}: {error}"))])
 
-    def cancel(self, writing: Writing) -> None:
+    def cancel(self, writing: ActiveGeneration) -> None:
         """End a text: its last piece comes when its memory is free. Nothing happens if it has ended."""
         if writing.key in self._open:
             self._generator.cancel(writing.key)
 
     def is_device_lost(self) -> bool:
         """Whether its generator says so, if it can say."""
-        return isinstance(self._generator, Mortal) and self._generator.is_device_lost()
+        return isinstance(self._generator, DetectsDeviceLoss) and self._generator.is_device_lost()
 
     def close(self) -> None:
         """Free the generator's memory. Texts that are still open end with NoEndpoint."""
         self._generator.close()
 
-    def _hear(self, pieces: Sequence[Piece]) -> None:
+    def _hear(self, pieces: Sequence[Chunk]) -> None:
         if self._trial is not None:
             for piece in pieces:
                 self._trial.put(piece)
@@ -154,11 +154,11 @@ class Writer:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._deliver, pieces)
 
-    def _deliver(self, pieces: Sequence[Piece]) -> None:
+    def _deliver(self, pieces: Sequence[Chunk]) -> None:
         if not pieces and self._broke is not None and self.trouble:
             broke, self._broke = self._broke, None
             broke(self)
-        by_owner: dict[Owner, list[tuple[Writing, Piece]]] = {}
+        by_owner: dict[ChunkListener, list[tuple[ActiveGeneration, Chunk]]] = {}
         for piece in pieces:
             writing = self._open.get(piece.key)
             if writing is None:
@@ -173,18 +173,18 @@ class Writer:
             owner.hear(heard)
 
 
-Servable = Backend | Writer
+LoadedModel = Backend | GenerationRunner
 """What is loaded, served and freed, whatever it does with a text."""
 
 
 # All of a worker's writers: how busy they keep their devices, and how many texts they have written.
 
 
-class Writers:
+class GenerationRunners:
     """Sums over those that are here and those that have gone, so that neither of them ever falls."""
 
     def __init__(self) -> None:
-        self._writers: set[Writer] = set()
+        self._writers: set[GenerationRunner] = set()
         self._past_busy_s = 0.0
         self._past_texts = 0
 
@@ -202,18 +202,18 @@ class Writers:
         """Texts that have ended."""
         return self._past_texts + sum(writer.texts for writer in self._writers)
 
-    def add(self, writer: Writer) -> None:
+    def add(self, writer: GenerationRunner) -> None:
         """It is staged."""
         self._writers.add(writer)
 
-    def remove(self, writer: Writer) -> None:
+    def remove(self, writer: GenerationRunner) -> None:
         """It is about to be freed."""
         if writer in self._writers:
             self._writers.remove(writer)
             self._past_busy_s += writer.busy_s
             self._past_texts += writer.texts
 
-    def take_all(self) -> list[Writer]:
+    def take_all(self) -> list[GenerationRunner]:
         """Remove all of them."""
         writers = list(self._writers)
         for writer in writers:

@@ -15,7 +15,7 @@ from sluice.domain.errors import SluiceError
 from sluice.domain.variant import Variant
 
 
-class Finish(IntEnum):
+class FinishReason(IntEnum):
     """Why a text ends; the numbers are those of the contract's FinishReason."""
 
     STOP = 1
@@ -23,7 +23,7 @@ class Finish(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRoom:
+class GenerationLimits:
     """What a generator of our own may take: `max_texts` at a time (0: as many as it likes), and a share of memory.
 
     `memory_share`, in [0, 1], is taken of what is free when its weights are loaded, for what texts are remembered by.
@@ -35,11 +35,11 @@ class GenerationRoom:
     compiles: bool = True
 
 
-DEFAULT_ROOM = GenerationRoom()
+DEFAULT_ROOM = GenerationLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class GenerationRequest:
     """What to write on from, and how; every field as in the contract's Generation."""
 
     text: str
@@ -51,7 +51,7 @@ class Prompt:
     stop: tuple[str, ...] = ()
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """New text of one writing. `tokens` counts what was written so far; the last piece has a `finish` or an `error`.
 
     A tuple, as thousands are made in a step, and a frozen dataclass takes twice as long.
@@ -61,7 +61,7 @@ class Piece(NamedTuple):
     text: str = ""
     tokens: int = 0
     prompt_tokens: int = 0
-    finish: Finish | None = None
+    finish: FinishReason | None = None
     error: SluiceError | None = None
 
     @property
@@ -70,11 +70,11 @@ class Piece(NamedTuple):
         return self.finish is not None or self.error is not None
 
 
-Hear = Callable[[Sequence[Piece]], None]
+OnChunks = Callable[[Sequence[Chunk]], None]
 
 
 @runtime_checkable
-class Generator(Protocol):
+class GenerationEngine(Protocol):
     """A loaded variant that writes text.
 
     `begin` and `cancel` return at once and may be called from any thread, in any order and for any key; everything else
@@ -94,11 +94,11 @@ class Generator(Protocol):
     def warm_up(self) -> None:
         """Run what the first prompts would otherwise pay for. Raises if the variant cannot serve."""
 
-    def start(self, hear: Hear) -> None:
+    def start(self, hear: OnChunks) -> None:
         """Write from now on. `hear` is called with what a step of the device wrote, on a thread of the generator's own;
         it must return soon and never raises. Called once, after `warm_up`."""
 
-    def begin(self, key: int, prompt: Prompt) -> None:
+    def begin(self, key: int, prompt: GenerationRequest) -> None:
         """Write on from `prompt`. `hear` gets any number of pieces with `key`, the first one when the text has got its
         memory, and exactly one last piece, whatever happens. `key` may be used again after that."""
 
@@ -114,7 +114,7 @@ class Generator(Protocol):
 class Tried(Protocol):
     """A generator that may be unable to write though it was loaded, so that it is tried before it serves."""
 
-    trial: Prompt
+    trial: GenerationRequest
     """A short prompt that any model of its kind goes on from."""
 
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from sluice.domain.enums import Precision
 from sluice.engine.checkpoint.weight_size import weight_bytes
-from sluice.worker.execution.backend import ModelSpec, Weighed
-from sluice.worker.execution.generation_runner import Servable, Writer
-from sluice.worker.models.compatibility import Likeness, check_alike, likeness_of
-from sluice.worker.models.registry import Catalog
-from sluice.worker.models.swap_policy import Act, Place, Side, Wish
+from sluice.worker.execution.backend import ModelSpec, ReportsMemory
+from sluice.worker.execution.generation_runner import GenerationRunner, LoadedModel
+from sluice.worker.models.compatibility import ModelSignature, check_compatible, signature_of
+from sluice.worker.models.registry import ModelRegistry
+from sluice.worker.models.swap_policy import Action, DesiredState, FormState, Residency
 
 # One checkpoint that may be in memory or not, and may serve or not: what is remembered of it between swaps.
 
@@ -22,7 +22,7 @@ FIRST_BAR_S = 5.0
 LONGEST_BAR_S = 300.0
 
 
-class Slot:
+class ModelSlot:
     """`held` is in memory unless it is None, and serves since `served_at` unless that is None.
 
     After a failure loading is barred, each time for twice as long, and `trouble` says why until a loading succeeds.
@@ -33,17 +33,17 @@ class Slot:
         self.spec = spec
         self.name = name
         self.size_bytes = size_bytes
-        self.held: Servable | None = None
+        self.held: LoadedModel | None = None
         self.served_at: float | None = None
-        self.likeness: Likeness | None = None
+        self.likeness: ModelSignature | None = None
         self.trouble = ""
         self._failures = 0
         self._tried = tried
         self._barred_until = float("-inf")
 
-    def side(self, now: float, *, stays: bool = False) -> Side:
+    def side(self, now: float, *, stays: bool = False) -> FormState:
         """The slot as decisions see it."""
-        return Side(
+        return FormState(
             place=self.place,
             size_bytes=self.size_bytes,
             stays=stays,
@@ -52,18 +52,18 @@ class Slot:
         )
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Residency:
         """Where it is."""
         if self.held is None:
-            return Place.DISK
-        return Place.MEMORY if self.served_at is None else Place.SERVING
+            return Residency.DISK
+        return Residency.MEMORY if self.served_at is None else Residency.SERVING
 
     @property
     def is_writing(self) -> bool:
         """Whether texts are being written with it."""
-        return isinstance(self.held, Writer) and not self.held.finished.is_set()
+        return isinstance(self.held, GenerationRunner) and not self.held.finished.is_set()
 
-    def loaded(self, servable: Servable) -> None:
+    def loaded(self, servable: LoadedModel) -> None:
         """It is in memory, warm and examined."""
         self.held = servable
         self._tried = True
@@ -86,7 +86,7 @@ class Slot:
 FULL, LIGHT = "full", "light"
 
 
-class Ladder:
+class ModelForms:
     """Slots over one catalog. Make no move before the last one has ended.
 
     `lower` is the precision that the model is held in at the first step of level 2, empty for none. One that `is_fixed`
@@ -95,7 +95,7 @@ class Ladder:
 
     def __init__(
         self,
-        catalog: Catalog,
+        catalog: ModelRegistry,
         *,
         full: ModelSpec,
         light: ModelSpec | None = None,
@@ -106,23 +106,23 @@ class Ladder:
         self._is_fixed = is_fixed
         self.full = _slot(full, FULL)
         self.light = None if light is None else _slot(light, LIGHT)
-        self._precisions: dict[str, Slot] = {}
+        self._precisions: dict[str, ModelSlot] = {}
         self._lower = lower
         if lower:
             self._precisions[lower] = _slot(replace(full, precision=lower), lower)
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
+    def slots(self) -> tuple[ModelSlot, ...]:
         """All of them, in the order in which they are fallen back on."""
         light = () if self.light is None else (self.light,)
         return (self.full, *self._precisions.values(), *light)
 
     @property
-    def lowered(self) -> Slot | None:
+    def lowered(self) -> ModelSlot | None:
         """The model in its lower precision, if it has one that is not its own."""
         return None if self._lower == self.full.spec.precision else self._precisions.get(self._lower)
 
-    def wanted(self, wish: Wish) -> tuple[Slot, Slot | None]:
+    def wanted(self, wish: DesiredState) -> tuple[ModelSlot, ModelSlot | None]:
         """What shall serve, and what may beside it."""
         heavy = self._heavy(wish)
         # Written so that a share that is no number is one between none and all.
@@ -152,26 +152,26 @@ class Ladder:
             for slot in self.slots
         )
 
-    async def take(self, act: Act, slot: Slot, *, now: float) -> None:
+    async def take(self, act: Action, slot: ModelSlot, *, now: float) -> None:
         """Make the move. Raises SluiceError when a checkpoint is bad or has no room; it is then on disk."""
         match act:
-            case Act.LOAD:
+            case Action.LOAD:
                 await self._load(slot)
-            case Act.SERVE:
+            case Action.SERVE:
                 await self._serve(slot, now=now)
-            case Act.WITHDRAW:
+            case Action.WITHDRAW:
                 await self._catalog.withdraw(_held(slot).variant.id)
                 slot.served_at = None
-            case Act.RELEASE:
+            case Action.RELEASE:
                 await self._release(slot)
 
     async def let_go(self) -> None:
         """Leave alone what serves, and free what does not."""
         for slot in self.slots:
-            if slot.place is Place.MEMORY:
+            if slot.place is Residency.MEMORY:
                 await self._release(slot)
 
-    def _heavy(self, wish: Wish) -> Slot:
+    def _heavy(self, wish: DesiredState) -> ModelSlot:
         ordered = wish.precision.held
         if wish.precision is Precision.OWN or self._is_fixed:
             return (self.lowered if wish.lowers else None) or self.full
@@ -182,16 +182,16 @@ class Ladder:
             self._precisions[ordered] = _slot(replace(self.full.spec, precision=ordered), ordered, tried=False)
         return self._precisions[ordered]
 
-    async def _load(self, slot: Slot) -> None:
-        def examine(servable: Servable) -> None:
+    async def _load(self, slot: ModelSlot) -> None:
+        def examine(servable: LoadedModel) -> None:
             if len(self.slots) == 1:
                 return
-            slot.likeness = likeness_of(servable)
+            slot.likeness = signature_of(servable)
             if self.full.likeness is not None:
                 copies = self.slots[1:] if slot is self.full else (slot,)
                 for copy in copies:
                     if copy.likeness is not None:
-                        check_alike(copy.likeness, self.full.likeness)
+                        check_compatible(copy.likeness, self.full.likeness)
 
         servable = await self._catalog.stage(slot.spec, examine)
         # Only now it is known which precision the worker has chosen, and what the device makes of it.
@@ -199,7 +199,7 @@ class Ladder:
         slot.size_bytes = _size_of(servable, slot.spec)
         slot.loaded(servable)
 
-    async def _serve(self, slot: Slot, *, now: float) -> None:
+    async def _serve(self, slot: ModelSlot, *, now: float) -> None:
         try:
             self._catalog.serve(_held(slot))
         except BaseException:
@@ -207,7 +207,7 @@ class Ladder:
             raise
         slot.served_at = now
 
-    async def _release(self, slot: Slot) -> None:
+    async def _release(self, slot: ModelSlot) -> None:
         servable = _held(slot)
         try:
             if slot.served_at is None:
@@ -218,15 +218,15 @@ class Ladder:
             slot.gone()
 
 
-def _slot(spec: ModelSpec, name: str, *, tried: bool = True) -> Slot:
-    return Slot(spec, name=name, size_bytes=weight_bytes(spec.checkpoint, spec.precision), tried=tried)
+def _slot(spec: ModelSpec, name: str, *, tried: bool = True) -> ModelSlot:
+    return ModelSlot(spec, name=name, size_bytes=weight_bytes(spec.checkpoint, spec.precision), tried=tried)
 
 
-def _size_of(servable: Servable, spec: ModelSpec) -> float:
-    return servable.held_bytes if isinstance(servable, Weighed) else weight_bytes(spec.checkpoint, spec.precision)
+def _size_of(servable: LoadedModel, spec: ModelSpec) -> float:
+    return servable.held_bytes if isinstance(servable, ReportsMemory) else weight_bytes(spec.checkpoint, spec.precision)
 
 
-def _held(slot: Slot) -> Servable:
+def _held(slot: ModelSlot) -> LoadedModel:
     if slot.held is None:
         raise RuntimeError(f"{slot.spec.checkpoint.name} is not in memory")
     return slot.held

@@ -11,8 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from sluice.domain.variant import BatchTime, Variant
-from sluice.worker.execution.backend import Backend, BackendLoader, Item, ModelSpec, Mortal, Output, Preparing, Weighed
-from sluice.worker.execution.generator import Generator
+from sluice.worker.execution.backend import (
+    Backend,
+    BackendLoader,
+    DetectsDeviceLoss,
+    Item,
+    ModelSpec,
+    Output,
+    ReportsMemory,
+    SupportsPrefetch,
+)
+from sluice.worker.execution.generator import GenerationEngine
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +38,7 @@ DISAGREES = 4.0
 _BYTES_PER_TOKEN = 4
 
 
-Load = Callable[[ModelSpec], Backend | Generator]
+Load = Callable[[ModelSpec], Backend | GenerationEngine]
 
 
 class ServedTimes:
@@ -64,7 +73,7 @@ class ProfiledBackend:
         self._cache = cache
         self._times: ServedTimes | None = None
         self.variant: Variant = backend.variant
-        if isinstance(backend, Weighed):
+        if isinstance(backend, ReportsMemory):
             self.held_bytes = backend.held_bytes
 
     def warm_up(self) -> None:
@@ -79,7 +88,7 @@ class ProfiledBackend:
 
     def prepare(self, items: Sequence[Item]) -> Sequence[Item]:
         """As the backend does, if it does."""
-        return self._backend.prepare(items) if isinstance(self._backend, Preparing) else items
+        return self._backend.prepare(items) if isinstance(self._backend, SupportsPrefetch) else items
 
     def execute(self, items: Sequence[Item]) -> list[Output]:
         """As the backend does."""
@@ -101,32 +110,32 @@ class ProfiledBackend:
 
     def is_device_lost(self) -> bool:
         """As the backend finds, if it can tell."""
-        return isinstance(self._backend, Mortal) and self._backend.is_device_lost()
+        return isinstance(self._backend, DetectsDeviceLoss) and self._backend.is_device_lost()
 
     def close(self) -> None:
         """As the backend does."""
         self._backend.close()
 
 
-def profiled(load: Load, *, seconds: float, cache: str) -> Load:
+def with_profiling(load: Load, *, seconds: float, cache: str) -> Load:
     """A loader whose backends are measured for about `seconds`; 0 leaves `load` as it is."""
     if not seconds:
         return load
     directory = Path(cache)
 
-    def loader(spec: ModelSpec) -> Backend | Generator:
+    def loader(spec: ModelSpec) -> Backend | GenerationEngine:
         loaded = load(spec)
-        if isinstance(loaded, Generator):
+        if isinstance(loaded, GenerationEngine):
             return loaded
         return ProfiledBackend(loaded, seconds=seconds, cache=directory)
 
     return loader
 
 
-def or_external(load: Callable[[ModelSpec], Backend | Generator]) -> BackendLoader:
+def with_openai(load: Callable[[ModelSpec], Backend | GenerationEngine]) -> BackendLoader:
     """A loader for what an `openai` server writes, which leaves all else to `load`."""
 
-    def loader(spec: ModelSpec) -> Backend | Generator:
+    def loader(spec: ModelSpec) -> Backend | GenerationEngine:
         if spec.openai is None:
             return load(spec)
         from sluice.engine.openai.generator import OpenAIGenerator

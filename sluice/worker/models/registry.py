@@ -16,9 +16,9 @@ from sluice.compression.settings import PACKED_SUFFIX
 from sluice.domain.enums import Tier
 from sluice.domain.errors import InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
 from sluice.domain.variant import Variant, VariantState, check
-from sluice.worker.execution.backend import Backend, BackendLoader, Engine, ModelSpec
-from sluice.worker.execution.generation_runner import Servable, Writer, Writers
-from sluice.worker.execution.generator import DEFAULT_ROOM, GenerationRoom, Generator
+from sluice.worker.execution.backend import Backend, BackendLoader, CpuRuntime, ModelSpec
+from sluice.worker.execution.generation_runner import GenerationRunner, GenerationRunners, LoadedModel
+from sluice.worker.execution.generator import DEFAULT_ROOM, GenerationEngine, GenerationLimits
 from sluice.worker.execution.openai_config import OpenAIServer
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 # Freeing a model for real: what its memory was goes back to the device and to the operating system.
 
 
-def release(servable: Servable) -> None:
+def release(servable: LoadedModel) -> None:
     """Close `servable`, collect what only cycles hold, and let the C library give back the pages that are left empty.
 
     Without the last step a model that was converted while it was read (bf16 from fp32, say) leaves a fifth of itself
@@ -82,7 +82,7 @@ def checkpoint_under(root: Path, name: str) -> Path:
     return path
 
 
-Examine = Callable[[Servable], object]
+Examine = Callable[[LoadedModel], object]
 Result = TypeVar("Result")
 
 
@@ -90,7 +90,7 @@ class AlreadyHeld(InvalidRequest):
     """The worker holds this variant."""
 
 
-class Catalog:
+class ModelRegistry:
     """Loads beside the device's thread, so that it goes on; frees on that thread, behind what it still does.
 
     A model is staged (in memory and warm), then served (listed, and requests come), then withdrawn, then discarded.
@@ -106,11 +106,11 @@ class Catalog:
         device_thread: Executor,
         max_batch_size: int,
         threads: int,
-        engine: Engine = Engine.AUTO,
-        generation: GenerationRoom = DEFAULT_ROOM,
+        engine: CpuRuntime = CpuRuntime.AUTO,
+        generation: GenerationLimits = DEFAULT_ROOM,
     ) -> None:
         self.devices: set[str] = set()
-        self.writers = Writers()
+        self.writers = GenerationRunners()
         self._root = root
         self._loader = load
         self._loader_thread = loader_thread
@@ -119,7 +119,7 @@ class Catalog:
         self._threads = threads
         self._engine = engine
         self._generation = generation
-        self._served: dict[str, Servable] = {}
+        self._served: dict[str, LoadedModel] = {}
         self._states: dict[str, VariantState] = {}
         self._watchers: set[Callable[[], None]] = set()
         self._changes: set[asyncio.Task[Any]] = set()
@@ -141,18 +141,18 @@ class Catalog:
     def backend(self, variant_id: str) -> Backend:
         """The backend of a ready variant. Raises NoEndpoint."""
         found = self.servable(variant_id)
-        if isinstance(found, Writer):
+        if isinstance(found, GenerationRunner):
             raise NoEndpoint(f"'{variant_id}' writes texts and takes no batches")
         return found
 
-    def writer(self, variant_id: str) -> Writer:
+    def writer(self, variant_id: str) -> GenerationRunner:
         """The writer of a ready variant. Raises NoEndpoint."""
         found = self.servable(variant_id)
-        if not isinstance(found, Writer):
+        if not isinstance(found, GenerationRunner):
             raise NoEndpoint(f"'{variant_id}' writes no text")
         return found
 
-    def serves(self, servable: Servable) -> bool:
+    def serves(self, servable: LoadedModel) -> bool:
         """Whether requests for its variant go to `servable`."""
         return self._states.get(name := servable.variant.id) is VariantState.READY and self._served[name] is servable
 
@@ -194,7 +194,7 @@ class Catalog:
             generation=self._generation,
         )
 
-    async def stage(self, spec: ModelSpec, examine: Examine | None = None) -> Servable:
+    async def stage(self, spec: ModelSpec, examine: Examine | None = None) -> LoadedModel:
         """Read, warm up and examine a checkpoint, and serve it not yet.
 
         `examine` is called on the loader's thread; what it raises is a checkpoint's fault like any other. Raises
@@ -203,11 +203,11 @@ class Catalog:
         loop = asyncio.get_running_loop()
         servable = await loop.run_in_executor(self._loader_thread, self._load_and_warm, spec, examine, loop)
         self.devices.add(servable.variant.device)
-        if isinstance(servable, Writer):
+        if isinstance(servable, GenerationRunner):
             self.writers.add(servable)
         return servable
 
-    def serve(self, servable: Servable) -> Variant:
+    def serve(self, servable: LoadedModel) -> Variant:
         """Serve what was staged. Raises AlreadyHeld."""
         variant = servable.variant
         if variant.id in self._states:
@@ -221,9 +221,9 @@ class Catalog:
         servable = self._begin_unloading(variant_id)
         await self._to_the_end(self._end_unloading(variant_id, servable, then=self._keep))
 
-    async def discard(self, servable: Servable) -> None:
+    async def discard(self, servable: LoadedModel) -> None:
         """Free what is staged."""
-        if isinstance(servable, Writer):
+        if isinstance(servable, GenerationRunner):
             self.writers.remove(servable)
         await self._on_device(lambda: release(servable))
 
@@ -240,30 +240,30 @@ class Catalog:
             await self.discard(servable)
             raise
 
-    def servable(self, variant_id: str) -> Servable:
+    def servable(self, variant_id: str) -> LoadedModel:
         """What serves a ready variant. Raises NoEndpoint."""
         if self._states.get(variant_id) is VariantState.READY:
             return self._served[variant_id]
         raise NoEndpoint(f"this worker does not serve '{variant_id}'")
 
-    def _begin_unloading(self, variant_id: str) -> Servable:
+    def _begin_unloading(self, variant_id: str) -> LoadedModel:
         if self._states.get(variant_id) is not VariantState.READY:
             raise UnknownCheckpoint(f"this worker does not hold '{variant_id}'", field="variant")
         self._set(variant_id, VariantState.UNLOADING)
         return self._served[variant_id]
 
     async def _end_unloading(
-        self, variant_id: str, servable: Servable, *, then: Callable[[Servable], Awaitable[None]]
+        self, variant_id: str, servable: LoadedModel, *, then: Callable[[LoadedModel], Awaitable[None]]
     ) -> None:
         try:
-            if isinstance(servable, Writer):
+            if isinstance(servable, GenerationRunner):
                 await servable.finished.wait()
             await then(servable)
         finally:
             del self._served[variant_id]
             self._set(variant_id, None)
 
-    async def _keep(self, _: Servable) -> None:
+    async def _keep(self, _: LoadedModel) -> None:
         # Batches of this variant that were taken stand before this on the device's thread.
         await self._on_device(lambda: None)
 
@@ -277,7 +277,7 @@ class Catalog:
         task.add_done_callback(self._changes.discard)
         return await asyncio.shield(task)
 
-    def _load_and_warm(self, spec: ModelSpec, examine: Examine | None, loop: asyncio.AbstractEventLoop) -> Servable:
+    def _load_and_warm(self, spec: ModelSpec, examine: Examine | None, loop: asyncio.AbstractEventLoop) -> LoadedModel:
         try:
             loaded = self._loader(spec)
         except MemoryError as error:
@@ -286,7 +286,9 @@ class Catalog:
             raise
         except Exception as error:
             raise InvalidRequest(f"{spec.checkpoint.name} cannot be loaded: {error}", field="checkpoint") from error
-        servable: Servable = Writer(loaded, loop, broke=self._take_out) if isinstance(loaded, Generator) else loaded
+        servable: LoadedModel = (
+            GenerationRunner(loaded, loop, broke=self._take_out) if isinstance(loaded, GenerationEngine) else loaded
+        )
         try:
             servable.warm_up()
             check(servable.variant)
@@ -302,7 +304,7 @@ class Catalog:
             raise InvalidRequest(f"{spec.checkpoint.name} cannot serve: {error}", field="checkpoint") from error
         return servable
 
-    def _take_out(self, writer: Writer) -> None:
+    def _take_out(self, writer: GenerationRunner) -> None:
         """A model writes no more. If it was its device that has ended, others see to that."""
         if not self.serves(writer) or writer.is_device_lost():
             return

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from sluice.domain.errors import SluiceError
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.models.forms import Ladder, Slot
-from sluice.worker.models.registry import Catalog
-from sluice.worker.models.swap_policy import Act, Budget, Place, Wish, next_step
+from sluice.worker.models.forms import ModelForms, ModelSlot
+from sluice.worker.models.registry import ModelRegistry
+from sluice.worker.models.swap_policy import Action, DesiredState, MemoryBudget, Residency, next_step
 from sluice.worker.resources.reading import Memory
 
 POLL_S = 0.1
@@ -24,12 +24,12 @@ SETTLE_S = 1.0
 # How old a reading of memory may be: what was loaded or freed since then is not in it.
 READING_LAG_S = 0.25
 NO_ROOM = "there is no room to load"
-_LEAVING = frozenset({Act.RELEASE, Act.WITHDRAW})
+_LEAVING = frozenset({Action.RELEASE, Action.WITHDRAW})
 
 logger = logging.getLogger(__name__)
 
 
-class Swapper:
+class SwapController:
     """Keeps models as `wish` has them. `memory` is that in which they live, None while it is unknown.
 
     Two forms of a model are held together up to `ceiling` of it. Beside their full models distilled copies take up to
@@ -38,9 +38,9 @@ class Swapper:
 
     def __init__(
         self,
-        catalog: Catalog,
+        catalog: ModelRegistry,
         *,
-        wish: Callable[[], Wish],
+        wish: Callable[[], DesiredState],
         memory: Callable[[], Memory | None],
         ceiling: float,
         light_budget: float,
@@ -54,8 +54,8 @@ class Swapper:
         self._light_budget = light_budget
         self._settle_s = settle_s
         self._clock = clock
-        self._ladders: list[Ladder] = []
-        self._departures: dict[Ladder, asyncio.Task[bool]] = {}
+        self._ladders: list[ModelForms] = []
+        self._departures: dict[ModelForms, asyncio.Task[bool]] = {}
         self._moved_at = float("-inf")
         self._is_broken = False
 
@@ -85,10 +85,10 @@ class Swapper:
         order to hold it in another precision. Raises InvalidRequest naming the file or field at fault, `distilled` or
         `lower_precision` if it is that, or Saturated.
         """
-        ladder = Ladder(self._catalog, full=full, light=light, lower=lower, is_fixed=is_fixed)
+        ladder = ModelForms(self._catalog, full=full, light=light, lower=lower, is_fixed=is_fixed)
         if ladder.lowered is not None:
             await self._try(ladder, ladder.lowered, field="lower_precision")
-            await ladder.take(Act.RELEASE, ladder.lowered, now=self._clock())
+            await ladder.take(Action.RELEASE, ladder.lowered, now=self._clock())
         if ladder.light is not None:
             await self._try(ladder, ladder.light, field="distilled")
         self._ladders.append(ladder)
@@ -97,9 +97,9 @@ class Swapper:
                 # An accelerator is read in the background, and for the first time when it is first asked of.
                 await asyncio.sleep(READING_LAG_S)
             if not self._keeps_light(ladder):
-                await ladder.take(Act.RELEASE, ladder.light, now=self._clock())
-        await ladder.take(Act.LOAD, ladder.full, now=self._clock())
-        await ladder.take(Act.SERVE, ladder.full, now=self._clock())
+                await ladder.take(Action.RELEASE, ladder.light, now=self._clock())
+        await ladder.take(Action.LOAD, ladder.full, now=self._clock())
+        await ladder.take(Action.SERVE, ladder.full, now=self._clock())
 
     async def run(self) -> None:
         """Follow the wish until cancelled. Trouble with one model ends nothing, and holds up no other."""
@@ -113,14 +113,14 @@ class Swapper:
             for departure in self._departures.values():
                 departure.cancel()
 
-    async def _try(self, ladder: Ladder, slot: Slot, *, field: str) -> None:
+    async def _try(self, ladder: ModelForms, slot: ModelSlot, *, field: str) -> None:
         try:
-            await ladder.take(Act.LOAD, slot, now=self._clock())
+            await ladder.take(Action.LOAD, slot, now=self._clock())
         except SluiceError as error:
             error.field = field
             raise
 
-    async def _try_to_advance(self, ladder: Ladder) -> bool:
+    async def _try_to_advance(self, ladder: ModelForms) -> bool:
         try:
             moved = await self._advance(ladder)
         except Exception:
@@ -131,7 +131,7 @@ class Swapper:
         self._is_broken = False
         return moved
 
-    async def _advance(self, ladder: Ladder) -> bool:
+    async def _advance(self, ladder: ModelForms) -> bool:
         """Take the ladder's next step if there is one and its time has come; returns whether it succeeded by now."""
         if ladder.is_meddled_with:
             await self._let_go(ladder)
@@ -148,7 +148,7 @@ class Swapper:
             return False
         return await self._move(ladder, act, slot, now=now)
 
-    async def _move(self, ladder: Ladder, act: Act, slot: Slot, *, now: float) -> bool:
+    async def _move(self, ladder: ModelForms, act: Action, slot: ModelSlot, *, now: float) -> bool:
         step = f"{act.value} {slot.name}"
         extra = {"model": slot.spec.model, "checkpoint": slot.spec.checkpoint.name, "step": step}
         try:
@@ -163,7 +163,7 @@ class Swapper:
         logger.info("swap", extra={**extra, "took_s": self._moved_at - now})
         return True
 
-    def _next_move(self, ladder: Ladder, *, now: float) -> tuple[Act, Slot] | None:
+    def _next_move(self, ladder: ModelForms, *, now: float) -> tuple[Action, ModelSlot] | None:
         wanted, beside = ladder.wanted(self._wish())
         slots = ladder.slots
         sides = [slot.side(now, stays=slot is ladder.light and self._keeps_light(ladder)) for slot in slots]
@@ -176,17 +176,17 @@ class Swapper:
                 _tell_room(slot, lacks_room=waits and slot is wanted)
         return None if step is None else (step.act, slots[step.rung])
 
-    def _is_due(self, act: Act, slot: Slot, ladder: Ladder, *, now: float) -> bool:
+    def _is_due(self, act: Action, slot: ModelSlot, ladder: ModelForms, *, now: float) -> bool:
         if act in _LEAVING:
             return slot.served_at is None or now - slot.served_at >= self._settle_s
-        serves = any(one.place is Place.SERVING for one in ladder.slots)
-        return act is not Act.LOAD or not serves or now - self._moved_at >= READING_LAG_S
+        serves = any(one.place is Residency.SERVING for one in ladder.slots)
+        return act is not Action.LOAD or not serves or now - self._moved_at >= READING_LAG_S
 
-    def _budget(self) -> Budget:
+    def _budget(self) -> MemoryBudget:
         memory = self._memory()
-        return Budget(None if memory is None else self._ceiling * memory.limit_bytes - memory.used_bytes)
+        return MemoryBudget(None if memory is None else self._ceiling * memory.limit_bytes - memory.used_bytes)
 
-    def _keeps_light(self, ladder: Ladder) -> bool:
+    def _keeps_light(self, ladder: ModelForms) -> bool:
         memory = self._memory()
         if memory is None:
             return False
@@ -199,14 +199,14 @@ class Swapper:
         memory = self._memory() if any(sizes) else None
         return None if memory is None else min(1.0, sum(sizes) / memory.limit_bytes)
 
-    async def _let_go(self, ladder: Ladder) -> None:
+    async def _let_go(self, ladder: ModelForms) -> None:
         self._ladders.remove(ladder)
         extra = {"model": ladder.full.spec.model}
         logger.warning("A model is no longer swapped, because what served was unloaded.", extra=extra)
         await ladder.let_go()
 
 
-def _tell_room(slot: Slot, *, lacks_room: bool) -> None:
+def _tell_room(slot: ModelSlot, *, lacks_room: bool) -> None:
     trouble = f"{slot.spec.model}: {NO_ROOM} {slot.name}"
     if lacks_room and not slot.trouble:
         extra = {"model": slot.spec.model, "wanted": slot.name, "bytes": slot.size_bytes}

@@ -15,7 +15,7 @@ from sluice.domain.enums import Level, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class DesiredState:
     """What the levels in force want of a worker.
 
     `copies` is the share of the work that distilled copies shall take. `lowers` says that full models shall be held in
@@ -27,10 +27,10 @@ class Wish:
     precision: Precision = Precision.OWN
 
 
-FULL_SERVICE = Wish()
+FULL_SERVICE = DesiredState()
 
 
-class Place(Enum):
+class Residency(Enum):
     """Where a rung is: on disk, in memory and warm, or serving."""
 
     DISK = 0
@@ -38,7 +38,7 @@ class Place(Enum):
     SERVING = 2
 
 
-class Act(Enum):
+class Action(Enum):
     """One move. Releasing what serves, or withdrawing it to memory, lets it finish its batches and texts first."""
 
     LOAD = "load"
@@ -47,22 +47,22 @@ class Act(Enum):
     RELEASE = "release"
 
 
-class Step(NamedTuple):
+class PlannedStep(NamedTuple):
     """A move of the rung at `rung`."""
 
-    act: Act
+    act: Action
     rung: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class FormState:
     """One of the ways to hold a model: its own precision, a lower one, or its distilled copy.
 
     `stays`: it may stay in memory while another one serves. `barred`: it could not be loaded a moment ago and is not
     tried again yet. `proven`: its last loading succeeded.
     """
 
-    place: Place
+    place: Residency
     size_bytes: float
     stays: bool = False
     barred: bool = False
@@ -71,11 +71,11 @@ class Side:
     @property
     def is_held(self) -> bool:
         """Whether it takes memory."""
-        return self.place is not Place.DISK
+        return self.place is not Residency.DISK
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class MemoryBudget:
     """What may be taken of memory on top of all that is used now; negative: too much is; None: unknown."""
 
     free_bytes: float | None
@@ -90,14 +90,18 @@ class Budget:
         return self.free_bytes is not None and self.free_bytes < 0
 
 
-def wish_of(levels: Collection[Level], lighten_share: float, precision: Precision = Precision.OWN) -> Wish:
+def desired_state_of(
+    levels: Collection[Level], lighten_share: float, precision: Precision = Precision.OWN
+) -> DesiredState:
     """What the levels in force want."""
     if Level.LIGHTEN not in levels:
         return FULL_SERVICE
-    return Wish(copies=lighten_share, lowers=True, precision=precision)
+    return DesiredState(copies=lighten_share, lowers=True, precision=precision)
 
 
-def next_step(wanted: int, sides: Sequence[Side], budget: Budget, *, beside: int | None = None) -> Step | None:
+def next_step(
+    wanted: int, sides: Sequence[FormState], budget: MemoryBudget, *, beside: int | None = None
+) -> PlannedStep | None:
     """The next step towards `wanted`, a place in `sides`, or None when nothing can be bettered now.
 
     What takes over is in memory and serves before the others go, if all fit. If they do not, the others go first, and
@@ -108,10 +112,10 @@ def next_step(wanted: int, sides: Sequence[Side], budget: Budget, *, beside: int
     goal = _within_reach(wanted, sides, budget)
     if goal is None:
         return None
-    if sides[goal].place is Place.DISK:
+    if sides[goal].place is Residency.DISK:
         return _towards(goal, sides, budget)
-    if sides[goal].place is Place.MEMORY:
-        return Step(Act.SERVE, goal)
+    if sides[goal].place is Residency.MEMORY:
+        return PlannedStep(Action.SERVE, goal)
     for rung in _held(sides, but=goal):
         step = _out_of_the_way(rung, sides[rung], may_serve=rung == beside and not budget.is_overdrawn)
         if step is not None:
@@ -119,7 +123,7 @@ def next_step(wanted: int, sides: Sequence[Side], budget: Budget, *, beside: int
     return _staged(sides, budget)
 
 
-def _within_reach(wanted: int, sides: Sequence[Side], budget: Budget) -> int | None:
+def _within_reach(wanted: int, sides: Sequence[FormState], budget: MemoryBudget) -> int | None:
     side = sides[wanted]
     risks = bool(_held(sides, but=wanted)) and not side.proven and not budget.fits(side.size_bytes)
     if side.is_held or not (side.barred or risks):
@@ -128,34 +132,34 @@ def _within_reach(wanted: int, sides: Sequence[Side], budget: Budget) -> int | N
     return next((rung for rung in ranked if sides[rung].is_held or not sides[rung].barred), None)
 
 
-def _towards(goal: int, sides: Sequence[Side], budget: Budget) -> Step | None:
+def _towards(goal: int, sides: Sequence[FormState], budget: MemoryBudget) -> PlannedStep | None:
     side, others = sides[goal], _held(sides, but=goal)
-    if others and all(sides[rung].place is Place.MEMORY for rung in others):
-        return Step(Act.SERVE, others[0])
+    if others and all(sides[rung].place is Residency.MEMORY for rung in others):
+        return PlannedStep(Action.SERVE, others[0])
     if not others or budget.fits(side.size_bytes):
-        return Step(Act.LOAD, goal)
+        return PlannedStep(Action.LOAD, goal)
     freed = sum(sides[rung].size_bytes for rung in others)
     helps = budget.free_bytes is None or side.size_bytes <= max(freed, budget.free_bytes + freed)
     if not side.proven or not helps:
         return None
     # What nobody would miss goes first.
-    return Step(Act.RELEASE, min(others, key=lambda rung: sides[rung].place.value))
+    return PlannedStep(Action.RELEASE, min(others, key=lambda rung: sides[rung].place.value))
 
 
-def _out_of_the_way(rung: int, side: Side, *, may_serve: bool) -> Step | None:
+def _out_of_the_way(rung: int, side: FormState, *, may_serve: bool) -> PlannedStep | None:
     if may_serve:
-        return None if side.place is Place.SERVING else Step(Act.SERVE, rung)
+        return None if side.place is Residency.SERVING else PlannedStep(Action.SERVE, rung)
     if not side.stays:
-        return Step(Act.RELEASE, rung)
-    return Step(Act.WITHDRAW, rung) if side.place is Place.SERVING else None
+        return PlannedStep(Action.RELEASE, rung)
+    return PlannedStep(Action.WITHDRAW, rung) if side.place is Residency.SERVING else None
 
 
-def _staged(sides: Sequence[Side], budget: Budget) -> Step | None:
+def _staged(sides: Sequence[FormState], budget: MemoryBudget) -> PlannedStep | None:
     for rung, side in enumerate(sides):
         if side.stays and not side.is_held and not side.barred and budget.fits(side.size_bytes):
-            return Step(Act.LOAD, rung)
+            return PlannedStep(Action.LOAD, rung)
     return None
 
 
-def _held(sides: Sequence[Side], *, but: int) -> list[int]:
+def _held(sides: Sequence[FormState], *, but: int) -> list[int]:
     return [rung for rung, side in enumerate(sides) if side.is_held and rung != but]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from sluice.worker.resources.reading import Memory, Reading, ResourceMonitor, Unreadable
+from sluice.worker.resources.reading import Memory, MonitorError, ResourceMonitor, ResourceSample
 
 # A monitor that is read on a thread of its own: a driver that hangs makes its reading old, and holds up nobody.
 
@@ -16,7 +16,7 @@ INTERVAL_S = 0.1
 STALE_S = 2.0
 
 
-class BackgroundMonitor:
+class PolledMonitor:
     """Reads what `source` gives, every INTERVAL_S. `source` is asked again until it has a monitor to give."""
 
     def __init__(
@@ -33,27 +33,27 @@ class BackgroundMonitor:
         self._clock = clock
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
-        self._newest: tuple[float, Reading | Unreadable] | None = None
+        self._newest: tuple[float, ResourceSample | MonitorError] | None = None
 
-    def read(self) -> Reading:
+    def read(self) -> ResourceSample:
         """The newest reading, and nothing while there is no monitor. Raises Unreadable if it failed, or is too old."""
         if self._thread is None:
             try:
                 monitor = self._source()
             except Exception as error:
-                raise Unreadable(f"there is no monitor: {error}") from error
+                raise MonitorError(f"there is no monitor: {error}") from error
             if monitor is None:
-                return Reading()
+                return ResourceSample()
             # The process may end while the driver hangs.
             self._thread = threading.Thread(target=self._watch, args=(monitor,), name="monitor", daemon=True)
             self._thread.start()
         if self._newest is None:
-            raise Unreadable("nothing has been read yet")
+            raise MonitorError("nothing has been read yet")
         at, reading = self._newest
         age_s = self._clock() - at
         if age_s > self._stale_s:
-            raise Unreadable(f"the newest reading is {age_s:.1f} s old")
-        if isinstance(reading, Unreadable):
+            raise MonitorError(f"the newest reading is {age_s:.1f} s old")
+        if isinstance(reading, MonitorError):
             raise reading
         return reading
 
@@ -64,8 +64,8 @@ class BackgroundMonitor:
     def _watch(self, monitor: ResourceMonitor) -> None:
         while not self._over.is_set():
             try:
-                reading: Reading | Unreadable = monitor.read()
-            except Unreadable as error:
+                reading: ResourceSample | MonitorError = monitor.read()
+            except MonitorError as error:
                 reading = error
             self._newest = self._clock(), reading
             self._over.wait(self._interval_s)
@@ -90,15 +90,15 @@ class AcceleratorMonitor:
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
 
-    def read(self) -> Reading:
+    def read(self) -> ResourceSample:
         """Memory, and utilisation if it is told. Raises Unreadable."""
         try:
             free, total = self._accelerator.memory_bytes()
             reusable = self._accelerator.reusable_bytes()
             utilization = self._accelerator.utilization()
         except Exception as error:
-            raise Unreadable(f"the accelerator: {type(error).__name__}: {error}") from error
+            raise MonitorError(f"the accelerator: {type(error).__name__}: {error}") from error
         if not (0 <= free <= total and reusable >= 0):
-            raise Unreadable(f"the accelerator has {free} of {total} bytes free, and {reusable} to use again")
+            raise MonitorError(f"the accelerator has {free} of {total} bytes free, and {reusable} to use again")
         used = max(0.0, total - free - reusable)
-        return Reading(utilization=utilization, memory=Memory(used_bytes=used, limit_bytes=total))
+        return ResourceSample(utilization=utilization, memory=Memory(used_bytes=used, limit_bytes=total))

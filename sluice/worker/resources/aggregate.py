@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from sluice.worker.resources.reading import Memory, Reading, ResourceMonitor, Unreadable
+from sluice.worker.resources.reading import Memory, MonitorError, ResourceMonitor, ResourceSample
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ WINDOW_S = 0.5
 _SMALLEST_S = 0.05
 
 
-class EngineLoad:
+class BusyRatio:
     """`busy_s` counts seconds of work since the start. However often it is read, the window is no shorter for it."""
 
     def __init__(self, busy_s: Callable[[], float], *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +27,7 @@ class EngineLoad:
         self._clock = clock
         self._looks: deque[tuple[float, float]] = deque([(clock(), busy_s())])
 
-    def read(self) -> Reading:
+    def read(self) -> ResourceSample:
         """Utilisation since the last look that is at least WINDOW_S old, or since the first; none before 50 ms."""
         now, busy_s = self._clock(), self._busy_s()
         while len(self._looks) > 1 and self._looks[1][0] <= now - WINDOW_S:
@@ -37,11 +37,11 @@ class EngineLoad:
             self._looks.append((now, busy_s))
         elapsed_s = now - since
         if elapsed_s < _SMALLEST_S:
-            return Reading()
-        return Reading(utilization=min(1.0, max(0.0, (busy_s - busy_then_s) / elapsed_s)))
+            return ResourceSample()
+        return ResourceSample(utilization=min(1.0, max(0.0, (busy_s - busy_then_s) / elapsed_s)))
 
 
-class Resources:
+class ResourceAggregator:
     """`device` watches the accelerator; models live in its memory if it has any, else in the fullest of the others'.
 
     While it `writes`, what the driver says of its utilisation is nothing: one text of hundreds keeps it from idling.
@@ -59,7 +59,7 @@ class Resources:
         self._writes = writes
         self._silent: dict[ResourceMonitor, str] = {}
 
-    def read(self) -> Reading:
+    def read(self) -> ResourceSample:
         """The largest utilisation that is known, and the memory with the largest ratio.
 
         Memory is unknown while any monitor cannot be read: the unread one may be the full one. Utilisation is not, as
@@ -69,7 +69,7 @@ class Resources:
         readings = [self._look(monitor) for monitor in every]
         told = readings[:-1] if self._device is not None and self._writes() else readings
         busy = [one.utilization for one in told if one is not None and one.utilization is not None]
-        return Reading(utilization=max(busy, default=None), memory=_fullest(readings))
+        return ResourceSample(utilization=max(busy, default=None), memory=_fullest(readings))
 
     def model_memory(self) -> Memory | None:
         """The memory in which models live; None while it is unknown."""
@@ -81,10 +81,10 @@ class Resources:
                 return reading.memory
         return _fullest([self._look(monitor) for monitor in self._monitors])
 
-    def _look(self, monitor: ResourceMonitor) -> Reading | None:
+    def _look(self, monitor: ResourceMonitor) -> ResourceSample | None:
         try:
             reading = monitor.read()
-        except Unreadable as error:
+        except MonitorError as error:
             if monitor not in self._silent:
                 logger.warning("a resource cannot be read", extra={"why": str(error)})
             self._silent[monitor] = str(error)
@@ -94,7 +94,7 @@ class Resources:
         return reading
 
 
-def _fullest(readings: Sequence[Reading | None]) -> Memory | None:
+def _fullest(readings: Sequence[ResourceSample | None]) -> Memory | None:
     if None in readings:
         return None
     memories = [reading.memory for reading in readings if reading is not None and reading.memory is not None]

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from sluice.runtime.cpu import CGROUP, MEMBERSHIP, cgroup_of
-from sluice.worker.resources.reading import Memory, Reading, Unreadable
+from sluice.worker.resources.reading import Memory, MonitorError, ResourceSample
 
 # The control group's memory (cgroup v2) as a resource. Limits are read anew each time: they change under a process.
 
@@ -23,9 +23,9 @@ class CgroupMemory:
         self._root = root
         self._membership = membership
 
-    def read(self) -> Reading:
+    def read(self) -> ResourceSample:
         """Memory only, and none where no group has a limit. Raises Unreadable when a group's files make no sense."""
-        return Reading(memory=max(self.limited(), key=lambda memory: memory.ratio, default=None))
+        return ResourceSample(memory=max(self.limited(), key=lambda memory: memory.ratio, default=None))
 
     def limited(self) -> list[Memory]:
         """The memory of each of these groups that has a limit. Raises Unreadable as `read` does."""
@@ -58,9 +58,9 @@ def memory_of(group: Path) -> Memory | None:
         used = int(current.read_text(encoding="ascii"))
         limit_bytes = int(allowed)
     except (OSError, ValueError) as error:
-        raise Unreadable(f"{group}: {error}") from error
+        raise MonitorError(f"{group}: {error}") from error
     if used < 0 or min(pages) < 0:
-        raise Unreadable(f"{group}: a negative number of bytes")
+        raise MonitorError(f"{group}: a negative number of bytes")
     reclaimable = max(0, pages[0] + pages[1] - pages[2])
     return Memory(used_bytes=max(0, used - reclaimable), limit_bytes=limit_bytes)
 
@@ -68,13 +68,13 @@ def memory_of(group: Path) -> Memory | None:
 class HostMemory:
     """What the kernel calls available counts as free: it can be had without swapping."""
 
-    def read(self) -> Reading:
+    def read(self) -> ResourceSample:
         """Memory only. Raises Unreadable when the platform does not tell."""
         try:
             host = psutil.virtual_memory()
         except (OSError, RuntimeError, ValueError) as error:
-            raise Unreadable(f"the host's memory: {error}") from error
-        return Reading(memory=Memory(used_bytes=host.total - host.available, limit_bytes=host.total))
+            raise MonitorError(f"the host's memory: {error}") from error
+        return ResourceSample(memory=Memory(used_bytes=host.total - host.available, limit_bytes=host.total))
 
 
 # How much of the host's memory there is still to take.

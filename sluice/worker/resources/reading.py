@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Unreadable(Exception):
+class MonitorError(Exception):
     """A resource that should be read cannot be, or says what cannot be true."""
 
 
@@ -24,9 +24,9 @@ class Memory:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.used_bytes) and math.isfinite(self.limit_bytes)):
-            raise Unreadable(f"memory of {self.used_bytes} / {self.limit_bytes} bytes")
+            raise MonitorError(f"memory of {self.used_bytes} / {self.limit_bytes} bytes")
         if self.used_bytes < 0 or self.limit_bytes <= 0:
-            raise Unreadable(f"memory of {self.used_bytes} / {self.limit_bytes} bytes")
+            raise MonitorError(f"memory of {self.used_bytes} / {self.limit_bytes} bytes")
 
     @property
     def ratio(self) -> float:
@@ -35,7 +35,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ResourceSample:
     """One look. None: the monitor has no say in that value. Raises Unreadable for a utilisation outside [0, 1]."""
 
     utilization: float | None = None
@@ -43,11 +43,11 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.utilization is not None and not 0.0 <= self.utilization <= 1.0:
-            raise Unreadable(f"a utilisation of {self.utilization}")
+            raise MonitorError(f"a utilisation of {self.utilization}")
 
 
 class ResourceMonitor(Protocol):
     """Watches one resource. Called on the event loop, so that it must answer within a millisecond."""
 
-    def read(self) -> Reading:
+    def read(self) -> ResourceSample:
         """The newest reading. Raises Unreadable when there should be one and is not."""

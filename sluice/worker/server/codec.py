@@ -12,15 +12,15 @@ from sluice.domain.status import duration, seconds_of, to_item_status
 from sluice.domain.variant import Variant, to_proto
 from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.execution.backend import Classified, Embedded, Item
-from sluice.worker.execution.batch import Done, Work, WorkItem
-from sluice.worker.execution.generation_runner import Owner, Writing
-from sluice.worker.execution.generator import Piece, Prompt
+from sluice.worker.execution.backend import Classification, Embedding, Item
+from sluice.worker.execution.batch import BatchItem, BatchOutcome, WorkerBatch
+from sluice.worker.execution.generation_runner import ActiveGeneration, ChunkListener
+from sluice.worker.execution.generator import Chunk, GenerationRequest
 
 # Between WorkerService's texts and a generator's own nouns. No decisions here but what a number may be.
 
 
-def to_writing(message: worker_pb2.Generation, *, owner: Owner, now: float) -> Writing:
+def generation_from_proto(message: worker_pb2.Generation, *, owner: ChunkListener, now: float) -> ActiveGeneration:
     """The text as it is written. Raises InvalidRequest naming the field whose number is none."""
     if message.max_new_tokens < 1:
         raise InvalidRequest("a text has at least one token", field="max_new_tokens")
@@ -31,7 +31,7 @@ def to_writing(message: worker_pb2.Generation, *, owner: Owner, now: float) -> W
         raise InvalidRequest(f"top_p is {message.top_p}, and must lie in (0, 1]", field="top_p")
     if not all(message.stop):
         raise InvalidRequest("an empty stop string is everywhere", field="stop")
-    prompt = Prompt(
+    prompt = GenerationRequest(
         text=message.prompt,
         max_new_tokens=message.max_new_tokens,
         temperature=message.temperature,
@@ -40,7 +40,7 @@ def to_writing(message: worker_pb2.Generation, *, owner: Owner, now: float) -> W
         seed=message.seed if message.HasField("seed") else None,
         stop=tuple(message.stop),
     )
-    return Writing(
+    return ActiveGeneration(
         number=message.id,
         variant_id=message.variant,
         prompt=prompt,
@@ -51,7 +51,7 @@ def to_writing(message: worker_pb2.Generation, *, owner: Owner, now: float) -> W
     )
 
 
-def to_piece(number: int, piece: Piece, *, error: SluiceError | None = None) -> worker_pb2.GenerationPiece:
+def chunk_to_proto(number: int, piece: Chunk, *, error: SluiceError | None = None) -> worker_pb2.GenerationPiece:
     """A piece of text `number`; `error` takes the place of the piece's own."""
     error = error or piece.error
     return worker_pb2.GenerationPiece(
@@ -69,10 +69,10 @@ NO_DEADLINE = float("inf")
 OPTIONAL_FIELDS: Final[tuple[Literal["labels", "profile"], ...]] = ("labels", "profile")
 
 
-def to_work(batch: worker_pb2.Batch, *, now: float) -> Work:
+def batch_from_proto(batch: worker_pb2.Batch, *, now: float) -> WorkerBatch:
     """The batch as it is executed; its deadlines count from `now`."""
     items = [
-        WorkItem(
+        BatchItem(
             message.id,
             Item(message.text, message.top_k, message.truncate),
             now + seconds_of(message.timeout) if message.HasField("timeout") else NO_DEADLINE,
@@ -80,7 +80,7 @@ def to_work(batch: worker_pb2.Batch, *, now: float) -> Work:
         )
         for message in batch.items
     ]
-    return Work(
+    return WorkerBatch(
         variant_id=batch.variant,
         items=items,
         taken_at=now,
@@ -89,7 +89,7 @@ def to_work(batch: worker_pb2.Batch, *, now: float) -> Work:
     )
 
 
-def to_response(number: int, done: Done, *, most: int = DEFAULT_LIMIT_BYTES) -> worker_pb2.ExecuteResponse:
+def result_to_proto(number: int, done: BatchOutcome, *, most: int = DEFAULT_LIMIT_BYTES) -> worker_pb2.ExecuteResponse:
     """A batch's result, of at most `most` bytes: the largest answers of one that has more become failures."""
     response = worker_pb2.ExecuteResponse()
     result = response.result
@@ -99,12 +99,12 @@ def to_response(number: int, done: Done, *, most: int = DEFAULT_LIMIT_BYTES) -> 
     add = result.results.add
     for item_id, output in done.outputs.items():
         item = add(id=item_id)
-        if isinstance(output, Classified):
+        if isinstance(output, Classification):
             item.classification.label = output.label
             item.classification.score = output.score
             for label, score in output.scores:
                 item.classification.scores.add(label=label, score=score)
-        elif isinstance(output, Embedded):
+        elif isinstance(output, Embedding):
             item.embedding.values.extend(output.values)
         elif isinstance(output, SluiceError):
             item.status.CopyFrom(to_item_status(output))
@@ -126,7 +126,7 @@ def _leave_out_largest(result: worker_pb2.BatchResult, size: int, most: int) -> 
         size += item.ByteSize() - own
 
 
-def to_welcome(
+def welcome_to_proto(
     worker: str,
     variants: Iterable[Variant],
     *,

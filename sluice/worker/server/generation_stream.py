@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from sluice.domain.errors import Cancelled, Expired, Saturated, ShuttingDown, SluiceError, WorkerFailed
 from sluice.runtime.tracing import trace_id_of
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.execution.generation_runner import Writer, Writing
-from sluice.worker.execution.generator import Piece
-from sluice.worker.models.registry import Catalog
-from sluice.worker.server.codec import to_piece, to_writing
+from sluice.worker.execution.generation_runner import ActiveGeneration, GenerationRunner
+from sluice.worker.execution.generator import Chunk
+from sluice.worker.models.registry import ModelRegistry
+from sluice.worker.server.codec import chunk_to_proto, generation_from_proto
 from sluice.worker.server.tracing import WorkerSpans
 
 Send = Callable[[Sequence[worker_pb2.GenerationPiece], int], None]
@@ -21,7 +21,7 @@ Send = Callable[[Sequence[worker_pb2.GenerationPiece], int], None]
 logger = logging.getLogger(__name__)
 
 
-class TextSession:
+class GenerationSession:
     """At most `credits_` texts of the router wait for their memory at a time.
 
     `send` is called with the pieces that one step wrote, and how many credits they give back; `failed` when a text
@@ -30,7 +30,7 @@ class TextSession:
 
     def __init__(
         self,
-        catalog: Catalog,
+        catalog: ModelRegistry,
         *,
         credits_: int,
         send: Send,
@@ -46,7 +46,7 @@ class TextSession:
         self._spans = spans
         self._failed = failed
         self._clock = clock
-        self._open: dict[int, tuple[Writing, Writer]] = {}
+        self._open: dict[int, tuple[ActiveGeneration, GenerationRunner]] = {}
         self._waiting = 0
 
     @property
@@ -65,10 +65,10 @@ class TextSession:
         try:
             if draining:
                 raise ShuttingDown("this worker is shutting down")
-            writing = to_writing(message, owner=self, now=self._clock())
+            writing = generation_from_proto(message, owner=self, now=self._clock())
             writer = self._catalog.writer(writing.variant_id)
         except SluiceError as error:
-            self._send([to_piece(number, Piece(key=0, error=error))], 1)
+            self._send([chunk_to_proto(number, Chunk(key=0, error=error))], 1)
             return
         self._open[number] = writing, writer
         self._waiting += 1
@@ -94,7 +94,7 @@ class TextSession:
         self._open.clear()
         self.finished.set()
 
-    def hear(self, heard: Sequence[tuple[Writing, Piece]]) -> None:
+    def hear(self, heard: Sequence[tuple[ActiveGeneration, Chunk]]) -> None:
         """What one step wrote."""
         pieces: list[worker_pb2.GenerationPiece] = []
         credits_ = 0
@@ -111,17 +111,17 @@ class TextSession:
                 error = Expired("the deadline passed before the text was written")
             if piece.is_last:
                 self._end(writing, piece, error)
-            pieces.append(to_piece(writing.number, piece, error=error))
+            pieces.append(chunk_to_proto(writing.number, piece, error=error))
         if pieces:
             self._send(pieces, credits_)
         if not self._open:
             self.finished.set()
 
-    def _expire(self, writing: Writing, writer: Writer) -> None:
+    def _expire(self, writing: ActiveGeneration, writer: GenerationRunner) -> None:
         writing.is_late = True
         writer.cancel(writing)
 
-    def _end(self, writing: Writing, piece: Piece, error: SluiceError | None) -> None:
+    def _end(self, writing: ActiveGeneration, piece: Chunk, error: SluiceError | None) -> None:
         del self._open[writing.number]
         if writing.timer is not None:
             writing.timer.cancel()

@@ -7,24 +7,24 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sluice.control.degradation.report import Report
-from sluice.worker.executor import Device
-from sluice.worker.models.registry import Catalog
-from sluice.worker.models.swap_controller import Swapper
-from sluice.worker.resources.aggregate import Resources
+from sluice.worker.executor import DeviceExecutor
+from sluice.worker.models.registry import ModelRegistry
+from sluice.worker.models.swap_controller import SwapController
+from sluice.worker.resources.aggregate import ResourceAggregator
 
 _SMALLEST_INTERVAL_S = 0.05
 
 
-class Monitor:
+class HealthReporter:
     """Makes reports, however often they are asked for."""
 
     def __init__(
         self,
         *,
-        device: Device,
-        catalog: Catalog,
-        resources: Resources,
-        swapper: Swapper,
+        device: DeviceExecutor,
+        catalog: ModelRegistry,
+        resources: ResourceAggregator,
+        swapper: SwapController,
         inflight: Callable[[], int],
         draining: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,

@@ -20,12 +20,12 @@ from sluice.runtime.message_size import MAX_BYTES, limit_of
 from sluice.transport.message_handlers import MessageHandlers
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.v1 import worker_service_pb2_grpc as worker_grpc
-from sluice.worker.execution.batch import Done, Work
-from sluice.worker.executor import Device
-from sluice.worker.models.registry import AlreadyHeld, Catalog, UnknownCheckpoint
-from sluice.worker.server.codec import to_response, to_welcome, to_work
-from sluice.worker.server.generation_stream import TextSession
-from sluice.worker.server.stream import ExecuteStream, Outbox, Session
+from sluice.worker.execution.batch import BatchOutcome, WorkerBatch
+from sluice.worker.executor import DeviceExecutor
+from sluice.worker.models.registry import AlreadyHeld, ModelRegistry, UnknownCheckpoint
+from sluice.worker.server.codec import batch_from_proto, result_to_proto, welcome_to_proto
+from sluice.worker.server.generation_stream import GenerationSession
+from sluice.worker.server.stream import BatchSession, RouterStream, SendQueue
 from sluice.worker.server.tracing import WorkerSpans
 
 SERVICE = "sluice.v1.WorkerService"
@@ -49,8 +49,8 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         self,
         *,
         worker: str,
-        catalog: Catalog,
-        device: Device,
+        catalog: ModelRegistry,
+        device: DeviceExecutor,
         spans: WorkerSpans,
         credits_: int,
         max_items: int,
@@ -69,7 +69,7 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         self._credits = credits_
         self._max_items = max_items
         self._lookahead = lookahead
-        self._streams: set[ExecuteStream] = set()
+        self._streams: set[RouterStream] = set()
         self.draining = False
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
@@ -172,25 +172,25 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         for stream in list(self._streams):
             await stream.finished()
 
-    def _open_stream(self, limit: int) -> ExecuteStream:
-        outbox = Outbox(max_message_bytes=limit)
-        batches = Session(
+    def _open_stream(self, limit: int) -> RouterStream:
+        outbox = SendQueue(max_message_bytes=limit)
+        batches = BatchSession(
             self._device,
             credits_=self._credits,
             send=lambda number, work, done: outbox.put(self._result(number, work, done, limit)),
         )
-        texts = TextSession(
+        texts = GenerationSession(
             self._catalog,
             credits_=self._lookahead,
             send=lambda pieces, begun: outbox.put_pieces(pieces, self._credit(generations=begun)),
             spans=self._spans,
             failed=self._device.probe,
         )
-        stream = ExecuteStream(batches, texts, outbox, max_message_bytes=limit)
+        stream = RouterStream(batches, texts, outbox, max_message_bytes=limit)
         self._streams.add(stream)
         return stream
 
-    async def _read(self, requests: AsyncIterator[worker_pb2.ExecuteRequest], stream: ExecuteStream) -> None:
+    async def _read(self, requests: AsyncIterator[worker_pb2.ExecuteRequest], stream: RouterStream) -> None:
         async for request in requests:
             if request.HasField("batch"):
                 batch = request.batch
@@ -198,15 +198,15 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
                     raise Saturated(
                         f"batch {batch.id} has {len(batch.items)} items; 1 to {self._max_items} are granted"
                     )
-                stream.batches.take(batch.id, to_work(batch, now=time.monotonic()))
+                stream.batches.take(batch.id, batch_from_proto(batch, now=time.monotonic()))
             elif request.HasField("generation"):
                 stream.texts.take(request.generation, draining=self.draining)
             elif request.HasField("cancel"):
                 stream.cancel(request.cancel.ids)
 
-    def _result(self, number: int, work: Work, done: Done, limit: int) -> worker_pb2.ExecuteResponse:
+    def _result(self, number: int, work: WorkerBatch, done: BatchOutcome, limit: int) -> worker_pb2.ExecuteResponse:
         self._spans.record_batch(number, work, done)
-        response = to_response(number, done, most=limit - CREDIT_BYTES)
+        response = result_to_proto(number, done, most=limit - CREDIT_BYTES)
         credit = self._credit(batches=1)
         if credit is not None:
             response.credit.CopyFrom(credit)
@@ -219,7 +219,7 @@ class WorkerServicer(worker_grpc.WorkerServiceServicer):
         return worker_pb2.Credit(batches=batches, max_items=self._max_items, generations=generations)
 
     def _card(self, limit: int) -> worker_pb2.ExecuteResponse:
-        welcome = to_welcome(
+        welcome = welcome_to_proto(
             self._worker,
             self._catalog.variants(),
             draining=self.draining,

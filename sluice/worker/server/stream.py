@@ -9,24 +9,24 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from sluice.domain.errors import Saturated
 from sluice.runtime.message_size import DEFAULT_LIMIT_BYTES
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.execution.batch import Done, Work
-from sluice.worker.executor import Device
-from sluice.worker.server.generation_stream import TextSession
+from sluice.worker.execution.batch import BatchOutcome, WorkerBatch
+from sluice.worker.executor import DeviceExecutor
+from sluice.worker.server.generation_stream import GenerationSession
 
 # One router at a worker: the credits it was granted, the batches it has here, and what it is still to be sent.
 
 
-Send = Callable[[int, Work, Done], None]
+Send = Callable[[int, WorkerBatch, BatchOutcome], None]
 
 
-class Session:
+class BatchSession:
     """The credit account of one Execute stream. `send` is called with each batch that is done."""
 
-    def __init__(self, device: Device, *, credits_: int, send: Send) -> None:
+    def __init__(self, device: DeviceExecutor, *, credits_: int, send: Send) -> None:
         self._device = device
         self._credits = credits_
         self._send = send
-        self._open: dict[int, Work] = {}
+        self._open: dict[int, WorkerBatch] = {}
         self.finished = asyncio.Event()
         self.finished.set()
 
@@ -35,7 +35,7 @@ class Session:
         """Items taken and not answered."""
         return sum(len(work.items) for work in self._open.values())
 
-    def take(self, number: int, work: Work) -> None:
+    def take(self, number: int, work: WorkerBatch) -> None:
         """Take batch `number` against a credit. Raises Saturated when the router has none left."""
         if len(self._open) >= self._credits or number in self._open:
             raise Saturated(f"batch {number} exceeds the {self._credits} credits that were granted")
@@ -57,7 +57,7 @@ class Session:
         self._open.clear()
         self.finished.set()
 
-    def _done(self, number: int, work: Work, future: asyncio.Future[Done]) -> None:
+    def _done(self, number: int, work: WorkerBatch, future: asyncio.Future[BatchOutcome]) -> None:
         if future.cancelled() or self._open.pop(number, None) is None:
             return
         if not self._open:
@@ -73,7 +73,7 @@ FRAME_BYTES = 8
 FIXED_BYTES = 16_384
 
 
-class Outbox:
+class SendQueue:
     """Written in order by one writer.
 
     Bounded by the credits of the stream, the changes of its card, and the texts that are written: of each text all that
@@ -201,10 +201,12 @@ def _cut_piece(piece: worker_pb2.GenerationPiece, most: int) -> Iterator[worker_
     yield last
 
 
-class ExecuteStream:
+class RouterStream:
     """The two accounts of one router, which takes `max_message_bytes`, and the outbox that both of them fill."""
 
-    def __init__(self, batches: Session, texts: TextSession, outbox: Outbox, *, max_message_bytes: int) -> None:
+    def __init__(
+        self, batches: BatchSession, texts: GenerationSession, outbox: SendQueue, *, max_message_bytes: int
+    ) -> None:
         self.max_message_bytes = max_message_bytes
         self.batches = batches
         self.texts = texts

@@ -8,9 +8,9 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from sluice.domain.errors import SluiceError
 from sluice.runtime.tracing import Tracing
-from sluice.worker.execution.batch import Done, Work
-from sluice.worker.execution.generation_runner import Writing
-from sluice.worker.execution.generator import Piece
+from sluice.worker.execution.batch import BatchOutcome, WorkerBatch
+from sluice.worker.execution.generation_runner import ActiveGeneration
+from sluice.worker.execution.generator import Chunk
 
 BATCH_SPAN = "sluice.v1.WorkerService/Execute"
 ITEM_SPAN = "execute"
@@ -24,7 +24,7 @@ class WorkerSpans:
         self._tracing = tracing
         self._worker = worker
 
-    def record_batch(self, number: int, work: Work, done: Done) -> None:
+    def record_batch(self, number: int, work: WorkerBatch, done: BatchOutcome) -> None:
         """Record a batch that has just ended. Costs nothing when none of its requests is traced."""
         if not work.traceparent or not self._tracing.enabled:
             return
@@ -69,7 +69,7 @@ class WorkerSpans:
                 _fail(span, output)
             span.end(ended_ns)
 
-    def record_text(self, writing: Writing, last: Piece, error: SluiceError | None, *, now: float) -> None:
+    def record_text(self, writing: ActiveGeneration, last: Chunk, error: SluiceError | None, *, now: float) -> None:
         """Record a text that has just ended with `last`, or with `error`; `now` is of the clock of its times."""
         if not writing.traceparent or not self._tracing.is_sampled(writing.traceparent):
             return

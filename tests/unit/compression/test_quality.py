@@ -7,15 +7,20 @@ import pytest
 
 from sluice.compression.quality import Quality, likeness, rightness
 from sluice.domain.errors import WorkerFailed
-from sluice.worker.execution.backend import Classified, Embedded, Output
+from sluice.worker.execution.backend import Classification, Embedding, Output
 
 
 def embedded(*rows: tuple[float, ...]) -> list[Output]:
-    return [Embedded(row) for row in rows]
+    return [Embedding(row) for row in rows]
 
 
 def test_an_answer_is_right_by_its_label_and_a_failure_is_wrong() -> None:
-    outputs: list[Output] = [Classified("a", 0.9), Classified("b", 0.9), WorkerFailed("no"), Classified("c", 1.0)]
+    outputs: list[Output] = [
+        Classification("a", 0.9),
+        Classification("b", 0.9),
+        WorkerFailed("no"),
+        Classification("c", 1.0),
+    ]
     quality = rightness(outputs, ("a", "c", "a", "c"))
     assert quality == Quality(accuracy=0.5)
     assert (quality.measure, quality.value) == ("accuracy", 0.5)

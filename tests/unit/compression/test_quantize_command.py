@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from services.cpu_worker.load import load
 from sluice.cli.main import main
 from sluice.domain.enums import Tier
-from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec
+from sluice.worker.execution.backend import Backend, Classification, Item, ModelSpec
 from tests.unit.compression.conftest import ROOT
 from tests.unit.worker.bench import bench
 
@@ -40,7 +40,9 @@ def accuracy(backend: Backend) -> float:
     lines = (ROOT / "examples" / "requests.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines[:TEXTS]]
     outputs = backend.execute([Item(row["text"], truncate=True) for row in rows])
-    right = [isinstance(one, Classified) and one.label == row["label"] for one, row in zip(outputs, rows, strict=True)]
+    right = [
+        isinstance(one, Classification) and one.label == row["label"] for one, row in zip(outputs, rows, strict=True)
+    ]
     return sum(right) / len(right)
 
 

@@ -19,7 +19,7 @@ from sluice.compression.settings import Settings
 from sluice.domain.enums import Tier
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.weights import fingerprint
-from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec
+from sluice.worker.execution.backend import Backend, Classification, Item, ModelSpec
 from tests.unit.engine import tiny
 
 pytestmark = pytest.mark.torch
@@ -55,7 +55,7 @@ def served(checkpoint: Path, tmp_path: Path, *, tier: Tier = Tier.QUANTIZED, pre
 
 def labels(backend: Backend) -> list[str]:
     outputs = backend.execute([Item(text) for text in tiny.TEXTS])
-    return [output.label for output in outputs if isinstance(output, Classified)]
+    return [output.label for output in outputs if isinstance(output, Classification)]
 
 
 def names(folder: Path) -> set[str]:
@@ -205,8 +205,8 @@ def test_a_pruned_checkpoint_says_the_same_in_its_graph_and_in_plain_transformer
     in_graph = served(output, tmp_path).execute([Item(text, top_k=4) for text in tiny.TEXTS])
     in_torch = served(output, tmp_path, precision="fp32").execute([Item(text, top_k=4) for text in tiny.TEXTS])
     for ours, theirs in zip(in_graph, in_torch, strict=True):
-        assert isinstance(ours, Classified)
-        assert isinstance(theirs, Classified)
+        assert isinstance(ours, Classification)
+        assert isinstance(theirs, Classification)
         assert dict(ours.scores) == pytest.approx(dict(theirs.scores), abs=0.06)
     assert (output / "model.safetensors").stat().st_size < (source / "model.safetensors").stat().st_size
 

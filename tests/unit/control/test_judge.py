@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sluice.control.directive import Directive, DirectiveState, Verdict, judge
+from sluice.control.directive import ActiveDirective, Directive, Verdict, judge
 from sluice.control.epochs import LAST_EPOCH, is_of_the_past, is_plausible
 
 WALL_S = 1.8e9
@@ -59,7 +59,7 @@ def test_whoever_nobody_directs_obeys_any_governor_but_no_replay_of_long_ago(
 
 @given(st.lists(directives, min_size=1, max_size=12), st.floats(0, 2e9))
 def test_a_governor_that_goes_on_speaking_is_obeyed_within_a_lease(said: list[Directive], wall_s: float) -> None:
-    state, now = DirectiveState(wall=lambda: wall_s), 100.0
+    state, now = ActiveDirective(wall=lambda: wall_s), 100.0
     for one in said:
         state.apply(one, now)
         now += 0.1

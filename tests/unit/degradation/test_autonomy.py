@@ -10,8 +10,8 @@ import pytest
 
 from sluice.control.degradation.report import Report
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
-from sluice.control.directive import HAND_BACK_S, Directive, DirectiveState
-from sluice.control.standalone import TICK_S, Autonomy
+from sluice.control.directive import HAND_BACK_S, ActiveDirective, Directive
+from sluice.control.standalone import TICK_S, StandaloneController
 from sluice.domain.enums import Level, MemberKind
 from tests.unit.polling import until
 
@@ -27,8 +27,8 @@ class Alone:
         self.now = 100.0
         self.values: dict[str, Any] = {}
         self.measured = 0
-        self.state = DirectiveState()
-        self.autonomy = Autonomy(
+        self.state = ActiveDirective()
+        self.autonomy = StandaloneController(
             kind, self.state, measure=self._measure, thresholds=DEFAULT_THRESHOLDS, clock=lambda: self.now
         )
 
@@ -139,7 +139,7 @@ def test_a_governor_that_is_lost_again_finds_the_member_where_it_was_left() -> N
 
 
 async def test_a_reading_that_cannot_be_made_costs_nothing_but_itself(caplog: pytest.LogCaptureFixture) -> None:
-    state, calls = DirectiveState(), 0
+    state, calls = ActiveDirective(), 0
 
     def measure() -> Report:
         nonlocal calls
@@ -148,7 +148,7 @@ async def test_a_reading_that_cannot_be_made_costs_nothing_but_itself(caplog: py
             raise ZeroDivisionError("a sensor said nothing")
         return Report(measured_at=datetime.now(UTC), memory=0.99)
 
-    autonomy = Autonomy(MemberKind.GPU_WORKER, state, measure=measure, thresholds=DEFAULT_THRESHOLDS)
+    autonomy = StandaloneController(MemberKind.GPU_WORKER, state, measure=measure, thresholds=DEFAULT_THRESHOLDS)
     running = asyncio.create_task(autonomy.run())
     await until(lambda: LIGHTEN in state.levels)
     running.cancel()

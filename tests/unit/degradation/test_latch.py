@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sluice.control.degradation.hysteresis import (
     FORGET_S,
     LONGEST_HOLD_S,
-    NEVER,
     OPEN,
     REENTRY_S,
-    Latch,
-    Sustained,
+    UNMET,
+    HoldTimer,
+    SustainedCondition,
     smoothed,
 )
 
@@ -50,7 +50,7 @@ def test_what_was_taken_over_is_confirmed_by_its_own_condition_and_keeps_its_ins
     latch = OPEN.close(5.0, hold_s=10.0, inherited=True)
     assert latch.inherited
     assert latch.close(7.0, hold_s=10.0, inherited=True) == latch
-    assert latch.close(8.0, hold_s=10.0) == Latch(on=True, changed_at=5.0, hold_s=10.0)
+    assert latch.close(8.0, hold_s=10.0) == HoldTimer(on=True, changed_at=5.0, hold_s=10.0)
 
 
 @given(st.lists(st.tuples(pauses, st.booleans()), max_size=40), st.sampled_from([0.0, 10.0, 30.0]))
@@ -71,8 +71,8 @@ def test_however_it_is_pulled_it_is_never_open_before_its_hold_and_the_hold_stay
 
 
 def test_a_condition_must_hold_without_a_break_and_the_unknown_is_one() -> None:
-    condition = NEVER.step(True, 1.0).step(True, 1.5)
-    assert condition == Sustained(1.0)
+    condition = UNMET.step(True, 1.0).step(True, 1.5)
+    assert condition == SustainedCondition(1.0)
     assert condition.lasts(0.5, 1.5)
     assert not condition.lasts(0.6, 1.5)
     for broken in (False, None):

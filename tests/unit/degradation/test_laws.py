@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.control.degradation.laws import PUBLISHED_STEP, LawState, adopt, decide, disown
-from sluice.control.degradation.level_state import Degradation
+from sluice.control.degradation.laws import PUBLISHED_STEP, PolicyState, adopt, decide, disown
+from sluice.control.degradation.level_state import DegradationState
 from sluice.control.degradation.signals import UNKNOWN, Signals
 from sluice.control.degradation.thresholds import DEFAULT_THRESHOLDS
 from sluice.domain.enums import Level, Precision
@@ -29,16 +29,16 @@ HEALTHY = Signals(
     refused_ratio=0.0,
     offloaded_utilization=0.0,
 )
-ALL = Degradation(levels=(OFFLOAD, LIGHTEN, ADMIT), offload_share=0.6, lighten_share=1.0, admit_scale=0.5)
+ALL = DegradationState(levels=(OFFLOAD, LIGHTEN, ADMIT), offload_share=0.6, lighten_share=1.0, admit_scale=0.5)
 
 
 def healthy(**other: Any) -> Signals:
     return replace(HEALTHY, **other)
 
 
-def after(signals: Signals, seconds: float, state: LawState | None = None, start: float = 0.0) -> LawState:
+def after(signals: Signals, seconds: float, state: PolicyState | None = None, start: float = 0.0) -> PolicyState:
     """The state when `signals` have lasted so long."""
-    state = state or LawState()
+    state = state or PolicyState()
     for tick in range(round(seconds * 10) + 1):
         state, _ = decide(signals, state, start + tick / 10)
     return state
@@ -81,7 +81,7 @@ def test_a_condition_brings_its_level_when_it_has_lasted_and_not_before(
     ],
 )
 def test_nothing_else_brings_one(signals: Signals) -> None:
-    assert after(signals, 60).published == Degradation()
+    assert after(signals, 60).published == DegradationState()
 
 
 @pytest.mark.parametrize(
@@ -96,19 +96,19 @@ def test_overload_that_goes_on_under_level_1_brings_level_3_after_three_seconds(
 
 
 def test_what_is_unknown_holds_every_level_for_ever() -> None:
-    state = after(UNKNOWN, 1000, adopt(LawState(), ALL))
+    state = after(UNKNOWN, 1000, adopt(PolicyState(), ALL))
     assert state.published.levels == ALL.levels
 
 
 @pytest.mark.parametrize("missing", ["utilization", "memory", "refused_ratio"])
 def test_a_level_does_not_go_while_what_it_came_for_is_unknown(missing: str) -> None:
-    state = after(healthy(**{missing: None}, cpu_memory=None), 200, adopt(LawState(), ALL))
+    state = after(healthy(**{missing: None}, cpu_memory=None), 200, adopt(PolicyState(), ALL))
     stays = {"utilization": OFFLOAD, "memory": LIGHTEN, "refused_ratio": ADMIT}[missing]
     assert stays in state.published.levels
 
 
 def test_health_releases_one_level_in_five_seconds_the_highest_that_is_ready_first() -> None:
-    state, went = adopt(LawState(), ALL), []
+    state, went = adopt(PolicyState(), ALL), []
     levels = state.published.levels
     for tick in range(1000):
         state, decided = decide(HEALTHY, state, tick / 10)
@@ -124,13 +124,13 @@ def test_health_releases_one_level_in_five_seconds_the_highest_that_is_ready_fir
 def test_a_level_goes_only_if_there_would_be_room_for_what_it_moved() -> None:
     diverted = healthy(utilization=0.5, offloaded_utilization=0.35)
     released = healthy(memory=0.5, full_reload_ratio=0.3)
-    assert OFFLOAD in after(diverted, 100, adopt(LawState(), ALL)).published.levels
-    assert LIGHTEN in after(released, 100, adopt(LawState(), ALL)).published.levels
+    assert OFFLOAD in after(diverted, 100, adopt(PolicyState(), ALL)).published.levels
+    assert LIGHTEN in after(released, 100, adopt(PolicyState(), ALL)).published.levels
 
 
 def test_more_cold_work_is_moved_only_where_room_is_known() -> None:
     queueing = healthy(utilization=None, queue_delay_s=0.2, alone=True)
-    held = adopt(LawState(), Degradation(levels=(OFFLOAD,), offload_share=0.3))
+    held = adopt(PolicyState(), DegradationState(levels=(OFFLOAD,), offload_share=0.3))
     moved = {cpu: after(replace(queueing, cpu_utilization=cpu), 30, held).published for cpu in (None, 0.5, 0.9, 1.0)}
     assert moved[0.5].offload_share > 0.8
     assert moved[None].offload_share == moved[0.9].offload_share == pytest.approx(0.3)
@@ -141,7 +141,7 @@ def test_a_clock_that_jumps_by_hours_has_proven_nothing() -> None:
     state = after(healthy(utilization=0.95), 0.3)
     state, decided = decide(healthy(utilization=0.95), state, 36_000.0)
     assert decided.levels == ()
-    state = adopt(LawState(), ALL)
+    state = adopt(PolicyState(), ALL)
     for now in (0.0, 36_000.0, 36_000.1, 72_000.0):
         state, decided = decide(HEALTHY, state, now)
     assert decided.levels == ALL.levels
@@ -155,7 +155,7 @@ def test_a_clock_that_goes_back_stops_nothing_for_longer_than_one_tick() -> None
 
 def test_a_number_is_published_when_it_has_moved_and_not_at_every_tick() -> None:
     # Ten readings a second move the share by a whole published step each, more of them by less.
-    state, published, moved = LawState(), set(), set()
+    state, published, moved = PolicyState(), set(), set()
     for tick in range(1500):
         state, decided = decide(healthy(utilization=0.95), state, tick / 50)
         published.add(decided.offload_share)
@@ -191,14 +191,14 @@ def test_a_router_alone_gives_back_what_it_diverts_step_by_step_and_returns_to_f
 
 def test_a_router_alone_does_not_judge_what_it_cannot_see() -> None:
     alone = Signals(queue_delay_s=0.0, standing_queue_delay_s=0.0, refused_ratio=0.0, alone=True)
-    state = after(alone, 300, adopt(LawState(), ALL))
+    state = after(alone, 300, adopt(PolicyState(), ALL))
     assert state.published.levels == (LIGHTEN,)
 
 
 def test_what_was_taken_over_can_be_disowned_until_it_is_confirmed() -> None:
-    state = adopt(LawState(), ALL)
+    state = adopt(PolicyState(), ALL)
     assert state.published == ALL
-    assert disown(state).published == Degradation()
+    assert disown(state).published == DegradationState()
     confirmed = after(healthy(memory=0.9), 0.5, state)
     assert disown(confirmed).published.levels == (LIGHTEN,)
 
@@ -209,9 +209,9 @@ def test_what_was_taken_over_can_be_disowned_until_it_is_confirmed() -> None:
     some.degradations,
 )
 def test_whatever_is_read_and_whenever_the_decision_is_in_bounds_and_no_level_goes_before_its_hold(
-    readings: list[tuple[Signals, float, int]], held: Degradation
+    readings: list[tuple[Signals, float, int]], held: DegradationState
 ) -> None:
-    state = adopt(LawState(), held)
+    state = adopt(PolicyState(), held)
     assert set(held.levels) == set(state.published.levels)
     since = dict.fromkeys(held.levels, 0.0)
     holds = {OFFLOAD: 10.0, LIGHTEN: 30.0, ADMIT: 10.0}
@@ -233,8 +233,8 @@ def test_whatever_is_read_and_whenever_the_decision_is_in_bounds_and_no_level_go
 
 
 @given(some.signals, some.degradations)
-def test_the_same_reading_gives_the_same_decision(signals: Signals, held: Degradation) -> None:
-    state = adopt(LawState(), held)
+def test_the_same_reading_gives_the_same_decision(signals: Signals, held: DegradationState) -> None:
+    state = adopt(PolicyState(), held)
     assert decide(signals, state, 5.0) == decide(signals, state, 5.0, DEFAULT_THRESHOLDS)
 
 
@@ -268,15 +268,15 @@ def test_where_lower_precisions_were_enough_the_level_stays_at_them_and_goes_whe
     state = after(healthy(memory=0.66, full_reload_ratio=0.2), 60, state, 0.6)
     assert state.published.lowers_only
     state = after(healthy(memory=0.5, full_reload_ratio=0.2), 16, state, 61)
-    assert state.published == Degradation()
+    assert state.published == DegradationState()
 
 
 def test_an_order_that_was_taken_over_keeps_its_precision_until_the_level_goes_and_no_longer() -> None:
-    ordered = Degradation(levels=(LIGHTEN,), precision=Precision.FP8)
-    state = adopt(LawState(), ordered)
+    ordered = DegradationState(levels=(LIGHTEN,), precision=Precision.FP8)
+    state = adopt(PolicyState(), ordered)
     assert state.published == ordered
     state = after(healthy(memory=0.5), 29, state)
     assert state.published == ordered
     state = after(healthy(memory=0.5), 2, state, 29.1)
-    assert state.published == Degradation()
+    assert state.published == DegradationState()
     assert after(tight(0.2), 0.5, state, 31.2).published.precision is Precision.OWN

@@ -10,7 +10,7 @@ import numpy as np
 from services.cpu_worker.load import load as cpu_load
 from services.gpu_worker.load import load as gpu_load
 from sluice.domain.enums import Tier
-from sluice.worker.execution.backend import Backend, Classified, Embedded, Item, ModelSpec
+from sluice.worker.execution.backend import Backend, Classification, Embedding, Item, ModelSpec
 
 
 def light(checkpoint: Path, *, precision: str = "") -> Backend:
@@ -33,7 +33,7 @@ def table(backend: Backend, texts: Sequence[str]) -> list[list[float]]:
     labels = backend.variant.labels
     rows = []
     for output in backend.execute([Item(text, top_k=len(labels)) for text in texts]):
-        assert isinstance(output, Classified), output
+        assert isinstance(output, Classification), output
         scores = dict(output.scores)
         assert (output.label, output.score) == output.scores[0]
         rows.append([scores[label] for label in labels])
@@ -44,7 +44,7 @@ def vectors(backend: Backend, texts: Sequence[str]) -> np.ndarray:
     """The vectors of one batch, (texts, width)."""
     rows = []
     for output in backend.execute([Item(text) for text in texts]):
-        assert isinstance(output, Embedded)
+        assert isinstance(output, Embedding)
         rows.append(output.values)
     return np.array(rows)
 

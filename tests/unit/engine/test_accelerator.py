@@ -13,10 +13,10 @@ from sluice.domain.enums import Task
 from sluice.domain.errors import Saturated
 from sluice.engine.accelerator import TorchAccelerator, pick_device
 from sluice.engine.checkpoint.weight_size import weight_bytes
-from sluice.engine.precision.loader import load_precise, unlearning
+from sluice.engine.precision.loader import inference_ctx, load_precise
 from sluice.engine.precision.quantizers import held_bytes, quantizer_of
-from sluice.worker.execution.backend import Backend, Classified, Item, Mortal
-from sluice.worker.execution.batch_runner import execute
+from sluice.worker.execution.backend import Backend, Classification, DetectsDeviceLoss, Item
+from sluice.worker.execution.batch_runner import run_batch
 from tests.unit.engine.conftest import Demo
 from tests.unit.engine.loading import full, table, vectors
 from tests.unit.engine.plain import POOLINGS
@@ -86,7 +86,7 @@ def test_a_language_model_writes_on_it(tmp_path: Path, architecture: str, precis
     device = pick_device("auto")
     model = load_precise(checkpoint, precision=precision, device=device, task=Task.TEXT_GENERATION)
     written = torch.tensor([[5, 6, 7]], device=device)
-    with unlearning(precision):
+    with inference_ctx(precision):
         # `generate` would have experts computed in another way, for which quantized ones are not made.
         for _ in range(4):
             logits = model(input_ids=written).logits[:, -1:]
@@ -139,13 +139,13 @@ def test_a_batch_that_does_not_fit_costs_the_longest_texts_and_no_crash(models: 
     torch.accelerator.empty_cache()
     room = 1 << 30
     hog = torch.empty(int(accelerator.memory_bytes()[0]) - room, dtype=torch.uint8, device=pick_device("auto"))
-    outputs = execute(backend, items)
-    answered = [isinstance(one, Classified) for one in outputs]
-    assert all(isinstance(one, Classified | Saturated) for one in outputs)
+    outputs = run_batch(backend, items)
+    answered = [isinstance(one, Classification) for one in outputs]
+    assert all(isinstance(one, Classification | Saturated) for one in outputs)
     assert any(answered)
     assert not all(answered)
     del hog
     torch.accelerator.empty_cache()
-    assert all(isinstance(one, Classified) for one in execute(backend, items))
-    assert isinstance(backend, Mortal)
+    assert all(isinstance(one, Classification) for one in run_batch(backend, items))
+    assert isinstance(backend, DetectsDeviceLoss)
     assert not backend.is_device_lost()

@@ -15,7 +15,7 @@ from sluice.domain.enums import Task
 from sluice.domain.errors import InvalidRequest, WorkerFailed
 from sluice.engine.checkpoint.sentence_transformers import SentenceModules
 from sluice.engine.encoder.heads import EmbeddingHead
-from sluice.worker.execution.backend import Backend, Embedded, Item
+from sluice.worker.execution.backend import Backend, Embedding, Item
 from tests.unit.engine.loading import full, light, quantized, vectors
 from tests.unit.engine.plain import POOLINGS, embeddings
 from tests.unit.engine.sentences import add_dense, add_modules, add_pooling, dump
@@ -136,8 +136,8 @@ def test_the_checkpoints_own_limit_bounds_a_text(mine: Path) -> None:
     assert backend.variant.max_tokens == 16
     fits, long, cut = backend.execute([Item("z" * 14), Item("z" * 15), Item("z" * 15, truncate=True)])
     assert isinstance(long, InvalidRequest)
-    assert isinstance(fits, Embedded)
-    assert isinstance(cut, Embedded)
+    assert isinstance(fits, Embedding)
+    assert isinstance(cut, Embedding)
     assert cut.values == pytest.approx(fits.values, abs=1e-5)
 
 
@@ -145,8 +145,8 @@ def test_a_text_longer_than_the_positions_fails_alone(backend: Backend) -> None:
     first, long, last = backend.execute([Item(TEXTS[0]), Item(TOO_LONG), Item(TEXTS[1])])
     assert isinstance(long, InvalidRequest)
     assert (long.field, f"tokens, and the model takes {LONGEST}; set truncate" in long.message) == ("text", True)
-    assert isinstance(first, Embedded)
-    assert isinstance(last, Embedded)
+    assert isinstance(first, Embedding)
+    assert isinstance(last, Embedding)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "mobilebert"])
@@ -171,7 +171,7 @@ def test_a_vector_that_is_no_number_is_a_failure(number: float) -> None:
     head = EmbeddingHead(SentenceModules(transformer=Path("nowhere"), modes=("mean",)))
     failed, fine = head.outputs(hidden, torch.ones(2, 1), [Item("")] * 2)
     assert isinstance(failed, WorkerFailed)
-    assert fine == Embedded((3.0, 4.0))
+    assert fine == Embedding((3.0, 4.0))
 
 
 def test_padding_has_no_part_in_any_pooling_whatever_stands_there() -> None:
@@ -180,6 +180,6 @@ def test_padding_has_no_part_in_any_pooling_whatever_stands_there() -> None:
     head = EmbeddingHead(SentenceModules(transformer=Path("nowhere"), modes=tuple(POOLINGS)))
     (output,) = head.outputs(padded, mask, [Item("")])
     (expected,) = head.outputs(alone, mask[:, :3], [Item("")])
-    assert isinstance(output, Embedded)
-    assert isinstance(expected, Embedded)
+    assert isinstance(output, Embedding)
+    assert isinstance(expected, Embedding)
     assert output.values == pytest.approx(expected.values, abs=1e-6)

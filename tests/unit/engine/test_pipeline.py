@@ -15,7 +15,7 @@ from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from sluice.engine.encoder.pipeline import CPU_OVERHEAD_TOKENS, Pipeline
 from sluice.engine.encoder.torch_backend import TorchBackend
 from sluice.engine.onnx.backend import OnnxBackend
-from sluice.worker.execution.backend import Classified, Item, ModelSpec, Output
+from sluice.worker.execution.backend import Classification, Item, ModelSpec, Output
 from tests.unit.engine.tiny import LABELS, TOO_LONG
 
 pytestmark = pytest.mark.torch
@@ -46,7 +46,7 @@ def run(checkpoint: Path, model: Model, overhead: int | None, *, step: int = 1) 
     pipeline = Pipeline(open_checkpoint(checkpoint), overhead=overhead, step=step)
     outputs = pipeline.run([Item(text) for text in TEXTS], model)
     assert [isinstance(output, InvalidRequest) for output in outputs] == [text == TOO_LONG for text in TEXTS]
-    return [output.label if isinstance(output, Classified) else None for output in outputs]
+    return [output.label if isinstance(output, Classification) else None for output in outputs]
 
 
 def test_outputs_come_in_the_order_of_the_texts_however_the_batch_is_cut(

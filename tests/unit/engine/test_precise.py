@@ -14,8 +14,8 @@ from torch import nn
 from sluice.domain.enums import Task
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.weight_size import weight_bytes
-from sluice.engine.precision.half import half_of, hold_half
-from sluice.engine.precision.loader import PRECISIONS, load_precise, unlearning
+from sluice.engine.precision.half import cast_to_half, half_of
+from sluice.engine.precision.loader import PRECISIONS, inference_ctx, load_precise
 from sluice.engine.precision.quantizers import held_bytes, quantizer_of
 from tests.unit.engine.conftest import Demo
 from tests.unit.engine.loading import full, table, vectors
@@ -107,7 +107,7 @@ def test_a_language_model_writes_in_it(tmp_path: Path, architecture: str, precis
     checkpoint = write_language_model(tmp_path / "writer", architecture)
     model = load_precise(checkpoint, precision=precision, device=CPU, task=Task.TEXT_GENERATION)
     prompt = torch.tensor([[5, 6, 7]])
-    with unlearning(precision):
+    with inference_ctx(precision):
         written = model.generate(
             input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=4, do_sample=False
         )
@@ -128,7 +128,7 @@ def test_a_row_of_zeros_makes_nothing_no_number(tmp_path: Path, architecture: st
         weights[name][..., 3, :] = 0
     save_file(weights, file, metadata={"format": "pt"})
     model = load_precise(checkpoint, precision=precision, device=CPU, task=Task.TEXT_GENERATION)
-    with unlearning(precision):
+    with inference_ctx(precision):
         logits = model(input_ids=torch.tensor([[5, 6, 7]])).logits
     assert quantizer_of(precision, CPU).takes_dead_rows == (precision == "int4")
     assert dead
@@ -200,7 +200,7 @@ def test_a_model_in_fp16_with_care_computes_numbers(models: Path) -> None:
     from sluice.engine.checkpoint.model import load_model
 
     model = load_model(models / DEMO, dtype="auto")
-    hold_half(model, torch.float16, head=True)
+    cast_to_half(model, torch.float16, head=True)
     tokens = torch.arange(5, 69).reshape(2, 32)
     with torch.inference_mode():
         logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits

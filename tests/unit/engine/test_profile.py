@@ -27,8 +27,8 @@ from sluice.engine.encoder.profiler import (
     profile_of,
 )
 from sluice.testing.identity import IdentityBackend
-from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec, Output
-from sluice.worker.models.loaders import BATCHES, ServedTimes, profiled
+from sluice.worker.execution.backend import Backend, Classification, Item, ModelSpec, Output
+from sluice.worker.models.loaders import BATCHES, ServedTimes, with_profiling
 from tests.unit.engine.tiny import LONGEST, write
 
 pytestmark = pytest.mark.torch
@@ -53,7 +53,7 @@ class Clockwork:
         )
         self.now = 100.0
         self.batches: list[tuple[int, int]] = []
-        self.output: Output = Classified("joy", 1.0)
+        self.output: Output = Classification("joy", 1.0)
         self._drifts = drifts
 
     def warm_up(self) -> None:
@@ -263,7 +263,7 @@ def test_a_worker_reports_what_was_measured_at_its_warm_up(
     tiny_checkpoints: dict[str, Path], int8_cache: Path, tmp_path: Path, tier: Tier
 ) -> None:
     spec = ModelSpec(model="mine", tier=tier, checkpoint=tiny_checkpoints["distilbert"], max_batch_size=4, threads=1)
-    loader = profiled(partial(load, cache=str(int8_cache)), seconds=60, cache=str(tmp_path))
+    loader = with_profiling(partial(load, cache=str(int8_cache)), seconds=60, cache=str(tmp_path))
     backend = loader(spec)
     assert backend.variant.profile == ()
     backend.warm_up()
@@ -272,7 +272,7 @@ def test_a_worker_reports_what_was_measured_at_its_warm_up(
     again = loader(spec)
     again.warm_up()
     assert again.variant == backend.variant
-    assert isinstance(again.execute([Item("ok")])[0], Classified)
+    assert isinstance(again.execute([Item("ok")])[0], Classification)
     again.close()
 
 
@@ -280,13 +280,13 @@ def test_without_seconds_a_loader_stays_as_it_is() -> None:
     def plain(spec: ModelSpec) -> Backend:
         return IdentityBackend(spec)
 
-    assert profiled(plain, seconds=0, cache="unused") is plain
+    assert with_profiling(plain, seconds=0, cache="unused") is plain
 
 
 def test_a_backend_without_a_checkpoint_is_not_measured(tmp_path: Path) -> None:
     spec = ModelSpec(model="echo", tier=Tier.LIGHT, checkpoint=Path("identity"))
     assert not isinstance(IdentityBackend(spec), Measurable)
-    backend = profiled(IdentityBackend, seconds=600, cache=str(tmp_path))(spec)
+    backend = with_profiling(IdentityBackend, seconds=600, cache=str(tmp_path))(spec)
     backend.warm_up()
     assert (backend.variant.profile, list(tmp_path.iterdir())) == ((), [])
 

@@ -17,7 +17,7 @@ from sluice.domain.errors import InvalidRequest
 from sluice.engine.onnx.export import export_int8
 from sluice.engine.onnx.runtime import OnnxRuntime, open_runtime
 from sluice.engine.onnx.weight_graph import with_dequantized_weights
-from sluice.worker.execution.backend import Engine
+from sluice.worker.execution.backend import CpuRuntime
 from tests.unit.engine.tiny import write
 
 pytest.importorskip("openvino", reason="there is no OpenVINO for this machine")
@@ -43,14 +43,14 @@ def test_engines_agree(graph: Path) -> None:
     batch = feed([4, 9, 12], 12)
     ours, theirs = (
         open_runtime(graph, threads=1, engine=engine).run(batch, "logits")
-        for engine in (Engine.OPENVINO, Engine.ONNX_RUNTIME)
+        for engine in (CpuRuntime.OPENVINO, CpuRuntime.ONNX_RUNTIME)
     )
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() <= 0.1 * max(1.0, np.abs(theirs).max())
 
 
 def test_company_changes_nothing_in_openvino(graph: Path) -> None:
-    opened = open_runtime(graph, threads=1, engine=Engine.OPENVINO)
+    opened = open_runtime(graph, threads=1, engine=CpuRuntime.OPENVINO)
     batch = feed([5, 11], 11)
     together = opened.run(batch, "logits")
     alone = opened.run({name: array[:1, :5] for name, array in batch.items()}, "logits")
@@ -59,7 +59,7 @@ def test_company_changes_nothing_in_openvino(graph: Path) -> None:
 
 
 def test_a_result_outlives_the_next_batch(graph: Path) -> None:
-    opened = open_runtime(graph, threads=1, engine=Engine.OPENVINO)
+    opened = open_runtime(graph, threads=1, engine=CpuRuntime.OPENVINO)
     first = opened.run(feed([3], 3), "logits")
     kept = first.copy()
     opened.run(feed([7, 7], 7), "logits")
@@ -74,7 +74,7 @@ def test_what_openvino_cannot_run_runs_elsewhere(graph: Path, monkeypatch: pytes
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert isinstance(open_runtime(graph, threads=1), OnnxRuntime)
     with pytest.raises(InvalidRequest, match="openvino cannot run") as refusal:
-        open_runtime(graph, threads=1, engine=Engine.OPENVINO)
+        open_runtime(graph, threads=1, engine=CpuRuntime.OPENVINO)
     assert refusal.value.field == "engine"
 
 

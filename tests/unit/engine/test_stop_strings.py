@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.engine.generation.sequence import StopStrings
+from sluice.engine.generation.sequence import StopChecker
 
 # Few letters, so that strings overlap, repeat themselves and stand inside each other.
 TEXTS = st.text("ab\u00e9", max_size=40)
@@ -33,7 +33,7 @@ def cut(text: str, places: list[int]) -> list[str]:
 def test_a_text_ends_where_a_search_finds_it_however_it_is_cut(
     text: str, strings: list[str], places: list[int]
 ) -> None:
-    stops = StopStrings(strings)
+    stops = StopChecker(strings)
     sent = "".join(stops.push(piece) for piece in cut(text, places)) + stops.flush()
     assert sent == by_search(text, strings)
     assert stops.found == any(string in text for string in strings)
@@ -43,7 +43,7 @@ def test_a_text_ends_where_a_search_finds_it_however_it_is_cut(
 def test_nothing_is_sent_that_a_stop_string_could_take_back_and_nothing_else_is_held(
     text: str, strings: list[str]
 ) -> None:
-    stops, sent = StopStrings(strings), ""
+    stops, sent = StopChecker(strings), ""
     for end, character in enumerate(text, start=1):
         sent += stops.push(character)
         if stops.found:
@@ -55,24 +55,24 @@ def test_nothing_is_sent_that_a_stop_string_could_take_back_and_nothing_else_is_
 
 
 def test_the_string_that_is_complete_first_ends_the_text() -> None:
-    stops = StopStrings(["abcd", "c"])
+    stops = StopChecker(["abcd", "c"])
     assert stops.push("xabcd") == "xab"
     assert stops.found
 
 
 def test_of_strings_complete_at_once_none_is_sent_in_part() -> None:
-    assert StopStrings(["bc", "abc"]).push("xabc") == "x"
+    assert StopChecker(["bc", "abc"]).push("xabc") == "x"
 
 
 def test_after_a_stop_string_nothing_comes_out() -> None:
-    stops = StopStrings(["\n"])
+    stops = StopChecker(["\n"])
     assert stops.push("one\ntwo") == "one"
     assert stops.push("three") == ""
     assert stops.flush() == ""
 
 
 def test_a_beginning_that_came_to_nothing_is_sent_with_what_broke_it() -> None:
-    stops = StopStrings(["<end>"])
+    stops = StopChecker(["<end>"])
     assert stops.push("a<en") == "a"
     assert stops.push("<e") == "<en"
     assert stops.push("nough") == "<enough"
@@ -80,17 +80,17 @@ def test_a_beginning_that_came_to_nothing_is_sent_with_what_broke_it() -> None:
 
 
 def test_what_is_held_when_the_text_ends_is_part_of_it() -> None:
-    stops = StopStrings(["<end>"])
+    stops = StopChecker(["<end>"])
     assert stops.push("a<en") + stops.flush() == "a<en"
     assert stops.flush() == ""
 
 
 def test_without_strings_everything_passes() -> None:
-    stops = StopStrings([])
+    stops = StopChecker([])
     assert stops.push("anything") == "anything"
     assert not stops.found
 
 
 def test_an_empty_stop_string_is_refused() -> None:
     with pytest.raises(ValueError, match="before it begins"):
-        StopStrings(["a", ""])
+        StopChecker(["a", ""])

@@ -9,7 +9,7 @@ import pytest
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from sluice.engine.encoder.tokenize import encode, padded
-from sluice.worker.execution.backend import Backend, Classified, Item
+from sluice.worker.execution.backend import Backend, Classification, Item
 from tests.unit.engine.loading import light, quantized, table
 from tests.unit.engine.tiny import LONGEST, TEXTS, TOO_LONG, edit, tokenizer, write
 
@@ -26,8 +26,8 @@ def test_a_text_that_is_too_long_fails_alone(backend: Backend) -> None:
     first, long, last = backend.execute([Item(TEXTS[0]), Item(TOO_LONG), Item(TEXTS[1])])
     assert isinstance(long, InvalidRequest)
     assert (long.field, "tokens, and the model takes 64; set truncate" in long.message) == ("text", True)
-    assert isinstance(first, Classified)
-    assert isinstance(last, Classified)
+    assert isinstance(first, Classification)
+    assert isinstance(last, Classification)
 
 
 def test_a_batch_of_nothing_but_too_long_texts_computes_nothing(backend: Backend) -> None:
@@ -38,7 +38,7 @@ def test_a_batch_of_nothing_but_too_long_texts_computes_nothing(backend: Backend
 def test_a_text_that_may_be_cut_is_answered_by_its_beginning(backend: Backend) -> None:
     (cut,) = backend.execute([Item(TOO_LONG, truncate=True)])
     (longer,) = backend.execute([Item(TOO_LONG + " and more", truncate=True)])
-    assert isinstance(cut, Classified)
+    assert isinstance(cut, Classification)
     assert cut == longer
 
 
@@ -47,13 +47,13 @@ def test_the_longest_text_is_as_long_as_the_variant_says(backend: Backend, extra
     # A letter apart is a token of its own here, and two more stand at the ends.
     text = "z" * (LONGEST - 2 + extra)
     (output,) = backend.execute([Item(text)])
-    assert isinstance(output, InvalidRequest if extra else Classified)
+    assert isinstance(output, InvalidRequest if extra else Classification)
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\ufeff", ".", "\x00", "🎁", "a\u0301"], ids=ascii)
 def test_a_text_with_next_to_nothing_in_it_is_answered(backend: Backend, text: str) -> None:
     (alone,) = backend.execute([Item(text)])
-    assert isinstance(alone, Classified)
+    assert isinstance(alone, Classification)
     assert alone.label in backend.variant.labels
     assert 0.25 <= alone.score <= 1.0
 
@@ -61,7 +61,7 @@ def test_a_text_with_next_to_nothing_in_it_is_answered(backend: Backend, text: s
 @pytest.mark.parametrize("top_k", [0, 1, 3, 4, 99])
 def test_as_many_runners_up_come_as_were_asked_for_best_first(backend: Backend, top_k: int) -> None:
     (output,) = backend.execute([Item(TEXTS[0], top_k=top_k)])
-    assert isinstance(output, Classified)
+    assert isinstance(output, Classification)
     assert len(output.scores) == min(top_k, 4)
     assert [score for _, score in output.scores] == sorted((score for _, score in output.scores), reverse=True)
     if top_k:
@@ -79,8 +79,8 @@ def test_a_text_without_any_token_is_the_callers_mistake_and_costs_the_others_no
     rest, empty, other = backend.execute([Item(TEXTS[0], top_k=4), Item(""), Item(TEXTS[1], top_k=4)])
     assert isinstance(empty, InvalidRequest)
     assert (empty.field, empty.message) == ("text", "the text holds nothing that the model can read")
-    assert isinstance(rest, Classified)
-    assert isinstance(other, Classified)
+    assert isinstance(rest, Classification)
+    assert isinstance(other, Classification)
     expected = table(backend, TEXTS[:2])
     assert rest.score == pytest.approx(max(expected[0]), abs=1e-5)
     assert other.score == pytest.approx(max(expected[1]), abs=1e-5)
@@ -90,7 +90,7 @@ def test_a_token_that_the_model_does_not_embed_never_reaches_it(tmp_path: Path) 
     highest = len(tokenizer()) - 1
     backend = light(write(tmp_path / "small", "bert", vocab_size=highest))
     known, unknown = backend.execute([Item("ok"), Item(tokenizer().decode([highest]))])
-    assert isinstance(known, Classified)
+    assert isinstance(known, Classification)
     assert isinstance(unknown, InvalidRequest)
     assert (unknown.field, unknown.message) == ("text", "the text holds a token that the model was not made for")
 

@@ -14,7 +14,7 @@ from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.accelerator import pick_device
 from sluice.engine.encoder.torch_backend import TorchBackend
-from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec, Mortal
+from sluice.worker.execution.backend import Backend, Classification, DetectsDeviceLoss, Item, ModelSpec
 from tests.unit.engine.conftest import Demo
 from tests.unit.engine.loading import full, light, table
 from tests.unit.engine.plain import probabilities
@@ -101,7 +101,7 @@ def test_a_head_with_one_label_answers_by_its_probability(tmp_path: Path) -> Non
     checkpoint = write(tmp_path / "spam", "bert", id2label={0: "spam"}, label2id={"spam": 0})
     outputs = light(checkpoint).execute([Item(text) for text in TEXTS])
     wanted = [row[0] for row in probabilities(checkpoint, TEXTS, multi_label=True)]
-    assert [one.score for one in outputs if isinstance(one, Classified)] == pytest.approx(wanted, abs=1e-4)
+    assert [one.score for one in outputs if isinstance(one, Classification)] == pytest.approx(wanted, abs=1e-4)
 
 
 def test_a_decoder_that_names_no_pad_token_is_padded_with_the_tokenizers(
@@ -196,7 +196,7 @@ def test_memory_that_does_not_suffice_is_told_as_such(
         backend.execute([Item("a")])
     monkeypatch.undo()
     (output,) = backend.execute([Item("a")])
-    assert isinstance(output, Classified)
+    assert isinstance(output, Classification)
 
 
 def test_any_other_failure_is_told_as_it_is(tiny_checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def test_a_device_is_lost_if_it_adds_no_one_and_one(
     tiny_checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: Exception | None, is_lost: bool
 ) -> None:
     backend = full(tiny_checkpoints["bert"])
-    assert isinstance(backend, Mortal)
+    assert isinstance(backend, DetectsDeviceLoss)
     if error is not None:
         monkeypatch.setattr(torch, "ones", _Falling(error))
     assert backend.is_device_lost() is is_lost

@@ -20,7 +20,7 @@ from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.weights import WEIGHTS, fingerprint
 from sluice.engine.encoder.profiler import PeakMemory
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.models.loaders import profiled
+from sluice.worker.models.loaders import with_profiling
 from tests.unit.engine.tiny import write
 
 pytestmark = pytest.mark.torch
@@ -151,7 +151,7 @@ def test_weights_are_read_once_from_start_to_profile(
         return actual(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", counting)
-    backend = profiled(partial(load, cache=str(int8_cache)), seconds=1, cache=str(tmp_path))(spec)
+    backend = with_profiling(partial(load, cache=str(int8_cache)), seconds=1, cache=str(tmp_path))(spec)
     backend.warm_up()
     assert backend.variant.profile
     assert opened.count(WEIGHTS) == 1

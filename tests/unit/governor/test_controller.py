@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.governor.policy import Controller
+from services.governor.policy import DegradationPolicy
 from sluice.control.degradation.signals import UNKNOWN, Signals
 from sluice.control.directive import Directive
 from sluice.domain.enums import Level, Precision
@@ -26,22 +26,24 @@ def wanted(*levels: Level, **more: Any) -> Directive:
 
 
 @pytest.fixture(params=[True, False], ids=["automatic", "by hand"])
-def controller(request: pytest.FixtureRequest) -> Controller:
-    return Controller(epoch=100, lease_s=7.0, automatic=request.param)
+def controller(request: pytest.FixtureRequest) -> DegradationPolicy:
+    return DegradationPolicy(epoch=100, lease_s=7.0, automatic=request.param)
 
 
-def learn(controller: Controller, held: Directive, *, now: float) -> None:
+def learn(controller: DegradationPolicy, held: Directive, *, now: float) -> None:
     """As the governor does when a member comes that another governor directed."""
     controller.rise(held.epoch + 1)
     controller.inherit(held.degradation, now=now)
 
 
-def test_a_governor_starts_at_full_service_with_revision_one(controller: Controller) -> None:
+def test_a_governor_starts_at_full_service_with_revision_one(controller: DegradationPolicy) -> None:
     current = controller.current
     assert (current.version, current.levels, current.admit_scale, current.lease_s) == ((100, 1), (), 1.0, 7.0)
 
 
-def test_an_override_is_a_new_revision_of_the_same_epoch_with_the_governors_lease(controller: Controller) -> None:
+def test_an_override_is_a_new_revision_of_the_same_epoch_with_the_governors_lease(
+    controller: DegradationPolicy,
+) -> None:
     said = controller.override(wanted(OFFLOAD, ADMIT, offload_share=0.5, admit_scale=0.8), until=10, now=0)
     assert said == controller.current
     assert said.version == (100, 2)
@@ -50,7 +52,7 @@ def test_an_override_is_a_new_revision_of_the_same_epoch_with_the_governors_leas
     assert controller.override_until == 10
 
 
-def test_an_override_ends_by_itself_at_its_time_and_not_before(controller: Controller) -> None:
+def test_an_override_ends_by_itself_at_its_time_and_not_before(controller: DegradationPolicy) -> None:
     controller.override(wanted(OFFLOAD), until=10, now=0)
     assert not controller.tick(UNKNOWN, now=9.99)
     assert controller.current.levels == (OFFLOAD,)
@@ -60,7 +62,7 @@ def test_an_override_ends_by_itself_at_its_time_and_not_before(controller: Contr
     assert not controller.tick(UNKNOWN, now=11)
 
 
-def test_a_second_override_takes_the_place_of_the_first_and_its_time(controller: Controller) -> None:
+def test_a_second_override_takes_the_place_of_the_first_and_its_time(controller: DegradationPolicy) -> None:
     controller.override(wanted(OFFLOAD), until=10, now=0)
     controller.override(wanted(LIGHTEN), until=20, now=5)
     assert not controller.tick(UNKNOWN, now=15)
@@ -68,14 +70,14 @@ def test_a_second_override_takes_the_place_of_the_first_and_its_time(controller:
     assert controller.tick(UNKNOWN, now=20)
 
 
-def test_saying_the_same_again_only_prolongs_it(controller: Controller) -> None:
+def test_saying_the_same_again_only_prolongs_it(controller: DegradationPolicy) -> None:
     first = controller.override(wanted(OFFLOAD), until=10, now=0)
     again = controller.override(wanted(OFFLOAD), until=30, now=5)
     assert again.version == first.version
     assert not controller.tick(UNKNOWN, now=20)
 
 
-def test_clearing_returns_to_full_service_and_forgets_what_was_inherited(controller: Controller) -> None:
+def test_clearing_returns_to_full_service_and_forgets_what_was_inherited(controller: DegradationPolicy) -> None:
     learn(controller, obeyed(50, LIGHTEN), now=0)
     controller.override(wanted(OFFLOAD), until=10, now=0)
     cleared = controller.clear(now=1, reason="operator: over")
@@ -84,7 +86,7 @@ def test_clearing_returns_to_full_service_and_forgets_what_was_inherited(control
     assert controller.current.levels == ()
 
 
-def test_a_restarted_governor_takes_the_union_of_what_its_members_obey(controller: Controller) -> None:
+def test_a_restarted_governor_takes_the_union_of_what_its_members_obey(controller: DegradationPolicy) -> None:
     learn(controller, obeyed(50, OFFLOAD, offload_share=0.3), now=0)
     learn(controller, obeyed(49, OFFLOAD, ADMIT, offload_share=0.6, admit_scale=0.7), now=1)
     learn(controller, obeyed(50), now=2)
@@ -94,7 +96,7 @@ def test_a_restarted_governor_takes_the_union_of_what_its_members_obey(controlle
     assert current.revision > 1
 
 
-def test_a_greater_epoch_than_its_own_is_passed(controller: Controller) -> None:
+def test_a_greater_epoch_than_its_own_is_passed(controller: DegradationPolicy) -> None:
     learn(controller, obeyed(5_000, LIGHTEN, revision=9), now=0)
     assert controller.current.version > (5_000, 9)
     assert controller.current.levels == (LIGHTEN,)
@@ -103,13 +105,13 @@ def test_a_greater_epoch_than_its_own_is_passed(controller: Controller) -> None:
     assert controller.current.levels == (LIGHTEN,)
 
 
-def test_an_override_holds_over_what_is_inherited_later(controller: Controller) -> None:
+def test_an_override_holds_over_what_is_inherited_later(controller: DegradationPolicy) -> None:
     controller.override(wanted(OFFLOAD), until=10, now=0)
     learn(controller, obeyed(50, LIGHTEN), now=1)
     assert controller.current.levels == (OFFLOAD,)
 
 
-def test_numbers_of_levels_that_were_not_in_force_do_not_enter_the_union(controller: Controller) -> None:
+def test_numbers_of_levels_that_were_not_in_force_do_not_enter_the_union(controller: DegradationPolicy) -> None:
     # They are read only while their level is in force, so a member may carry any: proto3 sends an unset scale as 0.
     learn(controller, obeyed(50, OFFLOAD, offload_share=0.3, admit_scale=0.0), now=0)
     learn(controller, obeyed(50, ADMIT, offload_share=0.9, admit_scale=0.5), now=1)
@@ -119,7 +121,7 @@ def test_numbers_of_levels_that_were_not_in_force_do_not_enter_the_union(control
 
 def test_what_is_inherited_goes_by_the_laws_and_by_hand_only_with_the_operators_word() -> None:
     idle = Signals(utilization=0.1, memory=0.2, queue_delay_s=0.0, standing_queue_delay_s=0.0, refused_ratio=0.0)
-    automatic, by_hand = (Controller(epoch=100, lease_s=3.0, automatic=one) for one in (True, False))
+    automatic, by_hand = (DegradationPolicy(epoch=100, lease_s=3.0, automatic=one) for one in (True, False))
     seen = []
     for controller in (automatic, by_hand):
         learn(
@@ -136,7 +138,7 @@ def test_what_is_inherited_goes_by_the_laws_and_by_hand_only_with_the_operators_
 
 
 def test_the_laws_go_on_beneath_an_override_and_hold_when_it_ends() -> None:
-    controller = Controller(epoch=100, lease_s=3.0)
+    controller = DegradationPolicy(epoch=100, lease_s=3.0)
     controller.override(wanted(OFFLOAD), until=5, now=0)
     for tick in range(49):
         controller.tick(Signals(memory=0.9), now=tick / 10)
@@ -147,7 +149,7 @@ def test_the_laws_go_on_beneath_an_override_and_hold_when_it_ends() -> None:
 
 
 def test_clearing_does_not_take_back_what_signals_have_confirmed() -> None:
-    controller = Controller(epoch=100, lease_s=3.0)
+    controller = DegradationPolicy(epoch=100, lease_s=3.0)
     learn(controller, obeyed(50, OFFLOAD, LIGHTEN), now=0)
     for tick in range(10):
         controller.tick(Signals(memory=0.9), now=tick / 10)
@@ -167,7 +169,7 @@ def test_versions_only_rise_and_every_change_has_a_version_of_its_own(
     automatic: bool,
     steps: list[tuple[float, tuple[str, Any]]],
 ) -> None:
-    controller, now = Controller(epoch=100, lease_s=3.0, automatic=automatic), 0.0
+    controller, now = DegradationPolicy(epoch=100, lease_s=3.0, automatic=automatic), 0.0
     seen = {controller.current.version: controller.current}
     for pause, (action, said) in steps:
         now += pause
@@ -188,7 +190,7 @@ def test_versions_only_rise_and_every_change_has_a_version_of_its_own(
         assert known.degradation == current.degradation
 
 
-def test_an_order_of_a_precision_holds_until_it_is_cleared(controller: Controller) -> None:
+def test_an_order_of_a_precision_holds_until_it_is_cleared(controller: DegradationPolicy) -> None:
     said = controller.override(wanted(LIGHTEN, precision=Precision.FP8), until=10, now=0)
     assert (said.levels, said.lighten_share, said.precision) == ((LIGHTEN,), 0.0, Precision.FP8)
     again = controller.override(wanted(LIGHTEN, precision=Precision.INT4), until=10, now=1)
@@ -197,7 +199,7 @@ def test_an_order_of_a_precision_holds_until_it_is_cleared(controller: Controlle
     assert (cleared.levels, cleared.precision) == ((), Precision.OWN)
 
 
-def test_the_lower_of_two_precisions_that_were_found_in_force_is_taken_over(controller: Controller) -> None:
+def test_the_lower_of_two_precisions_that_were_found_in_force_is_taken_over(controller: DegradationPolicy) -> None:
     for precision in (Precision.INT4, Precision.MIXED):
         learn(controller, obeyed(50, LIGHTEN, precision=precision), now=0)
     assert (controller.current.levels, controller.current.precision) == ((LIGHTEN,), Precision.INT4)
@@ -208,7 +210,7 @@ def busy(utilization: float) -> Signals:
 
 
 def test_a_number_that_moves_within_a_level_keeps_the_reason_of_the_level() -> None:
-    controller = Controller(epoch=100, lease_s=7.0)
+    controller = DegradationPolicy(epoch=100, lease_s=7.0)
     controller.inherit(obeyed(50, OFFLOAD, offload_share=0.3).degradation, now=0)
     assert controller.current.reason == "inherited from the members"
     moved = sum(controller.tick(busy(0.95), now=tick / 10) for tick in range(8))
@@ -218,7 +220,7 @@ def test_a_number_that_moves_within_a_level_keeps_the_reason_of_the_level() -> N
 
 
 def test_a_level_that_comes_brings_its_own_reason_and_keeps_it_while_its_number_moves() -> None:
-    controller = Controller(epoch=100, lease_s=7.0)
+    controller = DegradationPolicy(epoch=100, lease_s=7.0)
     ticks = (tick / 10 for tick in range(40))
     reasons = [controller.current.reason for now in ticks if controller.tick(busy(0.95), now=now)]
     assert len(reasons) > 1

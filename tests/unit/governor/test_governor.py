@@ -11,8 +11,8 @@ import pytest
 from services.governor.config import GovernorConfig
 from services.governor.control_loop import TICK_S, Governor
 from services.governor.leadership import Superseded
-from services.governor.members import FleetFull
-from sluice.control.degradation.level_state import FULL_SERVICE, Degradation
+from services.governor.members import TooManyMembers
+from sluice.control.degradation.level_state import FULL_SERVICE, DegradationState
 from sluice.control.degradation.report import Report
 from sluice.control.directive import Directive
 from sluice.control.epochs import TAIL_BITS
@@ -172,7 +172,7 @@ def test_a_member_that_acknowledges_more_than_it_reports_to_have_applied_does_no
 
 def test_a_member_that_decides_alone_is_not_judged() -> None:
     fleet = Fleet()
-    fleet.join("alone", MemberKind.CPU_WORKER, decides_alone=True, in_force=Degradation(levels=(LIGHTEN,)))
+    fleet.join("alone", MemberKind.CPU_WORKER, decides_alone=True, in_force=DegradationState(levels=(LIGHTEN,)))
     fleet.run(10)
     assert not fleet.member("alone").disobeys
 
@@ -212,7 +212,7 @@ def test_after_a_sleep_it_takes_over_what_its_members_have_decided_meanwhile() -
     fleet = Fleet()
     fleet.join("router", MemberKind.ROUTER)
     fleet.run(6)
-    own = Degradation(levels=(ADMIT,), admit_scale=0.6)
+    own = DegradationState(levels=(ADMIT,), admit_scale=0.6)
     fleet.values["router"] = {"decides_alone": True, "in_force": own}
     fleet.run(5)
     assert fleet.levels == ()
@@ -242,7 +242,7 @@ def test_a_full_fleet_takes_nobody_but_those_it_has() -> None:
     fleet = Fleet(max_members=2)
     fleet.join("a", MemberKind.CPU_WORKER)
     fleet.join("b", MemberKind.CPU_WORKER)
-    with pytest.raises(FleetFull):
+    with pytest.raises(TooManyMembers):
         fleet.join("c", MemberKind.CPU_WORKER)
     fleet.join("a", MemberKind.CPU_WORKER)
     assert len(fleet.governor.table.members()) == 2

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from services.governor.config import GovernorConfig
 from services.governor.control_loop import Governor
 from services.governor.leadership import LONGEST_TRIAL_LEASES, Superseded
-from services.governor.members import FleetFull, IdTaken
+from services.governor.members import DuplicateMemberId, TooManyMembers
 from sluice.control.codec import fleet_to_proto, registration_from_proto, report_from_proto
 from sluice.control.degradation.report import Report
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.control.fleet import Registration
 from sluice.domain.enums import MemberKind
 from sluice.v1 import governor_service_pb2 as governor_pb2
@@ -82,7 +82,7 @@ class Session:
         if isinstance(step, float):
             self.now += step
         elif isinstance(step, governor_pb2.Registration):
-            with suppress(ValueError, Superseded, IdTaken, FleetFull):
+            with suppress(ValueError, Superseded, DuplicateMemberId, TooManyMembers):
                 card = registration_from_proto(step)
                 self.seats.append((card.id, self.governor.join(card)))
         else:
@@ -106,7 +106,7 @@ class Session:
         else:
             self.governor.leave(name, ticket)
 
-    def directs(self, state: DirectiveState) -> bool:
+    def directs(self, state: ActiveDirective) -> bool:
         """An honest member dials, and obeys what it is told: whether it then is directed."""
         card = Registration(
             id="new",
@@ -115,7 +115,7 @@ class Session:
             obeyed=state.obeyed,
             is_directed=not state.is_autonomous(self.now),
         )
-        with suppress(Superseded, FleetFull):
+        with suppress(Superseded, TooManyMembers):
             self.governor.join(card)
             self.governor.report("new", Report(measured_at=NOON + timedelta(seconds=self.now)))
             state.apply(self.governor.controller.current, self.now)
@@ -131,7 +131,7 @@ def test_no_messages_raise_or_leave_a_governor_that_cannot_direct(said: list[obj
     # The attackers are gone, and so are their streams.
     for seat in session.seats:
         session.governor.leave(*seat)
-    state = DirectiveState(wall=session.wall)
+    state = ActiveDirective(wall=session.wall)
     for _ in range(10 * (LONGEST_TRIAL_LEASES * 3 + 1)):
         session.now += 0.1
         session.governor.tick()

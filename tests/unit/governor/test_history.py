@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from services.governor.journal import History
+from services.governor.journal import TransitionLog
 from sluice.control.degradation.signals import UNKNOWN
 from sluice.control.directive import Directive
 from sluice.control.fleet import Transition
@@ -20,7 +20,7 @@ def revisions(transitions: list[Transition]) -> list[int]:
 
 
 def test_the_newest_come_last_and_the_oldest_are_forgotten() -> None:
-    history = History(map(transition, range(3)), most=5)
+    history = TransitionLog(map(transition, range(3)), most=5)
     for revision in range(3, 8):
         history.add(transition(revision))
     assert revisions(history.last(100)) == [3, 4, 5, 6, 7]
@@ -29,7 +29,7 @@ def test_the_newest_come_last_and_the_oldest_are_forgotten() -> None:
 
 
 def test_a_reader_gets_what_it_has_not_seen_and_what_is_left_of_it() -> None:
-    history = History(most=3)
+    history = TransitionLog(most=3)
     seen = history.recorded
     assert history.since(seen) == []
     for revision in range(5):

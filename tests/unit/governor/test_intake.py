@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.governor.report_throttle import MOST_MESSAGES, PACE, Intake
+from services.governor.report_throttle import MOST_MESSAGES, PACE, ReportThrottle
 from sluice.domain.errors import InvalidRequest
 from sluice.v1 import health_pb2
 from tests.unit.polling import until
@@ -18,7 +18,7 @@ def report(number: int) -> health_pb2.HealthReport:
 
 async def test_reports_in_their_time_are_read_at_once() -> None:
     read: list[int] = []
-    intake = Intake(lambda one: read.append(one.inflight), interval_s=0.1)
+    intake = ReportThrottle(lambda one: read.append(one.inflight), interval_s=0.1)
     for number in range(3):
         await intake.pause()
         intake.take(report(number))
@@ -29,7 +29,7 @@ async def test_reports_in_their_time_are_read_at_once() -> None:
 
 async def test_of_those_that_come_too_soon_only_the_newest_is_read_when_the_time_is_up() -> None:
     read: list[int] = []
-    intake = Intake(lambda one: read.append(one.inflight), interval_s=1.0)
+    intake = ReportThrottle(lambda one: read.append(one.inflight), interval_s=1.0)
     for number in range(20):
         await intake.pause()
         intake.take(report(number))
@@ -40,7 +40,7 @@ async def test_of_those_that_come_too_soon_only_the_newest_is_read_when_the_time
 
 async def test_a_flood_is_not_heard_out() -> None:
     read: list[int] = []
-    intake = Intake(lambda one: read.append(one.inflight), interval_s=5.0)
+    intake = ReportThrottle(lambda one: read.append(one.inflight), interval_s=5.0)
     for number in range(MOST_MESSAGES):
         await intake.pause()
         intake.take(report(number))
@@ -57,7 +57,7 @@ async def test_what_is_read_late_and_cannot_be_ends_the_stream_with_the_next_mes
         if one.inflight:
             raise InvalidRequest("the report cannot be read", field="report")
 
-    intake = Intake(read, interval_s=0.2)
+    intake = ReportThrottle(read, interval_s=0.2)
     intake.take(report(0))
     intake.take(report(1))
     await asyncio.sleep(3 * PACE * 0.2)
@@ -68,7 +68,7 @@ async def test_what_is_read_late_and_cannot_be_ends_the_stream_with_the_next_mes
 
 async def test_a_stream_that_has_ended_reads_nothing_more() -> None:
     read: list[int] = []
-    intake = Intake(lambda one: read.append(one.inflight), interval_s=0.2)
+    intake = ReportThrottle(lambda one: read.append(one.inflight), interval_s=0.2)
     intake.take(report(0))
     intake.take(report(1))
     intake.close()

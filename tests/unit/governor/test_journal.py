@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from services.governor import journal as journal_module
 from services.governor import journal_file
-from services.governor.journal import Journal
+from services.governor.journal import TransitionStore
 from sluice.control.degradation.signals import Signals
 from sluice.control.directive import Directive
 from sluice.control.fleet import Transition
@@ -37,8 +37,8 @@ def transition(revision: int) -> Transition:
     return Transition(at=datetime(2026, 1, 1, tzinfo=UTC), before=(), directive=directive, signals=Signals(memory=0.87))
 
 
-def opened(path: Path, *, at_least: int = 1, most: int = MOST) -> Journal:
-    return Journal(path, epoch_at_least=at_least, most=most)
+def opened(path: Path, *, at_least: int = 1, most: int = MOST) -> TransitionStore:
+    return TransitionStore(path, epoch_at_least=at_least, most=most)
 
 
 def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_an_epoch_that_cannot_be_is_replaced(tmp_path: Path, epoch: object) -> N
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE epochs SET epoch = ?", (epoch,))
     for expected in (1_000, 1_001):
-        again = Journal(path, epoch_at_least=1_000, epoch_at_most=10**6, most=MOST)
+        again = TransitionStore(path, epoch_at_least=1_000, epoch_at_most=10**6, most=MOST)
         assert again.epoch == expected
         again.close()
 
@@ -359,9 +359,9 @@ WRITER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from services.governor.journal import Journal
+from services.governor.journal import TransitionStore
 from tests.unit.governor.test_journal import transition
-journal = Journal(Path({path!r}), epoch_at_least=1, most=1000)
+journal = TransitionStore(Path({path!r}), epoch_at_least=1, most=1000)
 for revision in range(1, 100000):
     journal.write(transition(revision))
     while journal.waiting:

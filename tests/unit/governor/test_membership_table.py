@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.governor.members import KEPT_S, MOST, FleetFull, IdTaken, MembershipTable
+from services.governor.members import KEPT_S, MOST, DuplicateMemberId, MemberTable, TooManyMembers
 from sluice.control.degradation.report import Report
 from sluice.control.directive import Directive
 from sluice.control.fleet import DepartureReason, Registration
@@ -28,33 +28,33 @@ def card(
 
 
 @pytest.fixture
-def table() -> MembershipTable:
+def table() -> MemberTable:
     """A table whose members are silent after three intervals, which is 1.5 s."""
-    return MembershipTable(report_interval_s=0.5)
+    return MemberTable(report_interval_s=0.5)
 
 
-def test_members_are_ordered_by_id_and_have_not_reported_yet(table: MembershipTable) -> None:
+def test_members_are_ordered_by_id_and_have_not_reported_yet(table: MemberTable) -> None:
     for name in ("b", "c", "a"):
         table.join(card(name), now=0)
     assert [member.id for member in table.members()] == ["a", "b", "c"]
     assert {member.report for member in table.members()} == {None}
 
 
-def test_a_live_members_id_is_taken_for_other_addresses(table: MembershipTable) -> None:
+def test_a_live_members_id_is_taken_for_other_addresses(table: MemberTable) -> None:
     ticket = table.join(card(), now=0)
-    with pytest.raises(IdTaken, match=r"127\.0\.0\.1:1"):
+    with pytest.raises(DuplicateMemberId, match=r"127\.0\.0\.1:1"):
         table.join(card(address="127.0.0.1:2"), now=1)
     assert table.holds("w", ticket)
     assert [member.address for member in table.members()] == ["127.0.0.1:1"]
 
 
-def test_a_silent_members_id_is_free_for_other_addresses_even_before_it_is_dropped(table: MembershipTable) -> None:
+def test_a_silent_members_id_is_free_for_other_addresses_even_before_it_is_dropped(table: MemberTable) -> None:
     old = table.join(card(), now=0)
     new = table.join(card(address="127.0.0.1:2"), now=1.6)
     assert (table.holds("w", old), table.holds("w", new)) == (False, True)
 
 
-def test_the_same_address_replaces_its_older_stream_whose_end_is_then_no_departure(table: MembershipTable) -> None:
+def test_the_same_address_replaces_its_older_stream_whose_end_is_then_no_departure(table: MemberTable) -> None:
     old = table.join(card(), now=0)
     new = table.join(card(), now=0.1)
     assert not table.leave("w", old)
@@ -64,7 +64,7 @@ def test_the_same_address_replaces_its_older_stream_whose_end_is_then_no_departu
     assert not table.leave("w", new)
 
 
-def test_who_was_silent_for_three_intervals_is_dropped_and_who_spoke_is_not(table: MembershipTable) -> None:
+def test_who_was_silent_for_three_intervals_is_dropped_and_who_spoke_is_not(table: MemberTable) -> None:
     for name in ("silent", "reports", "acknowledges"):
         table.join(card(name), now=0)
     table.report("reports", REPORT, SAID, now=1.0)
@@ -74,14 +74,14 @@ def test_who_was_silent_for_three_intervals_is_dropped_and_who_spoke_is_not(tabl
     assert [member.id for member in table.members()] == ["acknowledges", "reports"]
 
 
-def test_a_dropped_member_may_join_again(table: MembershipTable) -> None:
+def test_a_dropped_member_may_join_again(table: MemberTable) -> None:
     old = table.join(card(), now=0)
     table.drop_silent(now=10)
     assert not table.holds("w", old)
     assert table.holds("w", table.join(card(), now=10))
 
 
-def test_reports_and_acks_are_kept_beside_each_other(table: MembershipTable) -> None:
+def test_reports_and_acks_are_kept_beside_each_other(table: MemberTable) -> None:
     table.join(card(), now=0)
     table.acknowledge("w", (4, 2), now=0.1)
     table.report("w", REPORT, SAID, now=0.2)
@@ -89,7 +89,7 @@ def test_reports_and_acks_are_kept_beside_each_other(table: MembershipTable) -> 
     assert (member.report, member.applied) == (REPORT, (4, 2))
 
 
-def test_a_member_that_comes_back_is_known_to_obey_what_it_says_it_obeys(table: MembershipTable) -> None:
+def test_a_member_that_comes_back_is_known_to_obey_what_it_says_it_obeys(table: MemberTable) -> None:
     # It acknowledges what it applies, and what it obeyed before it need not apply again.
     table.join(card(obeyed=Directive(epoch=4, revision=2)), now=0)
     assert table.members()[0].applied == (4, 2)
@@ -106,9 +106,7 @@ def test_a_member_that_comes_back_is_known_to_obey_what_it_says_it_obeys(table: 
     ],
     ids=["same", "load", "draining", "gone", "unloading"],
 )
-def test_the_revision_rises_with_what_routers_assign_by(
-    table: MembershipTable, changed: Report, *, rises: bool
-) -> None:
+def test_the_revision_rises_with_what_routers_assign_by(table: MemberTable, changed: Report, *, rises: bool) -> None:
     table.join(card(), now=0)
     table.report("w", REPORT, SAID, now=0.1)
     before = table.revision
@@ -116,7 +114,7 @@ def test_the_revision_rises_with_what_routers_assign_by(
     assert (table.revision > before) is rises
 
 
-def test_the_revision_rises_with_every_coming_and_going(table: MembershipTable) -> None:
+def test_the_revision_rises_with_every_coming_and_going(table: MemberTable) -> None:
     seen = [table.revision]
     ticket = table.join(card(), now=0)
     seen.append(table.revision)
@@ -135,17 +133,17 @@ def test_the_revision_rises_with_every_coming_and_going(table: MembershipTable) 
     ids=["both", "id", "address"],
 )
 def test_of_two_processes_under_one_id_or_address_the_later_is_refused(
-    table: MembershipTable, name: str, address: str
+    table: MemberTable, name: str, address: str
 ) -> None:
     first = table.join(card(boot="a"), now=0)
-    with pytest.raises(IdTaken, match="duplicate id/address"):
+    with pytest.raises(DuplicateMemberId, match="duplicate id/address"):
         table.join(card(name, address, boot="b"), now=1)
     assert table.holds("w", first)
 
 
 @pytest.mark.parametrize(("name", "address"), [("w", "127.0.0.1:1"), ("w", "127.0.0.1:2"), ("x", "127.0.0.1:1")])
 def test_a_successor_takes_the_place_of_a_process_that_is_known_to_be_gone(
-    table: MembershipTable, name: str, address: str
+    table: MemberTable, name: str, address: str
 ) -> None:
     first = table.join(card(boot="a"), now=0)
     second = table.join(card(name, address, boot="b"), now=1, succeeds=frozenset({first}))
@@ -155,7 +153,7 @@ def test_a_successor_takes_the_place_of_a_process_that_is_known_to_be_gone(
     assert table.holds(name, second)
 
 
-def test_a_process_that_dials_again_replaces_its_own_older_stream(table: MembershipTable) -> None:
+def test_a_process_that_dials_again_replaces_its_own_older_stream(table: MemberTable) -> None:
     first = table.join(card(boot="a"), now=0)
     again = table.join(card(boot="a"), now=0.1)
     assert (table.holds("w", first), table.holds("w", again)) == (False, True)
@@ -164,11 +162,11 @@ def test_a_process_that_dials_again_replaces_its_own_older_stream(table: Members
     assert table.holds("w", moved)
 
 
-def departed(table: MembershipTable, now: float = 1) -> dict[str, DepartureReason]:
+def departed(table: MemberTable, now: float = 1) -> dict[str, DepartureReason]:
     return {one.address: one.reason for one in table.departed(now=now)}
 
 
-def test_why_a_member_went_is_told_until_it_reports_again(table: MembershipTable) -> None:
+def test_why_a_member_went_is_told_until_it_reports_again(table: MemberTable) -> None:
     for number, reason in enumerate(DepartureReason):
         ticket = table.join(card(f"w{number}", f"10.0.0.1:{number}"), now=0)
         table.leave(f"w{number}", ticket, reason=reason)
@@ -180,7 +178,7 @@ def test_why_a_member_went_is_told_until_it_reports_again(table: MembershipTable
     assert departed(table).keys() == {"10.0.0.1:0", "10.0.0.1:2"}
 
 
-def test_who_said_that_it_drains_has_left_by_its_own_word_however_its_stream_ends(table: MembershipTable) -> None:
+def test_who_said_that_it_drains_has_left_by_its_own_word_however_its_stream_ends(table: MemberTable) -> None:
     for name in ("breaks", "silent"):
         ticket = table.join(card(name, f"{name}:1"), now=0)
         table.report(name, replace(REPORT, draining=True), SAID, now=0.1)
@@ -190,19 +188,19 @@ def test_who_said_that_it_drains_has_left_by_its_own_word_however_its_stream_end
     assert departed(table) == {"breaks:1": DepartureReason.LEFT, "silent:1": DepartureReason.LEFT}
 
 
-def test_who_falls_silent_is_only_lost(table: MembershipTable) -> None:
+def test_who_falls_silent_is_only_lost(table: MemberTable) -> None:
     table.join(card(), now=0)
     table.drop_silent(now=10)
     assert departed(table) == {"127.0.0.1:1": DepartureReason.LOST}
 
 
-def test_the_address_that_an_id_had_before_is_no_longer_in_use(table: MembershipTable) -> None:
+def test_the_address_that_an_id_had_before_is_no_longer_in_use(table: MemberTable) -> None:
     table.join(card(), now=0)
     table.join(card(address="127.0.0.1:2"), now=10)
     assert departed(table, now=10) == {"127.0.0.1:1": DepartureReason.REMOVED}
 
 
-def test_departures_are_bounded_in_number_and_age(table: MembershipTable) -> None:
+def test_departures_are_bounded_in_number_and_age(table: MemberTable) -> None:
     for number in range(MOST + 5):
         ticket = table.join(card(f"w{number}", f"10.0.0.1:{number}"), now=number)
         table.leave(f"w{number}", ticket)
@@ -225,7 +223,7 @@ steps = st.tuples(st.sampled_from("abcde"), st.none() | st.tuples(st.integers(0,
 def test_all_cards_stay_within_their_bound_and_who_leaves_makes_room(
     taken: list[tuple[str, tuple[int, int] | None]],
 ) -> None:
-    table, most = MembershipTable(report_interval_s=0.5, max_card_bytes=40_000), 40_000
+    table, most = MemberTable(report_interval_s=0.5, max_card_bytes=40_000), 40_000
     tickets: dict[str, int] = {}
     for name, said in taken:
         if said is None:
@@ -240,7 +238,7 @@ def test_all_cards_stay_within_their_bound_and_who_leaves_makes_room(
         if others + card_bytes(report.variants) <= most:
             table.report(name, report, SAID, now=0)
         else:
-            with pytest.raises(FleetFull, match=f"'{name}'.* max_card_bytes is 40000"):
+            with pytest.raises(TooManyMembers, match=f"'{name}'.* max_card_bytes is 40000"):
                 table.report(name, report, SAID, now=0)
             assert {one.id: one.report for one in table.members()} == held
     kept = [one.report.variants for one in table.members() if one.report is not None]

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.governor.servicer import to_override
+from services.governor.servicer import override_from_proto
 from sluice.domain.enums import Level, Precision
 from sluice.domain.errors import InvalidRequest
 from sluice.v1 import degradation_pb2
@@ -28,12 +28,12 @@ def asks(
 
 def refused(request: governor_pb2.SetDegradationRequest) -> str:
     with pytest.raises(InvalidRequest) as caught:
-        to_override(request)
+        override_from_proto(request)
     return caught.value.field
 
 
 def test_without_a_degradation_it_clears_and_needs_no_duration() -> None:
-    assert to_override(governor_pb2.SetDegradationRequest(reason="over")) is None
+    assert override_from_proto(governor_pb2.SetDegradationRequest(reason="over")) is None
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_an_override_without_a_duration_is_refused() -> None:
 
 @pytest.mark.parametrize("duration", [Duration(nanos=1), Duration(seconds=86_400)], ids=["shortest", "a day"])
 def test_the_shortest_and_the_longest_override_are_accepted(duration: Duration) -> None:
-    assert to_override(asks(1, duration=duration)) is not None
+    assert override_from_proto(asks(1, duration=duration)) is not None
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, NAN, INFINITE, -INFINITE])
@@ -74,17 +74,17 @@ def test_a_level_that_does_not_exist_is_refused(level: int) -> None:
 
 
 def test_a_level_without_a_number_acts_fully_and_one_not_in_force_not_at_all() -> None:
-    directive = to_override(asks(1))
+    directive = override_from_proto(asks(1))
     assert directive is not None
     assert (directive.levels, directive.offload_share, directive.lighten_share) == ((Level.OFFLOAD,), 1.0, 0.0)
     assert directive.admit_scale == 1.0
 
 
 def test_a_precision_is_the_first_step_of_level_2_unless_a_share_asks_for_the_copies_too() -> None:
-    alone = to_override(asks(2, numbers={"precision": 3}))
+    alone = override_from_proto(asks(2, numbers={"precision": 3}))
     assert alone is not None
     assert (alone.precision, alone.lighten_share, alone.degradation.lowers_only) == (Precision.FP8, 0.0, True)
-    both = to_override(asks(2, numbers={"precision": 3, "lighten_share": 0.5}))
+    both = override_from_proto(asks(2, numbers={"precision": 3, "lighten_share": 0.5}))
     assert both is not None
     assert (both.precision, both.lighten_share) == (Precision.FP8, 0.5)
 
@@ -101,7 +101,7 @@ def test_admission_is_not_reduced_by_a_scale_that_nobody_named() -> None:
 
 
 def test_levels_are_put_in_order_and_the_reason_names_the_operator() -> None:
-    directive = to_override(asks(3, 1, 3, numbers={"admit_scale": 0.5}, reason="rehearsal"))
+    directive = override_from_proto(asks(3, 1, 3, numbers={"admit_scale": 0.5}, reason="rehearsal"))
     assert directive is not None
     assert (directive.levels, directive.admit_scale) == ((Level.OFFLOAD, Level.ADMIT), 0.5)
     assert directive.reason == "operator: rehearsal"
@@ -114,7 +114,7 @@ def test_levels_are_put_in_order_and_the_reason_names_the_operator() -> None:
 def test_what_is_accepted_lies_within_the_contract(levels: list[int], numbers: dict[str, float]) -> None:
     directive, field = None, ""
     try:
-        directive = to_override(asks(*levels, numbers=numbers))
+        directive = override_from_proto(asks(*levels, numbers=numbers))
     except InvalidRequest as error:
         field = error.field
     if directive is None:

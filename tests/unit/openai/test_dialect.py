@@ -7,17 +7,17 @@ import json
 import pytest
 
 from sluice.domain.errors import InvalidRequest
-from sluice.engine.openai.request_body import Dialect, body_of
+from sluice.engine.openai.request_body import Capabilities, body_of
 from tests.unit.openai.writing import prompt, server_at
 
 SERVER = server_at("http://127.0.0.1:1/v1", max_tokens=100)
-VLLM = Dialect(stream_options=True, top_k=True, seed=True)
-TRANSFORMERS = Dialect(stream_options=True, seed=True, generation_config=True)
-PLAIN = Dialect()
+VLLM = Capabilities(stream_options=True, top_k=True, seed=True)
+TRANSFORMERS = Capabilities(stream_options=True, seed=True, generation_config=True)
+PLAIN = Capabilities()
 
 
 @pytest.mark.parametrize("dialect", [VLLM, TRANSFORMERS, PLAIN])
-def test_the_most_probable_tokens_need_no_words_about_sampling(dialect: Dialect) -> None:
+def test_the_most_probable_tokens_need_no_words_about_sampling(dialect: Capabilities) -> None:
     body = body_of(prompt(top_k=5, top_p=0.5, seed=1), SERVER, dialect)
     assert body.keys() - {"stream_options"} == {"model", "prompt", "max_tokens", "stream", "temperature"}
     assert body["temperature"] == 0
@@ -48,7 +48,7 @@ def test_what_a_server_cannot_be_told_is_refused_by_its_name(field: str) -> None
 
 
 def test_what_would_not_be_heeded_and_what_a_server_may_die_of_are_not_said() -> None:
-    dialect = Dialect(generation_config=True, samples=False)
+    dialect = Capabilities(generation_config=True, samples=False)
     assert body_of(prompt(), SERVER, dialect)["temperature"] == 0
     with pytest.raises(InvalidRequest, match="temperature") as caught:
         body_of(prompt(temperature=0.5), SERVER, dialect)

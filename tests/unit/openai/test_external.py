@@ -8,13 +8,13 @@ import pytest
 
 from sluice.domain.enums import Tier
 from sluice.engine.openai.generator import OpenAIGenerator
-from sluice.testing.identity import IdentityBackend, or_identity
+from sluice.testing.identity import IdentityBackend, with_identity
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.models.loaders import or_external
+from sluice.worker.models.loaders import with_openai
 from sluice.worker.models.registry import ECHO, IDENTITY
 from tests.unit.openai.writing import server_at
 
-LOADER = or_external(or_identity(lambda spec: pytest.fail("another loader was asked")))
+LOADER = with_openai(with_identity(lambda spec: pytest.fail("another loader was asked")))
 
 
 @pytest.mark.parametrize("name", ["there", IDENTITY, ECHO])

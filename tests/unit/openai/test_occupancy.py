@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.engine.openai.streams import Occupancy
+from sluice.engine.openai.streams import SlotUsage
 
 
 def test_busy_seconds_are_weighed_by_the_places_that_are_taken() -> None:
     now = 10.0
-    occupancy = Occupancy(4, clock=lambda: now)
+    occupancy = SlotUsage(4, clock=lambda: now)
     now = 20.0
     assert occupancy.busy_s == 0
     with occupancy.taken():
@@ -24,7 +24,7 @@ def test_busy_seconds_are_weighed_by_the_places_that_are_taken() -> None:
 
 def test_a_text_that_fails_leaves_its_place() -> None:
     now = 0.0
-    occupancy = Occupancy(1, clock=lambda: now)
+    occupancy = SlotUsage(1, clock=lambda: now)
     with pytest.raises(ValueError, match="x"), occupancy.taken():
         raise ValueError("x")
     now = 5.0

@@ -8,7 +8,7 @@ import pytest
 
 from sluice.cli.addresses import free_port
 from sluice.domain.errors import NoEndpoint
-from sluice.worker.execution.generator import Finish, Piece
+from sluice.worker.execution.generator import Chunk, FinishReason
 from tests.unit.openai.fake_server import TIMEOUT_S, Body, Reply, serving, write
 from tests.unit.openai.writing import Heard, generator_at, prompt, started
 
@@ -23,8 +23,8 @@ def test_a_server_that_is_away_fails_texts_until_it_is_back(caplog: pytest.LogCa
             assert f"127.0.0.1:{port}" in error.message
         heard.generator.begin(3, prompt())
         with serving(write("back"), port=port):
-            assert heard.last(3).finish is Finish.STOP
-            assert heard.write(4).finish is Finish.STOP
+            assert heard.last(3).finish is FinishReason.STOP
+            assert heard.write(4).finish is FinishReason.STOP
     assert heard.text(3) == "back"
     said = [record.message for record in caplog.records]
     assert [said.count(f"the engine is {where}") for where in ("away", "back")] == [1, 1]
@@ -41,7 +41,7 @@ def test_an_engine_that_is_dead_behind_its_server_is_asked_for_a_token_until_it_
         assert held.message == "the engine said 503: the worker is dead"
         server.answer = write("alive")
         heard.generator.begin(3, prompt())
-        assert heard.last(3).finish is Finish.STOP
+        assert heard.last(3).finish is FinishReason.STOP
     # The second text was never sent: only questions for one token were, until one was answered.
     assert [body["max_tokens"] for body in server.bodies] == [16, *[1] * (len(server.bodies) - 2), 16]
 
@@ -80,7 +80,7 @@ def test_closing_ends_all_texts_and_hangs_up() -> None:
 def test_after_the_end_a_text_ends_at_once() -> None:
     with serving(open_text) as server:
         generator = generator_at(server.url)
-        pieces: list[Piece] = []
+        pieces: list[Chunk] = []
         generator.start(pieces.extend)
         generator.close()
         generator.begin(7, prompt())

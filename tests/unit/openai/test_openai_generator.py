@@ -11,7 +11,7 @@ from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, SluiceError, WorkerFailed
 from sluice.engine.openai.generator import OpenAIGenerator
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Finish, Generator
+from sluice.worker.execution.generator import FinishReason, GenerationEngine
 from sluice.worker.execution.openai_config import OpenAIServer
 from tests.unit.openai.fake_server import TIMEOUT_S, Body, Reply, counted, serving, write
 from tests.unit.openai.writing import generator_at, prompt, started
@@ -19,7 +19,7 @@ from tests.unit.openai.writing import generator_at, prompt, started
 
 def test_it_is_a_generator_of_the_variant_that_the_configuration_says() -> None:
     generator = generator_at("http://127.0.0.1:1/v1", max_generations=8, max_tokens=100)
-    assert isinstance(generator, Generator)
+    assert isinstance(generator, GenerationEngine)
     variant = generator.variant
     assert (variant.id, variant.task, variant.device) == ("chat/full-external", Task.TEXT_GENERATION, "external")
     assert (variant.max_generations, variant.max_tokens, variant.cache_tokens) == (8, 100, 0)
@@ -29,7 +29,7 @@ def test_a_text_comes_in_pieces_and_ends_with_its_counts() -> None:
     with serving(write("Once", " upon", " a time")) as server, started(server.url) as heard:
         last = heard.write()
     assert heard.text() == "Once upon a time"
-    assert (last.finish, last.tokens, last.prompt_tokens) == (Finish.STOP, 7, 3)
+    assert (last.finish, last.tokens, last.prompt_tokens) == (FinishReason.STOP, 7, 3)
     assert [piece.text for piece in heard.all] == ["Once", " upon", " a time", ""]
 
 
@@ -72,7 +72,7 @@ def test_a_conversation_goes_another_way_and_reads_the_same() -> None:
     assert server.bodies[-1]["messages"] == [{"role": "user", "content": "Shall we?"}]
     assert server.replies[-1].path == "/v1/chat/completions"
     assert heard.text() == "Yes"
-    assert (last.finish, last.tokens, last.prompt_tokens) == (Finish.LENGTH, 1, 9)
+    assert (last.finish, last.tokens, last.prompt_tokens) == (FinishReason.LENGTH, 1, 9)
 
 
 def test_bytes_and_comments_come_as_they_please() -> None:
@@ -86,7 +86,7 @@ def test_bytes_and_comments_come_as_they_please() -> None:
         reply.end()
 
     with serving(answer) as server, started(server.url) as heard:
-        assert heard.write().finish is Finish.STOP
+        assert heard.write().finish is FinishReason.STOP
     assert heard.text() == "na\u00efve \U0001f381!"
 
 
@@ -110,7 +110,7 @@ def test_a_stop_string_ends_the_text_and_the_stream() -> None:
         last = heard.write(stop=("<end>",))
         assert server.hung_up.acquire(timeout=TIMEOUT_S)
     assert heard.text() == "one "
-    assert (last.finish, last.tokens, last.prompt_tokens) == (Finish.STOP, 4, 3)
+    assert (last.finish, last.tokens, last.prompt_tokens) == (FinishReason.STOP, 4, 3)
 
 
 def test_a_cancelled_text_hangs_up_and_says_what_was_written() -> None:
@@ -150,7 +150,7 @@ def test_a_thousand_texts_are_cancelled_wherever_they_are() -> None:
                 heard.generator.cancel(piece.key)
         assert all(server.hung_up.acquire(timeout=TIMEOUT_S) for _ in range(500))
         server.answer = write("next")
-        assert heard.write(7).finish is Finish.STOP
+        assert heard.write(7).finish is FinishReason.STOP
     assert {type(end.error) for end in ends} == {Cancelled}
     assert {end.key for end in ends} == set(range(1000))
 
@@ -214,7 +214,7 @@ def test_a_full_server_is_asked_again() -> None:
             write("now")(reply, body)
 
     with serving(answer) as server, started(server.url, warm=False) as heard:
-        assert heard.write().finish is Finish.STOP
+        assert heard.write().finish is FinishReason.STOP
     assert heard.text() == "now"
 
 
@@ -260,7 +260,7 @@ def test_a_stream_that_breaks_behind_the_text_costs_nothing_but_the_counts() -> 
 
     with serving(answer) as server, started(server.url, warm=False) as heard:
         last = heard.write()
-    assert (last.finish, last.tokens) == (Finish.STOP, 1)
+    assert (last.finish, last.tokens) == (FinishReason.STOP, 1)
 
 
 def test_silence_is_an_error() -> None:

@@ -11,7 +11,7 @@ import pytest
 from sluice.cli.addresses import free_port
 from sluice.domain.errors import InvalidRequest, NoEndpoint, SluiceError, WorkerFailed
 from sluice.engine.openai.probe import probe
-from sluice.engine.openai.request_body import Dialect
+from sluice.engine.openai.request_body import Capabilities
 from tests.unit.openai.fake_server import Answer, Body, Reply, serving, write
 from tests.unit.openai.writing import server_at
 
@@ -32,26 +32,26 @@ def taking(*fields: str, samples: bool = True) -> Answer:
     return answer
 
 
-def probed(answer: Answer, *, models: Any = None, **settings: Any) -> Dialect:
+def probed(answer: Answer, *, models: Any = None, **settings: Any) -> Capabilities:
     with serving(answer, models=models) as server:
         return asyncio.run(probe(server_at(server.url, **settings)))
 
 
 def test_a_server_that_takes_everything_is_told_everything_once() -> None:
-    assert probed(write("x")) == Dialect(stream_options=True, top_k=True, seed=True)
+    assert probed(write("x")) == Capabilities(stream_options=True, top_k=True, seed=True)
 
 
 @pytest.mark.parametrize(
     ("fields", "dialect"),
     [
-        ((), Dialect()),
-        (("seed",), Dialect(seed=True)),
-        (("seed", "generation_config"), Dialect(seed=True, generation_config=True)),
-        (("stream_options",), Dialect(stream_options=True)),
-        (("top_k", "generation_config"), Dialect(top_k=True)),
+        ((), Capabilities()),
+        (("seed",), Capabilities(seed=True)),
+        (("seed", "generation_config"), Capabilities(seed=True, generation_config=True)),
+        (("stream_options",), Capabilities(stream_options=True)),
+        (("top_k", "generation_config"), Capabilities(top_k=True)),
     ],
 )
-def test_what_a_server_refuses_is_not_said_to_it(fields: tuple[str, ...], dialect: Dialect) -> None:
+def test_what_a_server_refuses_is_not_said_to_it(fields: tuple[str, ...], dialect: Capabilities) -> None:
     assert probed(taking(*fields)) == dialect
 
 

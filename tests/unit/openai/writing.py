@@ -11,7 +11,7 @@ from typing import Any
 from sluice.domain.enums import Tier
 from sluice.engine.openai.generator import OpenAIGenerator
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Piece, Prompt
+from sluice.worker.execution.generator import Chunk, GenerationRequest
 from sluice.worker.execution.openai_config import OpenAIServer
 from tests.unit.openai.fake_server import TIMEOUT_S
 
@@ -30,20 +30,20 @@ class Heard:
 
     def __init__(self, generator: OpenAIGenerator) -> None:
         self.generator = generator
-        self.all: list[Piece] = []
-        self._pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        self.all: list[Chunk] = []
+        self._pieces: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
 
-    def hear(self, pieces: Sequence[Piece]) -> None:
+    def hear(self, pieces: Sequence[Chunk]) -> None:
         for piece in pieces:
             self._pieces.put(piece)
 
-    def next(self) -> Piece:
+    def next(self) -> Chunk:
         """The next piece of any text."""
         piece = self._pieces.get(timeout=TIMEOUT_S)
         self.all.append(piece)
         return piece
 
-    def last(self, key: int = 1) -> Piece:
+    def last(self, key: int = 1) -> Chunk:
         """The last piece of a text."""
         while not (piece := self.next()).is_last or piece.key != key:
             pass
@@ -53,14 +53,14 @@ class Heard:
         """All that was heard of a text."""
         return "".join(piece.text for piece in self.all if piece.key == key)
 
-    def write(self, key: int = 1, **options: Any) -> Piece:
+    def write(self, key: int = 1, **options: Any) -> Chunk:
         """The last piece of a text that is written now."""
         self.generator.begin(key, prompt(**options))
         return self.last(key)
 
 
-def prompt(**options: Any) -> Prompt:
-    return Prompt(**{"text": "Once", "max_new_tokens": 16, **options})
+def prompt(**options: Any) -> GenerationRequest:
+    return GenerationRequest(**{"text": "Once", "max_new_tokens": 16, **options})
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from services.router.queueing.batch import OpenBatch
-from services.router.requests.device_pool import Pool, pool_of
-from services.router.scheduling.capacity_snapshot import Offer
-from services.router.scheduling.latency_estimator import Option
-from services.router.workers.latency_model import BatchCurve, WorkerTimes
-from services.router.workers.outlier_detection import Conduct
+from services.router.queueing.batch import InFlightBatch
+from services.router.requests.device_pool import DevicePool, pool_of
+from services.router.scheduling.capacity_snapshot import VariantCapacity
+from services.router.scheduling.latency_estimator import Candidate
+from services.router.workers.latency_model import BatchLatencyCurve, WorkerLatencyModel
+from services.router.workers.outlier_detection import WorkerHealth
 from sluice.domain.enums import Task, Tier
 from sluice.domain.variant import BatchTime, Variant, variant_id
 
@@ -37,15 +37,17 @@ def variant(tier: Tier, *, model: str = "m", token_s: float | None = None, preci
     )
 
 
-def offer(tier: Tier, *, pool: Pool | None = None, quality: float | None = None, name: str = "") -> Offer:
+def offer(
+    tier: Tier, *, pool: DevicePool | None = None, quality: float | None = None, name: str = ""
+) -> VariantCapacity:
     """What a crew of one offers; the pool is the tier's usual one."""
     usual = {Tier.FULL: (1.0, 1.0), Tier.LIGHT: (0.9, 0.2), Tier.QUANTIZED: (0.85, 0.1)}[tier]
-    curve = BatchCurve(profile(TOKEN_S[tier]))
-    return Offer(
+    curve = BatchLatencyCurve(profile(TOKEN_S[tier]))
+    return VariantCapacity(
         variant_id=name or f"m/{tier.label}",
         model="m",
         tier=tier,
-        pool=pool if pool is not None else (Pool.ACCELERATOR if tier is Tier.FULL else Pool.CPU),
+        pool=pool if pool is not None else (DevicePool.ACCELERATOR if tier is Tier.FULL else DevicePool.CPU),
         quality=((usual[0] if quality is None else quality),) * 8,
         curve=curve,
         pace=1.0,
@@ -59,23 +61,23 @@ def offer(tier: Tier, *, pool: Pool | None = None, quality: float | None = None,
     )
 
 
-def option(tier: Tier, chance: float = 1.0, *, expected_s: float = 0.01, pool: Pool | None = None) -> Option:
+def option(tier: Tier, chance: float = 1.0, *, expected_s: float = 0.01, pool: DevicePool | None = None) -> Candidate:
     """An option of a tier."""
-    return Option(offer(tier, pool=pool), expected_s, chance)
+    return Candidate(offer(tier, pool=pool), expected_s, chance)
 
 
 class Bench:
     """A connected worker without a wire."""
 
-    def __init__(self, *variants: Variant, pool: Pool = Pool.CPU) -> None:
+    def __init__(self, *variants: Variant, pool: DevicePool = DevicePool.CPU) -> None:
         self.variants = {one.id: one for one in variants}
-        self.open: dict[int, OpenBatch] = {}
+        self.open: dict[int, InFlightBatch] = {}
         self.credits = 2
         self.max_items = 128
         self.pool = pool_of(variants, before=pool)
-        self.times = WorkerTimes()
+        self.times = WorkerLatencyModel()
         self.times.describe(variants)
-        self.conduct = Conduct()
+        self.conduct = WorkerHealth()
         self.heard_at = 0.0
         self.is_serving = True
         self.begun_at = float("inf")
@@ -83,5 +85,5 @@ class Bench:
     def works_on(self, variant_id: str, tokens: int, *, begun_at: float) -> None:
         """It has one more batch."""
         number = len(self.open)
-        self.open[number] = OpenBatch(id=number, variant_id=variant_id, tickets={}, sent_at=begun_at, tokens=tokens)
+        self.open[number] = InFlightBatch(id=number, variant_id=variant_id, tickets={}, sent_at=begun_at, tokens=tokens)
         self.begun_at = min(self.begun_at, begun_at)

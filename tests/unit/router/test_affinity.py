@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from services.router.scheduling.decision_cache import Affinity
+from services.router.scheduling.decision_cache import SessionAffinity
 
 
 def test_a_conversation_is_remembered_until_it_has_been_idle_for_too_long() -> None:
-    affinity = Affinity(idle_s=10)
+    affinity = SessionAffinity(idle_s=10)
     affinity.note("a", "m/light", 0.0)
     assert affinity.variant_of("a", 9.0) == "m/light"
     affinity.note("a", "m/full", 9.0)
@@ -16,7 +16,7 @@ def test_a_conversation_is_remembered_until_it_has_been_idle_for_too_long() -> N
 
 
 def test_the_longest_idle_make_room_for_the_new() -> None:
-    affinity = Affinity(most=3)
+    affinity = SessionAffinity(most=3)
     for number, name in enumerate("abcab"):
         affinity.note(name, f"v{number}", float(number))
     affinity.note("d", "v5", 5.0)
@@ -25,7 +25,7 @@ def test_the_longest_idle_make_room_for_the_new() -> None:
 
 
 def test_memory_is_given_back_as_conversations_fall_idle() -> None:
-    affinity = Affinity(idle_s=10)
+    affinity = SessionAffinity(idle_s=10)
     for number in range(100):
         affinity.note(f"old {number}", "v", 0.0)
     for number in range(50):

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.requests.device_pool import Pool
-from services.router.scheduling.latency_estimator import Option
+from services.router.requests.device_pool import DevicePool
+from services.router.scheduling.latency_estimator import Candidate
 from services.router.scheduling.prices import HIGHEST, LOWEST
 from services.router.scheduling.scoring import (
     FAITHFUL,
     LAST_HOPE,
     PREFERENCE,
-    Ask,
     Assignment,
     Cause,
     Refused,
-    assign,
-    chance_owed,
+    SchedulingRequest,
+    pick,
+    required_probability,
     score,
 )
 from sluice.domain.enums import QueryClass, Tier
@@ -33,9 +33,9 @@ BEST = {tier: offer(tier) for tier in TIERS}
 NEVER = 2.0
 
 
-def ask(**more: Any) -> Ask:
+def ask(**more: Any) -> SchedulingRequest:
     hot = more.pop("hot", False)
-    usual = Ask(
+    usual = SchedulingRequest(
         query_class=QueryClass.UNSPECIFIED,
         minimum_tier=Tier.UNSPECIFIED,
         priority=0.8 if hot else 0.5,
@@ -48,21 +48,21 @@ def ask(**more: Any) -> Ask:
     return replace(usual, **more)
 
 
-def chosen(asked: Ask, *options: Option, prices: tuple[float, float] = IDLE) -> Tier:
-    assigned = assign(asked, options or [option(tier) for tier in TIERS], prices=prices, best=BEST)
+def chosen(asked: SchedulingRequest, *options: Candidate, prices: tuple[float, float] = IDLE) -> Tier:
+    assigned = pick(asked, options or [option(tier) for tier in TIERS], prices=prices, best=BEST)
     assert isinstance(assigned, Assignment), assigned
     return next(tier for tier in TIERS if assigned.variant_id == f"m/{tier.label}")
 
 
-def refused(asked: Ask, *options: Option) -> Refused:
-    assigned = assign(asked, options, prices=IDLE, best=BEST)
+def refused(asked: SchedulingRequest, *options: Candidate) -> Refused:
+    assigned = pick(asked, options, prices=IDLE, best=BEST)
     assert isinstance(assigned, Refused), assigned
     return assigned
 
 
 def test_without_load_quality_decides_and_of_equals_the_cheapest() -> None:
     assert chosen(ask()) is Tier.FULL
-    equals = [Option(offer(tier, quality=0.9), 0.01, 1.0) for tier in TIERS]
+    equals = [Candidate(offer(tier, quality=0.9), 0.01, 1.0) for tier in TIERS]
     assert chosen(ask(), *equals) is Tier.QUANTIZED
 
 
@@ -96,7 +96,7 @@ def test_a_named_class_gives_way_when_its_pool_is_full_and_the_least_important_f
 
 @given(
     st.sampled_from([Tier.UNSPECIFIED, *TIERS]),
-    st.lists(st.tuples(st.sampled_from(TIERS), st.floats(0, 1), st.sampled_from(Pool)), max_size=6),
+    st.lists(st.tuples(st.sampled_from(TIERS), st.floats(0, 1), st.sampled_from(DevicePool)), max_size=6),
     st.sampled_from(QueryClass),
     st.booleans(),
     st.booleans(),
@@ -105,7 +105,7 @@ def test_a_named_class_gives_way_when_its_pool_is_full_and_the_least_important_f
 )
 def test_the_callers_minimum_is_honoured_or_the_request_refused_whatever_the_load_and_the_levels(
     minimum: Tier,
-    offered: list[tuple[Tier, float, Pool]],
+    offered: list[tuple[Tier, float, DevicePool]],
     query_class: QueryClass,
     hot: bool,
     diverted: bool,
@@ -118,15 +118,15 @@ def test_the_callers_minimum_is_honoured_or_the_request_refused_whatever_the_loa
     )
     if hot:
         asked.hope = LAST_HOPE
-    assigned = assign(asked, options, prices=prices, best=BEST)
+    assigned = pick(asked, options, prices=prices, best=BEST)
     acceptable = [one for one in options if one.offer.tier >= minimum]
     if isinstance(assigned, Refused):
         assert (assigned.cause is Cause.NOBODY) == (not acceptable)
-        assert all(one.chance < chance_owed(asked) for one in acceptable)
+        assert all(one.chance < required_probability(asked) for one in acceptable)
     else:
         taken = [one for one in acceptable if one.offer.variant_id == assigned.variant_id]
         assert taken
-        assert max(one.chance for one in taken) >= (LAST_HOPE if hot else chance_owed(asked))
+        assert max(one.chance for one in taken) >= (LAST_HOPE if hot else required_probability(asked))
         assert assigned.degraded_from in {Tier.UNSPECIFIED, *(t for t in TIERS if t > taken[0].offer.tier)}
 
 
@@ -137,7 +137,11 @@ def test_of_answers_that_are_all_in_time_the_sooner_is_worth_more() -> None:
 
 
 def test_hot_work_is_owed_more_certainty_than_other_work() -> None:
-    assert chance_owed(ask(hot=True)) > chance_owed(ask(priority=0.6)) > chance_owed(ask(priority=0.1))
+    assert (
+        required_probability(ask(hot=True))
+        > required_probability(ask(priority=0.6))
+        > required_probability(ask(priority=0.1))
+    )
 
 
 def test_where_nobody_is_certain_hot_work_takes_the_likeliest_and_the_rest_is_refused() -> None:
@@ -162,15 +166,15 @@ def test_what_was_promised_hopes_to_the_end() -> None:
 
 
 def test_level_one_keeps_work_off_the_accelerators_and_says_what_that_saved() -> None:
-    assigned = assign(ask(diverted=True), [option(tier) for tier in TIERS], prices=IDLE, best=BEST)
+    assigned = pick(ask(diverted=True), [option(tier) for tier in TIERS], prices=IDLE, best=BEST)
     assert isinstance(assigned, Assignment)
-    assert (assigned.pool, assigned.degraded_from) == (Pool.CPU, Tier.FULL)
+    assert (assigned.pool, assigned.degraded_from) == (DevicePool.CPU, Tier.FULL)
     assert assigned.diverted_token_s == BEST[Tier.FULL].token_s
 
 
 def test_level_one_takes_no_credit_for_what_would_not_have_gone_there() -> None:
     asked = ask(diverted=True, query_class=QueryClass.REAL_TIME)
-    assigned = assign(asked, [option(tier) for tier in TIERS], prices=IDLE, best=BEST)
+    assigned = pick(asked, [option(tier) for tier in TIERS], prices=IDLE, best=BEST)
     assert isinstance(assigned, Assignment)
     assert assigned.diverted_token_s == 0
 
@@ -198,13 +202,13 @@ def test_an_answer_below_what_full_service_would_have_given_is_degraded_from_tha
         options = (
             [replace(one, chance=0.0) for one in everybody[:1]] + everybody[1:] if asked.slack_s < 1 else everybody
         )
-        assigned = assign(asked, options, prices=prices, best=BEST)
+        assigned = pick(asked, options, prices=prices, best=BEST)
         assert isinstance(assigned, Assignment)
         assert assigned.degraded_from is expected, asked
 
 
 def test_a_tier_that_is_down_is_missed_as_one_that_is_busy_is() -> None:
-    assigned = assign(ask(query_class=QueryClass.COMPLEX), [option(Tier.LIGHT)], prices=(0.0, 0.0), best=BEST)
+    assigned = pick(ask(query_class=QueryClass.COMPLEX), [option(Tier.LIGHT)], prices=(0.0, 0.0), best=BEST)
     assert isinstance(assigned, Assignment)
     assert assigned.degraded_from is Tier.FULL
 
@@ -214,25 +218,25 @@ def test_a_conversation_keeps_its_variant_for_a_small_loss_and_leaves_it_for_a_l
     full, light = (score(ask(), one, IDLE) for one in options[:2])
     assert (full - light) / light > FAITHFUL
     assert chosen(ask(kept="m/light")) is Tier.FULL
-    closer = [options[0], Option(offer(Tier.LIGHT, quality=0.95), 0.01, 1.0), options[2]]
+    closer = [options[0], Candidate(offer(Tier.LIGHT, quality=0.95), 0.01, 1.0), options[2]]
     assert chosen(ask(kept="m/light"), *closer) is Tier.LIGHT
     assert chosen(ask(), *closer) is Tier.FULL
     assert chosen(ask(kept="m/gone"), *closer) is Tier.FULL
 
 
 def test_a_conversation_leaves_a_variant_that_would_be_late() -> None:
-    late = [option(Tier.FULL), Option(offer(Tier.LIGHT, quality=1.0), 2.0, 0.2)]
+    late = [option(Tier.FULL), Candidate(offer(Tier.LIGHT, quality=1.0), 2.0, 0.2)]
     assert chosen(ask(kept="m/light"), *late) is Tier.FULL
 
 
 def test_nothing_counts_as_diverted_but_what_level_1_has_moved_to_a_processor() -> None:
     full, light = option(Tier.FULL), option(Tier.LIGHT)
     # Level 2 alone moves it to the CPU pool; level 1 alone finds nobody there.
-    lightened = assign(ask(lightened=True), [full, light], prices=IDLE, best=BEST)
-    alone = assign(ask(diverted=True), [full], prices=IDLE, best=BEST)
-    moved = assign(ask(diverted=True), [full, light], prices=IDLE, best=BEST)
+    lightened = pick(ask(lightened=True), [full, light], prices=IDLE, best=BEST)
+    alone = pick(ask(diverted=True), [full], prices=IDLE, best=BEST)
+    moved = pick(ask(diverted=True), [full, light], prices=IDLE, best=BEST)
     assert isinstance(lightened, Assignment)
     assert isinstance(alone, Assignment)
     assert isinstance(moved, Assignment)
-    assert [lightened.pool, alone.pool, moved.pool] == [Pool.CPU, Pool.ACCELERATOR, Pool.CPU]
+    assert [lightened.pool, alone.pool, moved.pool] == [DevicePool.CPU, DevicePool.ACCELERATOR, DevicePool.CPU]
     assert [one.diverted_token_s for one in (lightened, alone, moved)] == [0.0, 0.0, full.offer.token_s]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.queueing.queue import BUCKET_S, MOST_BUCKETS, Backlog
+from services.router.queueing.queue import BUCKET_S, MOST_BUCKETS, DeadlineHistogram
 
 waiting = st.lists(st.tuples(st.floats(0, 20), st.integers(1, 500)), max_size=60)
 
@@ -14,7 +14,7 @@ waiting = st.lists(st.tuples(st.floats(0, 20), st.integers(1, 500)), max_size=60
 def test_what_is_due_before_the_newcomer_is_never_forgotten_and_what_is_due_long_after_never_counted(
     tickets: list[tuple[float, int]], deadline: float
 ) -> None:
-    backlog = Backlog()
+    backlog = DeadlineHistogram()
     for one in tickets:
         backlog.add(*one)
     ahead = backlog.ahead_of(deadline)
@@ -26,7 +26,7 @@ def test_what_is_due_before_the_newcomer_is_never_forgotten_and_what_is_due_long
 
 @given(waiting)
 def test_what_has_left_leaves_nothing_behind(tickets: list[tuple[float, int]]) -> None:
-    backlog = Backlog()
+    backlog = DeadlineHistogram()
     for one in tickets:
         backlog.add(*one)
     for one in tickets:
@@ -35,7 +35,7 @@ def test_what_has_left_leaves_nothing_behind(tickets: list[tuple[float, int]]) -
 
 
 def test_deadlines_scattered_far_and_wide_count_as_ahead_all_of_them() -> None:
-    backlog = Backlog()
+    backlog = DeadlineHistogram()
     for number in range(1_000):
         backlog.add(float(number), 1)
     assert backlog.ahead_of(0.0) == 1_000

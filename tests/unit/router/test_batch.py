@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.queueing.batch import BatchLimits, OpenBatch, form
+from services.router.queueing.batch import BatchLimits, InFlightBatch, form_batch
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.request import Request, Ticket, TicketState
+from services.router.requests.request import PendingRequest, Request, RequestState
 from services.router.workers.codec import batch_to_proto
 from sluice.domain.status import seconds_of
 from sluice.v1 import worker_service_pb2 as worker_pb2
@@ -16,16 +16,16 @@ from sluice.v1 import worker_service_pb2 as worker_pb2
 
 def ticket(
     number: int, text: str = "text", *, deadline: float = 50.0, suspect: bool = False, hot: bool = False
-) -> Ticket:
+) -> PendingRequest:
     request = Request(
         model="m", text=text, deadline=deadline, top_k=number, truncate=True, traceparent=f"trace {number}"
     )
-    made = Ticket(number, request, lambda outcome: None, hot=hot, now=0.0)
+    made = PendingRequest(number, request, lambda outcome: None, hot=hot, now=0.0)
     made.suspect = suspect
     return made
 
 
-def queue_of(*tickets: Ticket) -> VariantQueue:
+def queue_of(*tickets: PendingRequest) -> VariantQueue:
     queue = VariantQueue("m/light-fp32")
     for one in tickets:
         queue.push(one)
@@ -34,9 +34,9 @@ def queue_of(*tickets: Ticket) -> VariantQueue:
 
 def formed(
     queue: VariantQueue, *, max_items: int = 8, max_tokens: int = 0, worth_tokens: float = 0, now: float = 5.0
-) -> OpenBatch:
+) -> InFlightBatch:
     limits = BatchLimits(max_items=max_items, max_tokens=max_tokens, worth_tokens=worth_tokens)
-    batch = form(queue, limits, number=7, ages=False, now=now)
+    batch = form_batch(queue, limits, number=7, ages=False, now=now)
     assert batch is not None
     return batch
 
@@ -48,9 +48,9 @@ def test_a_batch_takes_no_more_than_it_may_and_marks_what_it_took() -> None:
     assert list(batch.tickets) == [0, 1, 2]
     assert (batch.id, batch.variant_id, batch.sent_at, batch.alone) == (7, "m/light-fp32", 5.0, False)
     assert {(one.state, one.attempts, one.dispatched_at) for one in batch.tickets.values()} == {
-        (TicketState.DISPATCHED, 1, 5.0)
+        (RequestState.DISPATCHED, 1, 5.0)
     }
-    assert {(one.state, one.attempts) for one in tickets[3:]} == {(TicketState.WAITING, 0)}
+    assert {(one.state, one.attempts) for one in tickets[3:]} == {(RequestState.WAITING, 0)}
     assert len(queue) == 2
 
 
@@ -66,8 +66,8 @@ def test_a_queue_of_the_departed_makes_no_batch() -> None:
     gone = ticket(1)
     queue = queue_of(gone)
     queue.discard(gone)
-    gone.state = TicketState.DONE
-    assert form(queue, BatchLimits(max_items=8), number=1, ages=False, now=0) is None
+    gone.state = RequestState.DONE
+    assert form_batch(queue, BatchLimits(max_items=8), number=1, ages=False, now=0) is None
 
 
 def test_a_text_longer_than_the_bound_is_taken_alone_rather_than_never() -> None:
@@ -103,7 +103,7 @@ def test_batches_take_everything_once_in_order_and_within_their_bounds(
     queue = queue_of(*tickets)
     taken: list[int] = []
     limits = BatchLimits(max_items=max_items, max_tokens=max_tokens)
-    while (batch := form(queue, limits, number=1, ages=False, now=0)) is not None:
+    while (batch := form_batch(queue, limits, number=1, ages=False, now=0)) is not None:
         longest = max(len(one.request.text) for one in batch.tickets.values())
         assert 1 <= len(batch.tickets) <= max_items
         assert not max_tokens or len(batch.tickets) == 1 or longest * len(batch.tickets) <= max_tokens
@@ -129,7 +129,9 @@ def test_the_worker_is_told_the_time_that_is_left() -> None:
 def test_no_batch_of_several_items_has_a_larger_message_than_its_worker_takes(sizes: list[int], most: int) -> None:
     queue = queue_of(*(ticket(number, "é" * size, deadline=1e9) for number, size in enumerate(sizes)))
     taken = 0
-    while (batch := form(queue, BatchLimits(max_items=8, max_bytes=most), number=2**63, ages=False, now=0)) is not None:
+    while (
+        batch := form_batch(queue, BatchLimits(max_items=8, max_bytes=most), number=2**63, ages=False, now=0)
+    ) is not None:
         taken += len(batch.tickets)
         message = worker_pb2.ExecuteRequest(batch=batch_to_proto(batch, "t" * 55, 0.0))
         assert message.ByteSize() <= batch.size

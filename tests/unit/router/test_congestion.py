@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.device_pool import Pool
-from services.router.requests.request import Request, Ticket
-from services.router.scheduling.capacity_snapshot import Flow, Outlook, Survey
+from services.router.requests.device_pool import DevicePool
+from services.router.requests.request import PendingRequest, Request
+from services.router.scheduling.capacity_snapshot import CapacitySnapshot, PlacementRate, SnapshotBuilder
 from services.router.scheduling.prices import backlog_s, waiting_by_variant
 from sluice.domain.enums import Tier
 from sluice.domain.variant import Variant
@@ -17,8 +17,8 @@ FULL, LIGHT = variant(Tier.FULL), variant(Tier.LIGHT)
 OTHER = variant(Tier.LIGHT, model="other")
 
 
-def look(*workers: Bench) -> Outlook:
-    return Survey(max_batch_size=128).look(workers, Flow(), item_tokens=20.0, now=1.0)
+def look(*workers: Bench) -> CapacitySnapshot:
+    return SnapshotBuilder(max_batch_size=128).look(workers, PlacementRate(), item_tokens=20.0, now=1.0)
 
 
 def waiting(**counts: int) -> dict[str, VariantQueue]:
@@ -28,7 +28,7 @@ def waiting(**counts: int) -> dict[str, VariantQueue]:
         held: Variant = {"full": FULL, "light": LIGHT, "other": OTHER}[tier]
         queue = queues[held.id] = VariantQueue(held.id)
         for number in range(count):
-            ticket = Ticket(
+            ticket = PendingRequest(
                 number, Request(model=held.model, text="x" * 72, deadline=9.0), lambda _: None, hot=False, now=0.0
             )
             ticket.cost_s = 0.01
@@ -38,11 +38,11 @@ def waiting(**counts: int) -> dict[str, VariantQueue]:
 
 def test_work_waits_for_the_pool_whose_workers_serve_it() -> None:
     found = backlog_s(look(Bench(FULL), Bench(FULL), Bench(LIGHT)), waiting(full=100))
-    assert found[Pool.CPU] == 0
-    assert found[Pool.ACCELERATOR] == pytest.approx(100 * 20 * 1e-4, rel=0.1)
+    assert found[DevicePool.CPU] == 0
+    assert found[DevicePool.ACCELERATOR] == pytest.approx(100 * 20 * 1e-4, rel=0.1)
 
 
-def unavoidable_cost_s(outlook: Outlook, queues: dict[str, VariantQueue]) -> float:
+def unavoidable_cost_s(outlook: CapacitySnapshot, queues: dict[str, VariantQueue]) -> float:
     return sum(one.cost_s for one in waiting_by_variant(outlook, queues, is_moved=True).values())
 
 
@@ -81,7 +81,7 @@ def test_where_nobody_moves_it_all_that_waits_counts_whole() -> None:
 
 def test_batches_and_hot_work_are_told_by_variant_of_those_that_something_waits_for() -> None:
     queues = waiting(full=1, light=3)
-    hot = Ticket(9, Request(model="m", text="x", deadline=9.0), lambda _: None, hot=True, now=0.0)
+    hot = PendingRequest(9, Request(model="m", text="x", deadline=9.0), lambda _: None, hot=True, now=0.0)
     hot.cost_s = 0.01
     queues[LIGHT.id].push(hot)
     found = waiting_by_variant(look(Bench(FULL), Bench(LIGHT)), queues, is_moved=False)

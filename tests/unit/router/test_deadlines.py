@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 
-from services.router.requests.deadlines import BUCKET_S, Deadlines
-from services.router.requests.request import Request, Ticket
+from services.router.requests.deadlines import BUCKET_S, TimingWheel
+from services.router.requests.request import PendingRequest, Request
 
 
-def ticket(number: int, deadline: float) -> Ticket:
-    return Ticket(number, Request(model="m", text="t", deadline=deadline), lambda outcome: None, hot=False, now=0.0)
+def ticket(number: int, deadline: float) -> PendingRequest:
+    return PendingRequest(
+        number, Request(model="m", text="t", deadline=deadline), lambda outcome: None, hot=False, now=0.0
+    )
 
 
 def test_every_ticket_expires_once_never_early_and_at_most_a_bucket_late() -> None:
     dice = random.Random(7)
-    deadlines = Deadlines()
+    deadlines = TimingWheel()
     tickets = {number: ticket(number, dice.uniform(0, 2)) for number in range(500)}
     for one in tickets.values():
         deadlines.add(one)
@@ -33,7 +35,7 @@ def test_every_ticket_expires_once_never_early_and_at_most_a_bucket_late() -> No
 
 
 def test_adding_says_when_the_timer_must_ring_earlier() -> None:
-    deadlines = Deadlines()
+    deadlines = TimingWheel()
     assert deadlines.add(ticket(1, 5.0))
     assert not deadlines.add(ticket(2, 6.0))
     assert deadlines.add(ticket(3, 1.0))
@@ -41,7 +43,7 @@ def test_adding_says_when_the_timer_must_ring_earlier() -> None:
 
 
 def test_buckets_of_answered_requests_do_not_stay() -> None:
-    deadlines = Deadlines()
+    deadlines = TimingWheel()
     for number in range(1_000):
         one = ticket(number, 10 + number / 10)
         deadlines.add(one)

@@ -5,28 +5,28 @@ from __future__ import annotations
 import pytest
 
 from services.router.dispatch.batching_policy import (
-    choose,
-    count_passes,
-    is_worth_gathering,
-    long_enough_s,
+    choose_queue,
+    count_skips,
+    max_batch_s,
     may_dispatch_at,
+    should_wait_for_batch,
 )
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.request import Request, Ticket
+from services.router.requests.request import PendingRequest, Request
 
 
 def queue_of(name: str, *tickets: tuple[float, bool, float]) -> VariantQueue:
     queue = VariantQueue(name)
     for number, (deadline, hot, now) in enumerate(tickets):
         request = Request(model="m", text="t", deadline=deadline)
-        queue.push(Ticket(number, request, lambda outcome: None, hot=hot, now=now))
+        queue.push(PendingRequest(number, request, lambda outcome: None, hot=hot, now=now))
     return queue
 
 
 def pick(
     *queues: VariantQueue, idle: bool, now: float = 0.0, max_items: int = 8, ages: bool = False
 ) -> tuple[str | None, float]:
-    choice = choose(queues, idle=idle, max_items=max_items, batch_timeout_s=0.05, ages=ages, now=now)
+    choice = choose_queue(queues, idle=idle, max_items=max_items, batch_timeout_s=0.05, ages=ages, now=now)
     return (choice.queue.variant_id if choice.queue else None), choice.look_again_at
 
 
@@ -61,9 +61,9 @@ def test_cold_work_of_another_variant_has_every_sixteenth_batch_and_only_while_i
     hot, cold = queue_of("hot", (9, True, 0.0)), queue_of("cold", (9, False, 0.0))
     taken = []
     for _ in range(32):
-        choice = choose([hot, cold], idle=True, max_items=8, batch_timeout_s=0.05, ages=True, now=1.0)
+        choice = choose_queue([hot, cold], idle=True, max_items=8, batch_timeout_s=0.05, ages=True, now=1.0)
         assert choice.queue is not None
-        count_passes([hot, cold], choice.queue)
+        count_skips([hot, cold], choice.queue)
         taken.append(choice.queue.variant_id)
     assert taken == (["hot"] * 15 + ["cold"]) * 2
     cold.passed_over = 1_000
@@ -73,13 +73,13 @@ def test_cold_work_of_another_variant_has_every_sixteenth_batch_and_only_while_i
 def test_who_has_nothing_to_send_or_hot_work_of_its_own_is_not_passed_over() -> None:
     chosen, empty, hot = queue_of("a", (1, True, 0.0)), queue_of("b"), queue_of("c", (9, True, 0.0))
     empty.passed_over = 7
-    count_passes([chosen, empty, hot], chosen)
+    count_skips([chosen, empty, hot], chosen)
     assert [one.passed_over for one in (chosen, empty, hot)] == [0, 0, 0]
 
 
 def test_a_suspect_waits_for_a_worker_that_has_nothing_else() -> None:
     queue = VariantQueue("a")
-    suspect = Ticket(1, Request(model="m", text="t", deadline=9), lambda outcome: None, hot=True, now=0.0)
+    suspect = PendingRequest(1, Request(model="m", text="t", deadline=9), lambda outcome: None, hot=True, now=0.0)
     suspect.suspect = True
     queue.push(suspect)
     assert pick(queue, idle=False) == (None, float("inf"))
@@ -92,14 +92,14 @@ def test_nothing_waiting_means_nothing_to_look_for() -> None:
 
 
 def test_gathering_pays_only_when_company_is_expected() -> None:
-    assert not is_worth_gathering(400, 64, 0.004)
-    assert is_worth_gathering(4_000, 64, 0.004)
-    assert not is_worth_gathering(1e9, 64, 0.0)
+    assert not should_wait_for_batch(400, 64, 0.004)
+    assert should_wait_for_batch(4_000, 64, 0.004)
+    assert not should_wait_for_batch(1e9, 64, 0.0)
 
 
 @pytest.mark.parametrize("callers", [1, 3, 15])
 def test_a_few_callers_who_wait_for_each_answer_are_never_made_to_wait_for_each_other(callers: int) -> None:
-    assert not is_worth_gathering(1e9, callers, 0.004)
+    assert not should_wait_for_batch(1e9, callers, 0.004)
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_a_few_callers_who_wait_for_each_answer_are_never_made_to_wait_for_each_
 def test_batches_are_long_only_while_nobody_is_in_a_hurry(
     slack_s: float, since_hot_s: float, expected_s: float
 ) -> None:
-    assert long_enough_s(slack_s=slack_s, since_hot_s=since_hot_s) == expected_s
+    assert max_batch_s(slack_s=slack_s, since_hot_s=since_hot_s) == expected_s

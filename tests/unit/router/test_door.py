@@ -8,8 +8,8 @@ import pytest
 
 from services.router.admission.controller import AdmissionController
 from services.router.admission.demand import EdgeDemand
-from services.router.admission.load_shedding import Door
-from services.router.observability.stats import Ledger
+from services.router.admission.load_shedding import LoadShedder
+from services.router.observability.stats import RequestStats
 from services.router.requests.caller import ANONYMOUS
 from sluice.domain.errors import Saturated
 
@@ -19,9 +19,9 @@ class House:
 
     def __init__(self, *, max_requests: int = 10) -> None:
         self.draining = False
-        self.ledger = Ledger(clock=lambda: 0.0)
+        self.ledger = RequestStats(clock=lambda: 0.0)
         self.admission = AdmissionController(max_requests=max_requests, max_bytes=10**6)
-        self.door = Door(
+        self.door = LoadShedder(
             admission=self.admission,
             ledger=self.ledger,
             hot_from=0.7,

@@ -10,7 +10,7 @@ from services.router.workers.outlier_detection import (
     LONGEST_S,
     PARDON_S,
     SHORTEST_HANG_S,
-    Conduct,
+    WorkerHealth,
     hangs_after_s,
     may_eject,
 )
@@ -35,7 +35,7 @@ def test_a_worker_goes_only_if_every_variant_it_serves_can_spare_it() -> None:
 
 
 def test_an_ejected_worker_gets_nothing_until_its_time_is_over_and_then_has_to_prove_itself() -> None:
-    conduct = Conduct()
+    conduct = WorkerHealth()
     conduct.eject(0.0)
     assert conduct.is_out(FIRST_S - 0.01)
     assert conduct.is_ejected
@@ -46,7 +46,7 @@ def test_an_ejected_worker_gets_nothing_until_its_time_is_over_and_then_has_to_p
 
 
 def test_each_time_is_longer_than_the_last_up_to_a_minute_and_a_long_good_record_wipes_it_out() -> None:
-    conduct, now, lengths = Conduct(), 0.0, []
+    conduct, now, lengths = WorkerHealth(), 0.0, []
     for _ in range(15):
         conduct.eject(now)
         length = next(step for step in range(1, 200) if not conduct.is_out(now + step))
@@ -59,7 +59,7 @@ def test_each_time_is_longer_than_the_last_up_to_a_minute_and_a_long_good_record
 
 
 def test_while_its_batch_hangs_it_gets_nothing_however_long_that_is_and_ejected_or_not() -> None:
-    conduct = Conduct()
+    conduct = WorkerHealth()
     conduct.hang()
     assert conduct.is_out(1e9)
     assert not conduct.is_ejected
@@ -69,7 +69,7 @@ def test_while_its_batch_hangs_it_gets_nothing_however_long_that_is_and_ejected_
 
 
 def test_what_comes_back_the_first_time_is_pardoned_at_once_and_has_only_to_prove_itself() -> None:
-    conduct = Conduct()
+    conduct = WorkerHealth()
     conduct.hang()
     conduct.eject(0.0)
     conduct.answered(1.0)
@@ -82,7 +82,7 @@ def test_what_comes_back_the_first_time_is_pardoned_at_once_and_has_only_to_prov
 
 
 def test_a_batch_that_hung_for_once_says_nothing_of_speed_and_two_in_a_row_do() -> None:
-    conduct = Conduct()
+    conduct = WorkerHealth()
     assert conduct.is_telling
     conduct.hang()
     assert not conduct.is_telling
@@ -96,7 +96,7 @@ def test_a_batch_that_hung_for_once_says_nothing_of_speed_and_two_in_a_row_do() 
 
 
 def test_who_is_needed_may_prove_itself_before_its_time() -> None:
-    conduct = Conduct()
+    conduct = WorkerHealth()
     conduct.eject(0.0)
     conduct.pardon(1.0)
     assert not conduct.is_out(1.0)
@@ -104,7 +104,7 @@ def test_who_is_needed_may_prove_itself_before_its_time() -> None:
 
 
 def test_a_new_connection_starts_afresh() -> None:
-    conduct = Conduct()
+    conduct = WorkerHealth()
     conduct.hang()
     conduct.eject(0.0)
     conduct.reconnected()

@@ -7,20 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.device_pool import Pool
-from services.router.requests.request import Request, Ticket
-from services.router.scheduling.capacity_snapshot import Crew, Offer
-from services.router.scheduling.latency_estimator import Option, chance, options
+from services.router.requests.device_pool import DevicePool
+from services.router.requests.request import PendingRequest, Request
+from services.router.scheduling.capacity_snapshot import VariantCapacity, WorkerGroupCapacity
+from services.router.scheduling.latency_estimator import Candidate, candidates, chance
 from sluice.domain.enums import Tier
 from tests.unit.router.offers import offer
 
 TOKENS = 20
 
 
-def crew(*offers: Offer, workers: int = 1, free_in_s: float = 0.0) -> Crew:
+def crew(*offers: VariantCapacity, workers: int = 1, free_in_s: float = 0.0) -> WorkerGroupCapacity:
     for one in offers:
         one.workers = workers
-    return Crew(pool=Pool.CPU, workers=workers, free_in_s=free_in_s, uncertain_s=0.0, offers=offers)
+    return WorkerGroupCapacity(
+        pool=DevicePool.CPU, workers=workers, free_in_s=free_in_s, uncertain_s=0.0, offers=offers
+    )
 
 
 def queue_of(name: str, *waiting: tuple[float, bool]) -> VariantQueue:
@@ -28,18 +30,18 @@ def queue_of(name: str, *waiting: tuple[float, bool]) -> VariantQueue:
     for number, (deadline, hot) in enumerate(waiting):
         # 72 bytes are estimated to be 20 tokens.
         request = Request(model="m", text="x" * 72, deadline=deadline)
-        queue.push(Ticket(number, request, lambda outcome: None, hot=hot, now=0.0))
+        queue.push(PendingRequest(number, request, lambda outcome: None, hot=hot, now=0.0))
     return queue
 
 
 def expected(
-    *crews: Crew, queues: tuple[VariantQueue, ...] = (), hot: bool = False, deadline: float = 5.0
-) -> list[Option]:
+    *crews: WorkerGroupCapacity, queues: tuple[VariantQueue, ...] = (), hot: bool = False, deadline: float = 5.0
+) -> list[Candidate]:
     by_name = {queue.variant_id: queue for queue in queues}
-    return options(crews, by_name.get, model="m", hot=hot, deadline=deadline, tokens=TOKENS, now=0.0)
+    return candidates(crews, by_name.get, model="m", hot=hot, deadline=deadline, tokens=TOKENS, now=0.0)
 
 
-def seconds(*crews: Crew, **more: object) -> float:
+def seconds(*crews: WorkerGroupCapacity, **more: object) -> float:
     (one,) = expected(*crews, **more)  # type: ignore[arg-type]
     return one.expected_s
 

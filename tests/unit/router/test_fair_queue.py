@@ -10,19 +10,21 @@ import pytest
 from services.router.queueing.fair_queue import LEAD_REQUESTS, FairQueue
 from services.router.queueing.queue import VariantQueue
 from services.router.requests.caller import Caller
-from services.router.requests.request import Request, Ticket, TicketState
+from services.router.requests.request import PendingRequest, Request, RequestState
 
 COST_S = 0.01
 
 
-def ticket(number: int, caller: str, *, deadline: float = 10.0, cost_s: float = COST_S, hot: bool = False) -> Ticket:
+def ticket(
+    number: int, caller: str, *, deadline: float = 10.0, cost_s: float = COST_S, hot: bool = False
+) -> PendingRequest:
     request = Request(model="m", text="text", deadline=deadline, caller=Caller(caller))
-    made = Ticket(number, request, lambda _: None, hot=hot, now=0.0)
+    made = PendingRequest(number, request, lambda _: None, hot=hot, now=0.0)
     made.cost_s = cost_s
     return made
 
 
-def served(queue: VariantQueue, count: int) -> list[Ticket]:
+def served(queue: VariantQueue, count: int) -> list[PendingRequest]:
     found = [queue.pop() for _ in range(count)]
     return [one for one in found if one is not None]
 
@@ -72,7 +74,7 @@ def test_a_ticket_that_did_not_fit_costs_its_caller_nothing() -> None:
             break
         queue.put_back(one)
         queue.discard(one)
-        one.state = TicketState.DONE
+        one.state = RequestState.DONE
     counts = Counter(one.request.caller.id for one in served(queue, 40))
     assert min(counts.values()) >= 15
 
@@ -93,7 +95,7 @@ def test_in_any_interleaving_nothing_is_lost_and_no_waiting_caller_falls_behind_
     """While two callers wait all the time, the work that they are served differs by a lead and two requests at most."""
     dice = random.Random(seed)
     queue = VariantQueue("v")
-    waiting: dict[int, Ticket] = {}
+    waiting: dict[int, PendingRequest] = {}
     names = [f"c{number}" for number in range(dice.randint(2, 6))]
     always = names[:2]
     most = 3 * COST_S
@@ -117,7 +119,7 @@ def test_in_any_interleaving_nothing_is_lost_and_no_waiting_caller_falls_behind_
             if sum(other.request.caller.id == one.request.caller.id for other in waiting.values()) > 1:
                 del waiting[one.id]
                 queue.discard(one)
-                one.state = TicketState.DONE
+                one.state = RequestState.DONE
         elif len(waiting) > 6:
             one = queue.pop()  # type: ignore[assignment]
             assert waiting.pop(one.id) is one
@@ -125,7 +127,7 @@ def test_in_any_interleaving_nothing_is_lost_and_no_waiting_caller_falls_behind_
             # Inside a caller's requests the earliest deadline goes first.
             rest = [other for other in waiting.values() if other.request.caller.id == one.request.caller.id]
             assert all(one.request.deadline <= other.request.deadline for other in rest)
-            one.state = TicketState.DISPATCHED
+            one.state = RequestState.DISPATCHED
             for name in always:
                 if not any(other.request.caller.id == name for other in waiting.values()):
                     push(name)

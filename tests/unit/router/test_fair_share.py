@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.admission.fair_share import HOUR_S, MAX_CALLERS, Bundle, FairShare, max_min_level, stable_unit
+from services.router.admission.fair_share import HOUR_S, MAX_CALLERS, Bundle, FairShare, max_min_level, stable_hash_unit
 
 BIN = 64
 
@@ -202,5 +202,5 @@ def test_water_finds_the_level_at_which_it_fills_the_room(offers: list[tuple[flo
 
 
 def test_coins_fall_evenly() -> None:
-    falls = sorted(stable_unit(f"conversation-{number}|3") for number in range(10_000))
+    falls = sorted(stable_hash_unit(f"conversation-{number}|3") for number in range(10_000))
     assert all(abs(fall - place / 10_000) < 0.03 for place, fall in enumerate(falls))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.router.observability.stats import MOST_OUTCOMES, Ledger, Window
+from services.router.observability.stats import MOST_OUTCOMES, RequestStats, Window
 from sluice.domain.errors import Reason
 
 
@@ -17,7 +17,7 @@ class Clock:
 
 
 def test_outcomes_are_counted_apart_by_model_tier_outcome_and_pool() -> None:
-    ledger = Ledger(clock=Clock())
+    ledger = RequestStats(clock=Clock())
     ledger.count("m", "light", "ok", "cold")
     ledger.count("m", "light", "ok", "cold")
     ledger.count("m", "light", "ok", "hot")
@@ -31,7 +31,7 @@ def test_outcomes_are_counted_apart_by_model_tier_outcome_and_pool() -> None:
 
 def test_the_last_window_is_the_second_before_and_never_a_part_of_one() -> None:
     clock = Clock()
-    ledger = Ledger(clock=clock)
+    ledger = RequestStats(clock=clock)
     ledger.count("m", "light", "ok", "cold")
     ledger.count("m", "", Reason.EXPIRED, "cold")
     clock.now += 0.9
@@ -45,7 +45,7 @@ def test_the_last_window_is_the_second_before_and_never_a_part_of_one() -> None:
 
 def test_a_quiet_second_is_all_zeros() -> None:
     clock = Clock()
-    ledger = Ledger(clock=clock)
+    ledger = RequestStats(clock=clock)
     ledger.count("m", "light", "ok", "cold")
     clock.now += 1.0
     assert ledger.last_window().ended == 1
@@ -55,7 +55,7 @@ def test_a_quiet_second_is_all_zeros() -> None:
 
 def test_what_was_long_ago_is_not_the_last_second() -> None:
     clock = Clock()
-    ledger = Ledger(clock=clock)
+    ledger = RequestStats(clock=clock)
     ledger.count("m", "light", "ok", "cold")
     clock.now += 60.0
     assert ledger.last_window() == Window()
@@ -63,7 +63,7 @@ def test_what_was_long_ago_is_not_the_last_second() -> None:
 
 def test_nothing_is_counted_in_two_windows_nor_lost_between_them() -> None:
     clock = Clock()
-    ledger = Ledger(clock=clock)
+    ledger = RequestStats(clock=clock)
     total = 0
     for _ in range(40):
         ledger.count("m", "light", "ok", "cold")
@@ -77,7 +77,7 @@ def test_nothing_is_counted_in_two_windows_nor_lost_between_them() -> None:
 
 def test_refusals_by_admission_are_told_from_other_ends() -> None:
     clock = Clock()
-    ledger = Ledger(clock=clock)
+    ledger = RequestStats(clock=clock)
     ledger.count("", "", Reason.PRIORITY, "cold", times=3)
     ledger.count("m", "", Reason.SATURATED, "hot")
     ledger.count("m", "", Reason.EXPIRED, "cold")
@@ -88,7 +88,7 @@ def test_refusals_by_admission_are_told_from_other_ends() -> None:
 
 
 def test_names_that_nobody_serves_do_not_fill_the_memory() -> None:
-    ledger = Ledger(clock=Clock())
+    ledger = RequestStats(clock=Clock())
     ledger.count("m", "light", "ok", "cold")
     for number in range(2 * MOST_OUTCOMES):
         ledger.count(f"made up {number}", "", Reason.UNKNOWN_MODEL, "cold")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.admission.limiter import Limiter
+from services.router.admission.limiter import QueueDelayLimiter
 
 
-def tick(limiter: Limiter, **values: Any) -> None:
+def tick(limiter: QueueDelayLimiter, **values: Any) -> None:
     usual = {
         "elapsed_s": 0.1,
         "queue_s": 0.02,
@@ -23,34 +23,34 @@ def tick(limiter: Limiter, **values: Any) -> None:
     limiter.tick(**{**usual, **values})
 
 
-def acting(**values: Any) -> Limiter:
-    limiter = Limiter()
+def acting(**values: Any) -> QueueDelayLimiter:
+    limiter = QueueDelayLimiter()
     tick(limiter, queue_s=1.0, **values)
     assert limiter.acting
     return limiter
 
 
 def test_a_burst_that_passes_is_let_in() -> None:
-    limiter = Limiter()
+    limiter = QueueDelayLimiter()
     for queue_s in (0.15, 0.05, 0.15, 0.05):
         tick(limiter, queue_s=queue_s)
         assert (limiter.acting, limiter.share) == (False, 1.0)
 
 
 def test_a_queue_that_stands_too_long_is_acted_upon_at_the_second_look_and_a_glaring_one_at_once() -> None:
-    limiter = Limiter()
+    limiter = QueueDelayLimiter()
     tick(limiter, queue_s=0.15)
     assert not limiter.acting
     tick(limiter, queue_s=0.15)
     assert limiter.acting
-    glaring = Limiter()
+    glaring = QueueDelayLimiter()
     tick(glaring, queue_s=0.25)
     assert glaring.acting
 
 
 @pytest.mark.parametrize("unknown", [{"capacity_per_s": 0.0}, {"offered_per_s": 0.0}])
 def test_nobody_is_refused_before_anybody_was_served_or_came(unknown: dict[str, float]) -> None:
-    limiter = Limiter()
+    limiter = QueueDelayLimiter()
     for _ in range(5):
         tick(limiter, queue_s=5.0, **unknown)
         assert (limiter.acting, limiter.share) == (False, 1.0)
@@ -136,7 +136,7 @@ times = st.floats(min_value=0, max_value=1e6)
     st.floats(min_value=1e-3, max_value=10),
 )
 def test_the_share_is_always_one(looks: list[tuple[float, float, float, float]], target_s: float) -> None:
-    limiter = Limiter()
+    limiter = QueueDelayLimiter()
     for elapsed_s, queue_s, capacity_per_s, offered_per_s in looks:
         limiter.tick(
             elapsed_s=elapsed_s,

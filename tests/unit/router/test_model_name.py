@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.scheduling.model_registry import FleetView, resolve
+from services.router.scheduling.model_registry import ModelRegistry, resolve
 from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import InvalidRequest, NoEndpoint, UnknownModel
 from sluice.domain.variant import Variant, variant_id
 
 
-def view(**tasks: Task) -> FleetView:
+def view(**tasks: Task) -> ModelRegistry:
     """A worker with a model of each name."""
     variants = [
         Variant(id=variant_id(model, Tier.FULL, "fp32"), model=model, tier=Tier.FULL, task=task)
         for model, task in tasks.items()
     ]
-    return FleetView().with_workers([variants])
+    return ModelRegistry().with_workers([variants])
 
 
 INTENT, CHAT = Task.TEXT_CLASSIFICATION, Task.TEXT_GENERATION
@@ -49,4 +49,4 @@ def test_a_default_that_nobody_serves_is_unknown_and_nobody_at_all_is_no_endpoin
     with pytest.raises(UnknownModel):
         resolve("", view(intent=INTENT, mood=INTENT), default="gone")
     with pytest.raises(NoEndpoint):
-        resolve("", FleetView(), default="intent")
+        resolve("", ModelRegistry(), default="intent")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from services.router.requests.request import Request
 from services.router.scheduling.complexity import load_complexity
-from services.router.scheduling.model_registry import MOST_REMEMBERED, REMEMBERED_S, FleetView
+from services.router.scheduling.model_registry import MOST_REMEMBERED, REMEMBERED_S, ModelRegistry
 from services.router.scheduling.probing import Probing
-from services.router.scheduling.scheduler import AGE_S, Placement
-from sluice.control.directive import DirectiveState
+from services.router.scheduling.scheduler import AGE_S, Scheduler
+from sluice.control.directive import ActiveDirective
 from sluice.domain.enums import QueryClass, Task, Tier
 from sluice.domain.errors import SluiceError
 from sluice.domain.variant import BatchTime, Variant, variant_id
@@ -49,12 +49,12 @@ class Fleet:
     def __init__(self) -> None:
         self.up: dict[str, list[Variant]] = {}
         self.now = 1_000.0
-        self.placement = Placement(
+        self.placement = Scheduler(
             default_model="",
             priced=True,
             max_batch_size=128,
             complexity=load_complexity(""),
-            directives=DirectiveState(),
+            directives=ActiveDirective(),
             workers=lambda: [
                 Bench(*(one for one in held if one.task is not Task.TEXT_GENERATION)) for held in self.up.values()
             ],
@@ -137,20 +137,20 @@ def card(model: str, tier: Tier = Tier.FULL) -> Variant:
 
 
 def test_a_tier_that_is_merely_down_is_remembered_for_an_hour_and_no_longer() -> None:
-    view = FleetView().with_workers([[card("m")], [card("m", Tier.LIGHT)]], sources=["x", "y"], now=0.0)
+    view = ModelRegistry().with_workers([[card("m")], [card("m", Tier.LIGHT)]], sources=["x", "y"], now=0.0)
     view = view.with_workers([[card("m", Tier.LIGHT)]], sources=["y"], now=5_000.0)
     assert view.aged(5_000.0 + REMEMBERED_S).offered == {"m": {Tier.FULL, Tier.LIGHT}}
     assert view.aged(5_001.0 + REMEMBERED_S).offered == {"m": {Tier.LIGHT}}
 
 
 def test_what_another_worker_said_too_outlives_the_liar() -> None:
-    view = FleetView().with_workers([[card("m")], [card("m"), card("lie")]], sources=["x", "liar"], now=0.0)
+    view = ModelRegistry().with_workers([[card("m")], [card("m"), card("lie")]], sources=["x", "liar"], now=0.0)
     view = view.with_workers([], now=1.0)
     assert view.without("liar", 2.0).offered == {"m": {Tier.FULL}}
 
 
 def test_no_more_is_remembered_than_may_be_however_many_models_come_and_go() -> None:
-    view = FleetView()
+    view = ModelRegistry()
     for number in range(MOST_REMEMBERED + 50):
         view = view.with_workers([[card(f"m{number}")]], sources=["x"], now=float(number))
     assert len(view.offered) == MOST_REMEMBERED + 1

@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from services.router.requests.device_pool import Pool
-from services.router.scheduling.capacity_snapshot import BELIEVED_COST, HALF_LIFE_S, Crew, Flow, Offer, Outlook, Survey
+from services.router.requests.device_pool import DevicePool
+from services.router.scheduling.capacity_snapshot import (
+    BELIEVED_COST,
+    HALF_LIFE_S,
+    CapacitySnapshot,
+    PlacementRate,
+    SnapshotBuilder,
+    VariantCapacity,
+    WorkerGroupCapacity,
+)
 from sluice.domain.enums import Tier
 from tests.unit.router.offers import TOKEN_S, Bench, variant
 
@@ -15,29 +23,33 @@ FULL, LIGHT, QUANTIZED = (variant(tier) for tier in (Tier.FULL, Tier.LIGHT, Tier
 NOW = 100.0
 
 
-def look(*workers: Bench, survey: Survey | None = None, flow: Flow | None = None) -> Outlook:
-    return (survey or Survey(max_batch_size=128)).look(workers, flow or Flow(), item_tokens=20.0, now=NOW)
+def look(*workers: Bench, survey: SnapshotBuilder | None = None, flow: PlacementRate | None = None) -> CapacitySnapshot:
+    return (survey or SnapshotBuilder(max_batch_size=128)).look(
+        workers, flow or PlacementRate(), item_tokens=20.0, now=NOW
+    )
 
 
-def offers(outlook: Outlook) -> dict[str, Offer]:
+def offers(outlook: CapacitySnapshot) -> dict[str, VariantCapacity]:
     return {offer.variant_id: offer for crew in outlook.all_crews() for offer in crew.offers}
 
 
-def only(outlook: Outlook) -> Crew:
+def only(outlook: CapacitySnapshot) -> WorkerGroupCapacity:
     (crew,) = outlook.all_crews()
     return crew
 
 
 def test_workers_that_hold_the_same_in_the_same_pool_are_one_crew() -> None:
-    outlook = look(Bench(LIGHT, QUANTIZED), Bench(LIGHT, QUANTIZED), Bench(FULL), Bench(LIGHT, pool=Pool.ACCELERATOR))
+    outlook = look(
+        Bench(LIGHT, QUANTIZED), Bench(LIGHT, QUANTIZED), Bench(FULL), Bench(LIGHT, pool=DevicePool.ACCELERATOR)
+    )
     found = sorted((crew.pool, crew.workers, len(crew.offers)) for crew in outlook.all_crews())
-    assert found == [(Pool.ACCELERATOR, 1, 1), (Pool.ACCELERATOR, 1, 1), (Pool.CPU, 2, 2)]
+    assert found == [(DevicePool.ACCELERATOR, 1, 1), (DevicePool.ACCELERATOR, 1, 1), (DevicePool.CPU, 2, 2)]
     assert {offer.workers for crew in outlook.all_crews() for offer in crew.offers if offer.tier is Tier.LIGHT} == {3}
-    assert outlook.workers == {Pool.ACCELERATOR: 2, Pool.CPU: 2}
+    assert outlook.workers == {DevicePool.ACCELERATOR: 2, DevicePool.CPU: 2}
 
 
 def test_costs_are_relative_to_the_full_tiers_even_after_it_has_gone() -> None:
-    survey = Survey(max_batch_size=128)
+    survey = SnapshotBuilder(max_batch_size=128)
     together = offers(look(Bench(FULL), Bench(LIGHT), survey=survey))
     assert together[FULL.id].relative_cost == 1
     assert together[LIGHT.id].relative_cost == pytest.approx(TOKEN_S[Tier.LIGHT] / TOKEN_S[Tier.FULL], rel=0.5)
@@ -53,7 +65,7 @@ def test_what_is_not_known_costs_what_its_tier_is_believed_to_cost() -> None:
 
 
 def test_quality_is_read_against_the_full_model_that_was_once_there() -> None:
-    survey = Survey(max_batch_size=128)
+    survey = SnapshotBuilder(max_batch_size=128)
     light = replace(LIGHT, quality_by_complexity=(0.45,) * 8)
     look(Bench(replace(FULL, quality_by_complexity=(0.9,) * 8)), survey=survey)
     assert offers(look(Bench(light), survey=survey))[LIGHT.id].quality == pytest.approx([0.5] * 8)
@@ -85,7 +97,7 @@ def test_who_is_out_counts_only_where_nobody_else_is_left() -> None:
     assert {name: len(crew.offers) for name, crew in crews.items()} == {LIGHT.id: 1, QUANTIZED.id: 1}
     assert crews[LIGHT.id].free_in_s == 0
     assert crews[QUANTIZED.id].workers == 1
-    assert look(out, Bench(LIGHT)).workers[Pool.CPU] == 1
+    assert look(out, Bench(LIGHT)).workers[DevicePool.CPU] == 1
 
 
 def test_who_has_nothing_to_do_and_takes_nothing_is_not_counted_on() -> None:
@@ -114,7 +126,7 @@ def test_what_nobody_measured_is_nobodys_price() -> None:
 
 
 def test_what_is_placed_flows_and_dries_up_when_nothing_is() -> None:
-    flow = Flow()
+    flow = PlacementRate()
     for step in range(100):
         flow.place(LIGHT.id, 100)
         flow.roll(NOW + step * 0.02)

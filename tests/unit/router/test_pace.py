@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.workers.latency_model import HALF_LIFE_S, WILDEST, Pace
+from services.router.workers.latency_model import HALF_LIFE_S, WILDEST, SpeedFactor
 
 
-def pace(*, has_profile: bool = True) -> Pace:
-    return Pace(spread=0.1, has_profile=has_profile)
+def pace(*, has_profile: bool = True) -> SpeedFactor:
+    return SpeedFactor(spread=0.1, has_profile=has_profile)
 
 
 def test_without_results_the_profile_holds() -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.request import Request, Ticket
+from services.router.requests.request import PendingRequest, Request
 from services.router.scheduling.complexity import load_complexity
-from services.router.scheduling.model_registry import FleetView
-from services.router.scheduling.scheduler import UNKNOWN_COST_S, Placement
+from services.router.scheduling.model_registry import ModelRegistry
+from services.router.scheduling.scheduler import UNKNOWN_COST_S, Scheduler
 from services.router.scheduling.scoring import Assignment
-from sluice.control.directive import Directive, DirectiveState
+from sluice.control.directive import ActiveDirective, Directive
 from sluice.domain.enums import Level, QueryClass, Task, Tier
 from sluice.domain.errors import Expired, InvalidRequest, NoEndpoint, Saturated, UnknownModel
 from sluice.domain.variant import Variant, VariantState, variant_id
@@ -36,10 +36,10 @@ class Desk:
     def __init__(self, *held: Variant, default_model: str = "", priced: bool = True) -> None:
         self.now = 100.0
         self.dice = 0.5
-        self.directives = DirectiveState()
+        self.directives = ActiveDirective()
         self.queues: dict[str, VariantQueue] = {}
         self.workers: list[Bench] = []
-        self.placement = Placement(
+        self.placement = Scheduler(
             default_model=default_model,
             priced=priced,
             max_batch_size=128,
@@ -67,7 +67,7 @@ class Desk:
         queue = self.queues.setdefault(variant.id, VariantQueue(variant.id))
         for number in range(count):
             waiting = Request(model="m", text="x" * 72, deadline=deadline)
-            queue.push(Ticket(number, waiting, lambda outcome: None, hot=False, now=self.now))
+            queue.push(PendingRequest(number, waiting, lambda outcome: None, hot=False, now=self.now))
 
 
 def asks(model: str = "m", text: str = "hello", *, timeout_s: float = 10.0, **more: object) -> Request:
@@ -75,14 +75,14 @@ def asks(model: str = "m", text: str = "hello", *, timeout_s: float = 10.0, **mo
 
 
 def test_workers_that_hold_the_same_variant_make_it_one() -> None:
-    view = FleetView().with_workers([[LIGHT], [LIGHT, FULL]])
+    view = ModelRegistry().with_workers([[LIGHT], [LIGHT, FULL]])
     assert view.serving == {"m": {Tier.FULL: (FULL.id,), Tier.LIGHT: (LIGHT.id,)}}
     assert view.models() == {"m": (FULL, LIGHT)}
 
 
 def test_only_what_is_ready_is_served() -> None:
     loading, unloading = replace(FULL, state=VariantState.LOADING), replace(LIGHT, state=VariantState.UNLOADING)
-    view = FleetView().with_workers([[loading, unloading, QUANTIZED]])
+    view = ModelRegistry().with_workers([[loading, unloading, QUANTIZED]])
     assert list(view.variants) == [QUANTIZED.id]
     assert view.offered == {"m": frozenset({Tier.QUANTIZED})}
 
@@ -90,11 +90,11 @@ def test_only_what_is_ready_is_served() -> None:
 def test_a_variant_that_one_worker_unloads_is_still_served_by_another() -> None:
     unloading = replace(LIGHT, state=VariantState.UNLOADING)
     for held in ([[unloading], [LIGHT]], [[LIGHT], [unloading]]):
-        assert FleetView().with_workers(held).variants == {LIGHT.id: LIGHT}
+        assert ModelRegistry().with_workers(held).variants == {LIGHT.id: LIGHT}
 
 
 def test_what_was_ever_offered_is_remembered_and_a_view_never_changes() -> None:
-    first = FleetView().with_workers([[FULL]])
+    first = ModelRegistry().with_workers([[FULL]])
     second = first.with_workers([[LIGHT, variant(Tier.LIGHT, "other")]])
     assert first.offered == {"m": frozenset({Tier.FULL})}
     assert second.offered == {"m": frozenset({Tier.FULL, Tier.LIGHT}), "other": frozenset({Tier.LIGHT})}

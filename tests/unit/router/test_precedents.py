@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.router.requests.device_pool import Pool
-from services.router.scheduling.decision_cache import MOST_USES, Precedents
-from services.router.scheduling.scoring import Ask, Assignment
+from services.router.requests.device_pool import DevicePool
+from services.router.scheduling.decision_cache import MOST_USES, DecisionCache
+from services.router.scheduling.scoring import Assignment, SchedulingRequest
 from sluice.domain.enums import QueryClass, Tier
 from tests.unit.router.offers import option
 
-ASK = Ask(
+ASK = SchedulingRequest(
     query_class=QueryClass.UNSPECIFIED,
     minimum_tier=Tier.UNSPECIFIED,
     priority=0.5,
@@ -21,17 +21,19 @@ ASK = Ask(
     hope=2.0,
 )
 KEY = ("m", 0.5)
-LIGHT = Assignment(variant_id="m/light", degraded_from=Tier.UNSPECIFIED, pool=Pool.CPU, token_s=1e-6)
+LIGHT = Assignment(variant_id="m/light", degraded_from=Tier.UNSPECIFIED, pool=DevicePool.CPU, token_s=1e-6)
 
 
-def noted(asked: Ask, *expected_s: float, assignment: Assignment = LIGHT, chance: float = 1.0) -> Precedents:
-    precedents = Precedents()
+def noted(
+    asked: SchedulingRequest, *expected_s: float, assignment: Assignment = LIGHT, chance: float = 1.0
+) -> DecisionCache:
+    precedents = DecisionCache()
     options = [option(Tier.LIGHT, chance, expected_s=one) for one in expected_s]
     precedents.note(KEY, assignment, asked, options)
     return precedents
 
 
-def uses(precedents: Precedents) -> int:
+def uses(precedents: DecisionCache) -> int:
     count = 0
     while precedents.find(KEY) is not None:
         count += 1

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from services.router.scheduling.scoring import prefer
+from services.router.scheduling.scoring import fixed_order_pick
 from sluice.domain.enums import QueryClass, Tier
 
 IDS = {Tier.FULL: ("m/full",), Tier.LIGHT: ("m/light",), Tier.QUANTIZED: ("m/quantized",)}
@@ -16,7 +16,7 @@ CLASSES = (QueryClass.SIMPLE, QueryClass.COMPLEX, QueryClass.REAL_TIME)
 
 def place(query_class: QueryClass, up: set[Tier], minimum: Tier = Tier.UNSPECIFIED) -> tuple[str, Tier] | None:
     serving = {tier: IDS[tier] for tier in up}
-    return prefer(query_class, minimum, serving=serving, offered=ALL, backlog=lambda name: 0)
+    return fixed_order_pick(query_class, minimum, serving=serving, offered=ALL, backlog=lambda name: 0)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_among_variants_of_a_tier_the_shortest_backlog_wins_and_ties_go_by_name(
     serving = {Tier.LIGHT: ("m/a", "m/b")}
     backlog = {"m/a": 3.0, "m/b": 1.0}
     for lengths, expected in ((backlog, "m/b"), ({"m/a": 1.0, "m/b": 1.0}, "m/a")):
-        chosen = prefer(
+        chosen = fixed_order_pick(
             QueryClass.SIMPLE,
             Tier.UNSPECIFIED,
             serving=serving,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.requests.device_pool import RENT, Pool, pool_of, rate
-from services.router.scheduling.prices import ENOUGH, FULL, HIGHEST, LOWEST, USUAL, Prices, next_price
+from services.router.requests.device_pool import SPILLOVER_MULTIPLIER, DevicePool, pool_of, price_multiplier
+from services.router.scheduling.prices import ENOUGH, FULL, HIGHEST, LOWEST, USUAL, PoolPrices, next_price
 from sluice.domain.enums import Task, Tier
 from sluice.domain.variant import Variant
 
@@ -38,14 +38,14 @@ class Market:
     """Prices over time; every pool has one worker."""
 
     def __init__(self) -> None:
-        self.prices = Prices()
+        self.prices = PoolPrices()
 
     def run(self, seconds: float, *, accelerator: float, cpu: float, backlog_s: float = 0.0) -> None:
         for _ in range(round(seconds / 0.1)):
-            self.prices.commit(Pool.ACCELERATOR, accelerator * 0.1)
-            self.prices.commit(Pool.CPU, cpu * 0.1)
-            backlog = {Pool.ACCELERATOR: backlog_s, Pool.CPU: 0.0}
-            self.prices.tick(0.1, workers=dict.fromkeys(Pool, 1), backlog_s=backlog)
+            self.prices.commit(DevicePool.ACCELERATOR, accelerator * 0.1)
+            self.prices.commit(DevicePool.CPU, cpu * 0.1)
+            backlog = {DevicePool.ACCELERATOR: backlog_s, DevicePool.CPU: 0.0}
+            self.prices.tick(0.1, workers=dict.fromkeys(DevicePool, 1), backlog_s=backlog)
 
 
 def test_idle_time_costs_next_to_nothing_and_a_busy_pools_time_more_and_more() -> None:
@@ -54,45 +54,51 @@ def test_idle_time_costs_next_to_nothing_and_a_busy_pools_time_more_and_more() -
     assert market.prices.usual == [LOWEST, LOWEST]
     assert market.prices.full == [0.0, 0.0]
     market.run(2, accelerator=1.5, cpu=0.1)
-    assert market.prices.usual[Pool.ACCELERATOR] > 1 > market.prices.usual[Pool.CPU] == LOWEST
+    assert market.prices.usual[DevicePool.ACCELERATOR] > 1 > market.prices.usual[DevicePool.CPU] == LOWEST
 
 
 def test_who_names_a_class_pays_only_when_the_pool_is_all_but_full() -> None:
     market = Market()
     market.run(5, accelerator=0.9, cpu=0.1)
-    assert market.prices.usual[Pool.ACCELERATOR] > 0.5
-    assert market.prices.full[Pool.ACCELERATOR] == 0
+    assert market.prices.usual[DevicePool.ACCELERATOR] > 0.5
+    assert market.prices.full[DevicePool.ACCELERATOR] == 0
     market.run(3, accelerator=1.3, cpu=0.1)
-    assert market.prices.full[Pool.ACCELERATOR] > 0.5
+    assert market.prices.full[DevicePool.ACCELERATOR] > 0.5
 
 
 def test_a_queue_weighs_beside_what_is_committed() -> None:
     market = Market()
     market.run(3, accelerator=0.5, cpu=0.1, backlog_s=1.0)
-    assert market.prices.usual[Pool.ACCELERATOR] > 0.5
+    assert market.prices.usual[DevicePool.ACCELERATOR] > 0.5
 
 
 def test_prices_fall_again_when_the_load_has_gone() -> None:
     market = Market()
     market.run(20, accelerator=3.0, cpu=0.1)
-    assert market.prices.usual[Pool.ACCELERATOR] == HIGHEST
+    assert market.prices.usual[DevicePool.ACCELERATOR] == HIGHEST
     market.run(5, accelerator=0.0, cpu=0.0)
-    assert market.prices.usual[Pool.ACCELERATOR] == LOWEST
+    assert market.prices.usual[DevicePool.ACCELERATOR] == LOWEST
 
 
 def test_a_pool_without_workers_has_no_load_and_counts_for_nobody() -> None:
-    prices = Prices()
+    prices = PoolPrices()
     for _ in range(50):
-        prices.commit(Pool.CPU, 0.2)
-        prices.tick(0.1, workers={Pool.ACCELERATOR: 0, Pool.CPU: 1}, backlog_s=dict.fromkeys(Pool, 0.0))
-    assert prices.loads[Pool.ACCELERATOR] == 0
-    assert prices.usual[Pool.CPU] >= ENOUGH
-    assert prices.usual[Pool.ACCELERATOR] == LOWEST
+        prices.commit(DevicePool.CPU, 0.2)
+        prices.tick(
+            0.1, workers={DevicePool.ACCELERATOR: 0, DevicePool.CPU: 1}, backlog_s=dict.fromkeys(DevicePool, 0.0)
+        )
+    assert prices.loads[DevicePool.ACCELERATOR] == 0
+    assert prices.usual[DevicePool.CPU] >= ENOUGH
+    assert prices.usual[DevicePool.ACCELERATOR] == LOWEST
 
 
 def test_a_guest_pays_rent_and_a_pool_s_own_does_not() -> None:
-    assert rate(Pool.ACCELERATOR, hot=True) == rate(Pool.CPU, hot=False) == 1
-    assert rate(Pool.ACCELERATOR, hot=False) == rate(Pool.CPU, hot=True) == RENT
+    assert price_multiplier(DevicePool.ACCELERATOR, hot=True) == price_multiplier(DevicePool.CPU, hot=False) == 1
+    assert (
+        price_multiplier(DevicePool.ACCELERATOR, hot=False)
+        == price_multiplier(DevicePool.CPU, hot=True)
+        == SPILLOVER_MULTIPLIER
+    )
 
 
 def variant(tier: Tier, device: str = "cpu") -> Variant:
@@ -100,7 +106,7 @@ def variant(tier: Tier, device: str = "cpu") -> Variant:
 
 
 def test_who_holds_the_full_model_or_a_device_is_an_accelerator_worker_and_remains_one() -> None:
-    assert pool_of([variant(Tier.LIGHT), variant(Tier.QUANTIZED)], before=Pool.CPU) is Pool.CPU
-    assert pool_of([variant(Tier.FULL)], before=Pool.CPU) is Pool.ACCELERATOR
-    assert pool_of([variant(Tier.LIGHT, "cuda")], before=Pool.CPU) is Pool.ACCELERATOR
-    assert pool_of([variant(Tier.LIGHT)], before=Pool.ACCELERATOR) is Pool.ACCELERATOR
+    assert pool_of([variant(Tier.LIGHT), variant(Tier.QUANTIZED)], before=DevicePool.CPU) is DevicePool.CPU
+    assert pool_of([variant(Tier.FULL)], before=DevicePool.CPU) is DevicePool.ACCELERATOR
+    assert pool_of([variant(Tier.LIGHT, "cuda")], before=DevicePool.CPU) is DevicePool.ACCELERATOR
+    assert pool_of([variant(Tier.LIGHT)], before=DevicePool.ACCELERATOR) is DevicePool.ACCELERATOR

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.router.lifecycle.quarantine import KEPT_S, MOST_KEPT, Quarantine
 from services.router.requests.caller import Caller
 from services.router.requests.request import Request
-from services.router.requests.sampling_params import Sampling
+from services.router.requests.sampling_params import SamplingParams
 from sluice.domain.errors import WorkerFailed
 
 REQUESTS = st.builds(
@@ -26,7 +26,7 @@ REQUESTS = st.builds(
     caller=st.sampled_from([Caller(), Caller("y")]),
 )
 SAMPLINGS = st.none() | st.builds(
-    Sampling,
+    SamplingParams,
     max_new_tokens=st.sampled_from([1, 2**32 - 1]),
     temperature=st.sampled_from([0.0, 0.5]),
     top_p=st.sampled_from([0.5, 1.0]),
@@ -36,7 +36,7 @@ SAMPLINGS = st.none() | st.builds(
 )
 
 
-def refuses(quarantine: Quarantine, request: Request, sampling: Sampling | None, now: float) -> bool:
+def refuses(quarantine: Quarantine, request: Request, sampling: SamplingParams | None, now: float) -> bool:
     wait_s = None
     try:
         quarantine.check(request, sampling, now)
@@ -46,7 +46,7 @@ def refuses(quarantine: Quarantine, request: Request, sampling: Sampling | None,
     return wait_s is not None
 
 
-def meaning(request: Request, sampling: Sampling | None) -> tuple[Any, ...]:
+def meaning(request: Request, sampling: SamplingParams | None) -> tuple[Any, ...]:
     """All that a worker computes by."""
     if sampling is None:
         return request.model, request.text, request.top_k, request.truncate
@@ -55,7 +55,7 @@ def meaning(request: Request, sampling: Sampling | None) -> tuple[Any, ...]:
 
 @given(REQUESTS, SAMPLINGS, REQUESTS, SAMPLINGS)
 def test_a_request_is_known_by_what_a_worker_computes_by_and_by_nothing_else(
-    first: Request, way: Sampling | None, second: Request, other: Sampling | None
+    first: Request, way: SamplingParams | None, second: Request, other: SamplingParams | None
 ) -> None:
     quarantine = Quarantine()
     assert not refuses(quarantine, first, way, 0.0)

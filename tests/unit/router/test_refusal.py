@@ -8,14 +8,14 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from services.router.admission.rejection import VARIANTS, Refusals
+from services.router.admission.rejection import VARIANTS, RejectionCache
 from sluice.domain.enums import Level
 from sluice.domain.errors import Outranked, Saturated
 from sluice.domain.status import DETAILS_KEY, PUSHBACK_KEY
 
 
-def refusals(*levels: Level) -> Refusals:
-    made = Refusals(random.Random(1).random)
+def refusals(*levels: Level) -> RejectionCache:
+    made = RejectionCache(random.Random(1).random)
     made.renew(queue_s=0.1, target_s=0.02, theta=0.25, levels=levels)
     return made
 

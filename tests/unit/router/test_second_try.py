@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.lifecycle.retry import SHARE, RetryBudget, SecondTries
-from services.router.requests.request import Outcome, Request, Ticket, TicketState
+from services.router.lifecycle.retry import SHARE, RetryBudget, RetryPolicy
+from services.router.requests.request import Outcome, PendingRequest, Request, RequestState
 from sluice.domain.errors import NoEndpoint, Saturated, WorkerFailed
 
 
-def ticket(number: int = 1, *, attempts: int = 1) -> Ticket:
-    made = Ticket(number, Request(model="m", text="t", deadline=9.0), lambda outcome: None, hot=False, now=0.0)
-    made.state, made.attempts = TicketState.DISPATCHED, attempts
+def ticket(number: int = 1, *, attempts: int = 1) -> PendingRequest:
+    made = PendingRequest(number, Request(model="m", text="t", deadline=9.0), lambda outcome: None, hot=False, now=0.0)
+    made.state, made.attempts = RequestState.DISPATCHED, attempts
     return made
 
 
@@ -20,11 +20,11 @@ class Desk:
     """Second tries within a budget, and what became of them."""
 
     def __init__(self, burst: float = 10) -> None:
-        self.finished: list[tuple[Ticket, Outcome]] = []
-        self.again: list[Ticket] = []
-        self.confirmed: list[Ticket] = []
+        self.finished: list[tuple[PendingRequest, Outcome]] = []
+        self.again: list[PendingRequest] = []
+        self.confirmed: list[PendingRequest] = []
         self.budget = RetryBudget(burst=burst)
-        self.tries = SecondTries(
+        self.tries = RetryPolicy(
             budget=self.budget,
             finish=lambda one, outcome: self.finished.append((one, outcome)),
             reassign=self.again.append,
@@ -38,7 +38,7 @@ def test_the_first_failure_earns_another_try_and_only_what_may_be_its_cause_trav
     desk.tries.after_failure(innocent, "it died", False)
     assert desk.again == [cause, innocent]
     assert [one.suspect for one in desk.again] == [True, False]
-    assert {one.state for one in desk.again} == {TicketState.WAITING}
+    assert {one.state for one in desk.again} == {RequestState.WAITING}
 
 
 def test_the_second_failure_is_the_last() -> None:
@@ -69,7 +69,7 @@ def test_what_was_not_taken_goes_on_whatever_the_budget_and_is_no_suspect_but_no
 
 def test_who_has_ended_wants_no_other_try() -> None:
     desk, done = Desk(), ticket()
-    done.state = TicketState.DONE
+    done.state = RequestState.DONE
     desk.tries.after_failure(done, "it died", True)
     desk.tries.after_refusal(done, "draining")
     assert not desk.tries.may_move(done)
@@ -106,7 +106,7 @@ def test_only_a_death_that_it_had_for_itself_confirms_a_request_and_only_while_s
     desk.tries.after_failure(ticket(2, attempts=2), "it says so", True)
     assert desk.confirmed == []
     killer, done = ticket(3, attempts=2), ticket(4, attempts=2)
-    done.state = TicketState.DONE
+    done.state = RequestState.DONE
     for one in (killer, done):
         desk.tries.after_death(one, "it died", may_be_the_cause=True, was_alone=True)
     assert desk.confirmed == [killer]

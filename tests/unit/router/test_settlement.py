@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.lifecycle.results import Settlement
-from services.router.queueing.batch import OpenBatch
-from services.router.requests.request import Answer, Outcome, Request, Ticket, TicketState
+from services.router.lifecycle.results import BatchResultHandler
+from services.router.queueing.batch import InFlightBatch
+from services.router.requests.request import InferResult, Outcome, PendingRequest, Request, RequestState
 from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import (
     Cancelled,
@@ -34,10 +34,10 @@ class Desk:
         self.suspects: set[int] = set()
         self.were_alone: set[int] = set()
         self.tickets = {number: self._ticket(number) for number in (1, 2, 3)}
-        self.batch = OpenBatch(id=7, variant_id=VARIANT.id, tickets=self.tickets, sent_at=10.0)
+        self.batch = InFlightBatch(id=7, variant_id=VARIANT.id, tickets=self.tickets, sent_at=10.0)
         self.refused: dict[int, str] = {}
         self.served: list[tuple[str, float, float, int]] = []
-        self.settlement = Settlement(
+        self.settlement = BatchResultHandler(
             finish=self._finish,
             retry=self._retry,
             refused=self._refused,
@@ -49,28 +49,28 @@ class Desk:
     def _answered(self, variant_id: str, cost: float, queue_s: float, *, requests: int) -> None:
         self.served.append((variant_id, cost, queue_s, requests))
 
-    def _ticket(self, number: int) -> Ticket:
+    def _ticket(self, number: int) -> PendingRequest:
         request = Request(model="m", text="text", deadline=99.0)
-        made = Ticket(number, request, lambda outcome: None, hot=False, now=9.5)
-        made.state, made.dispatched_at, made.attempts = TicketState.DISPATCHED, 10.0, 1
+        made = PendingRequest(number, request, lambda outcome: None, hot=False, now=9.5)
+        made.state, made.dispatched_at, made.attempts = RequestState.DISPATCHED, 10.0, 1
         made.cost_s = 0.25
         return made
 
-    def _finish(self, ticket: Ticket, outcome: Outcome, tier: str = "") -> None:
+    def _finish(self, ticket: PendingRequest, outcome: Outcome, tier: str = "") -> None:
         assert ticket.id not in self.finished
         self.finished[ticket.id] = outcome, tier
 
-    def _died(self, ticket: Ticket, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
+    def _died(self, ticket: PendingRequest, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
         if was_alone:
             self.were_alone.add(ticket.id)
         self._retry(ticket, why, may_be_the_cause)
 
-    def _retry(self, ticket: Ticket, why: str, may_be_the_cause: bool) -> None:
+    def _retry(self, ticket: PendingRequest, why: str, may_be_the_cause: bool) -> None:
         self.retried[ticket.id] = why
         if may_be_the_cause:
             self.suspects.add(ticket.id)
 
-    def _refused(self, ticket: Ticket, why: str) -> None:
+    def _refused(self, ticket: PendingRequest, why: str) -> None:
         self.refused[ticket.id] = why
 
     def settle(self, **failures: SluiceError | None) -> None:
@@ -89,14 +89,14 @@ class Desk:
 def test_what_was_computed_for_callers_who_had_gone_was_served_all_the_same() -> None:
     desk = Desk()
     for number in (1, 3):
-        desk.tickets[number].state = TicketState.DONE
+        desk.tickets[number].state = RequestState.DONE
     # The third was left out by the worker, and cost nothing.
     desk.settle(item3=Expired("too late"))
     assert list(desk.finished) == [2]
     assert desk.served == [(VARIANT.id, 0.5, 0.5, 1)]
     alone = Desk()
     for ticket in alone.tickets.values():
-        ticket.state = TicketState.DONE
+        ticket.state = RequestState.DONE
     alone.settle()
     assert alone.served == [(VARIANT.id, 0.75, 0.0, 0)]
 
@@ -106,7 +106,7 @@ def test_each_request_gets_its_own_answer_with_where_its_time_went() -> None:
     desk.settle()
     assert list(desk.finished) == [1, 2, 3]
     for number, (outcome, tier) in desk.finished.items():
-        assert isinstance(outcome, Answer)
+        assert isinstance(outcome, InferResult)
         assert outcome.result.classification.label == f"label {number}"
         assert (outcome.worker, outcome.variant, tier) == ("w1", VARIANT, "light")
         assert (outcome.queue_s, outcome.batch_s, outcome.compute_s) == (0.5, 1.5, 0.5)
@@ -123,7 +123,7 @@ def test_a_failure_of_an_items_own_is_its_outcome_and_nobody_elses(error: Sluice
     outcome, _ = desk.finished[2]
     assert isinstance(outcome, type(error))
     assert (outcome.message, outcome.field) == (error.message, error.field)
-    assert all(isinstance(desk.finished[number][0], Answer) for number in (1, 3))
+    assert all(isinstance(desk.finished[number][0], InferResult) for number in (1, 3))
     assert desk.served == [(VARIANT.id, 0.5, 1.0, 2)]
     assert not desk.retried
 
@@ -148,8 +148,8 @@ def test_what_a_worker_did_not_take_is_nobodys_fault(error: SluiceError) -> None
 
 def test_who_has_ended_meanwhile_gets_nothing_more() -> None:
     desk = Desk()
-    desk.tickets[1].state = TicketState.DONE
-    desk.tickets[2].state = TicketState.DONE
+    desk.tickets[1].state = RequestState.DONE
+    desk.tickets[2].state = RequestState.DONE
     desk.settle(item2=WorkerFailed("crash"))
     assert list(desk.finished) == [3]
     assert not desk.retried
@@ -166,7 +166,7 @@ def test_a_lost_batch_gives_every_request_another_try_and_says_whose_fault_it_wa
 def test_only_the_batch_that_was_begun_can_have_killed_its_worker() -> None:
     desk = Desk()
     waiting = {number: desk._ticket(number) for number in (4, 5)}
-    second = OpenBatch(id=8, variant_id=VARIANT.id, tickets=waiting, sent_at=10.0)
+    second = InFlightBatch(id=8, variant_id=VARIANT.id, tickets=waiting, sent_at=10.0)
     desk.settlement.void([desk.batch, second], worker="w1", why="the stream broke")
     assert sorted(desk.retried) == [1, 2, 3, 4, 5]
     assert desk.suspects == {1, 2, 3}

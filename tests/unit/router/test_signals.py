@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.admission.load_signals import LoadSignals, RouterSignals, Timeouts
+from services.router.admission.load_signals import LoadSignals, RouterSignals, TimeoutMedian
 
 
 def test_nothing_is_measured_before_anything_has_happened() -> None:
@@ -98,7 +98,7 @@ def test_a_router_tells_of_the_resource_whose_callers_patience_is_taken_most_and
 @pytest.mark.parametrize("seed", range(10))
 def test_the_median_is_within_a_bin_of_the_true_one(seed: int) -> None:
     dice = random.Random(seed)
-    timeouts = Timeouts(windows=2)
+    timeouts = TimeoutMedian(windows=2)
     given_s = [dice.lognormvariate(0.0, 1.5) for _ in range(999)]
     for value in given_s:
         timeouts.add(value)
@@ -108,7 +108,7 @@ def test_the_median_is_within_a_bin_of_the_true_one(seed: int) -> None:
 
 @given(st.lists(st.floats(allow_nan=False), max_size=50))
 def test_no_time_limit_is_too_odd_to_count(given_s: list[float]) -> None:
-    timeouts = Timeouts(windows=1)
+    timeouts = TimeoutMedian(windows=1)
     for value in given_s:
         timeouts.add(value)
     timeouts.roll()

@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.router.config import RouterConfig
-from services.router.requests.request import Answer, Outcome, Request
+from services.router.requests.request import InferResult, Outcome, Request
 from services.router.router import Router
-from sluice.control.directive import DirectiveState
+from sluice.control.directive import ActiveDirective
 from sluice.domain.enums import QueryClass
 from sluice.domain.variant import Variant, VariantState, to_proto
 from sluice.runtime.config import TelemetryConfig
@@ -39,7 +39,7 @@ async def still_serves(router: Router) -> None:
 
 async def test_a_caller_who_leaves_in_the_moment_of_the_answer_costs_nobody_else() -> None:
     worker = FakeWorker(hold)
-    leaving: list[asyncio.Task[Answer]] = []
+    leaving: list[asyncio.Task[InferResult]] = []
     answers: list[Outcome] = []
 
     def cancel_second(outcome: Outcome) -> None:
@@ -56,14 +56,14 @@ async def test_a_caller_who_leaves_in_the_moment_of_the_answer_costs_nobody_else
         assert [item.text for item in worker.batches[0].items] == ["first", "second", "third"]
         worker.release.set()
         await until(lambda: answers)
-        assert isinstance(answers[0], Answer)
+        assert isinstance(answers[0], InferResult)
         await asyncio.gather(*leaving, return_exceptions=True)
         await still_serves(router)
 
 
 async def test_callers_who_leave_in_the_moment_of_the_deadline_cost_nobody_else() -> None:
     worker = FakeWorker(hold)
-    leaving: list[asyncio.Task[Answer]] = []
+    leaving: list[asyncio.Task[InferResult]] = []
     ended: list[Outcome] = []
 
     def cancel_all(outcome: Outcome) -> None:
@@ -97,7 +97,7 @@ async def test_whoever_cannot_take_its_answer_costs_neither_its_neighbours_their
         router.submit(request("second", timeout_s=6), answers.append)
         await until(lambda: answers)
         assert [item.text for item in worker.batches[0].items] == ["first", "second"]
-        assert isinstance(answers[0], Answer)
+        assert isinstance(answers[0], InferResult)
         await still_serves(router)
 
 
@@ -155,7 +155,7 @@ async def tracing_router(address: str, kept: InMemorySpanExporter) -> AsyncItera
     """A router that traces those who ask for it, and nobody else."""
     config = TelemetryConfig(sample_ratio=0.0)
     tracing = Tracing(service="test", config=config, processor=SimpleSpanProcessor(kept))
-    router = Router(RouterConfig(), tracing=tracing, directives=DirectiveState())
+    router = Router(RouterConfig(), tracing=tracing, directives=ActiveDirective())
     router.pool.set_static([address])
     try:
         await until(lambda: router.ready)

@@ -6,25 +6,25 @@ import random
 
 import pytest
 
-from services.router.requests.generation import TextTicket
+from services.router.requests.generation import PendingGeneration
 from services.router.requests.request import Request
-from services.router.requests.sampling_params import Sampling
-from services.router.workers.generation_usage import UNKNOWN_COST_S, TextAccount, TextCosts
+from services.router.requests.sampling_params import SamplingParams
+from services.router.workers.generation_usage import UNKNOWN_COST_S, GenerationCostModel, GenerationUsage
 
 
-def ticket(number: int) -> TextTicket:
+def ticket(number: int) -> PendingGeneration:
     request = Request(model="m", text="once upon", deadline=100.0)
-    return TextTicket(number, request, Sampling(), hot=False, now=0.0)
+    return PendingGeneration(number, request, SamplingParams(), hot=False, now=0.0)
 
 
-def sent(account: TextAccount, number: int) -> TextTicket:
+def sent(account: GenerationUsage, number: int) -> PendingGeneration:
     one = ticket(number)
     account.send(one)
     return one
 
 
 def test_a_lone_text_takes_the_whole_device_and_two_share_it() -> None:
-    account = TextAccount()
+    account = GenerationUsage()
     account.credits = 2
     one, two = sent(account, 1), sent(account, 2)
     assert (account.credits, account.unbegun) == (0, 2)
@@ -39,8 +39,8 @@ def test_a_lone_text_takes_the_whole_device_and_two_share_it() -> None:
 
 
 def test_what_texts_took_is_what_the_device_gave() -> None:
-    dice, account, now = random.Random(7), TextAccount(), 0.0
-    writing: list[TextTicket] = []
+    dice, account, now = random.Random(7), GenerationUsage(), 0.0
+    writing: list[PendingGeneration] = []
     taken = served = 0.0
     for number in range(500):
         now += dice.random()
@@ -57,7 +57,7 @@ def test_what_texts_took_is_what_the_device_gave() -> None:
 
 
 def test_a_worker_that_is_lost_leaves_nothing_behind() -> None:
-    account = TextAccount()
+    account = GenerationUsage()
     account.credits = 5
     one, two = sent(account, 1), sent(account, 2)
     account.begin(one, 1.0)
@@ -71,7 +71,7 @@ def test_a_worker_that_is_lost_leaves_nothing_behind() -> None:
 
 
 def test_a_cost_is_learnt_when_others_had_to_wait_and_else_only_falls() -> None:
-    costs = TextCosts()
+    costs = GenerationCostModel()
     assert costs.expected_s("m", 100) == UNKNOWN_COST_S
     # Alone on the device: as dear as hundreds together, and no measure of what one more costs.
     costs.learn("m", tokens=100, device_s=1.0, contended=False)
@@ -91,6 +91,6 @@ def test_a_cost_is_learnt_when_others_had_to_wait_and_else_only_falls() -> None:
 
 @pytest.mark.parametrize(("tokens", "device_s"), [(0, 1.0), (5, 0.0)])
 def test_what_was_not_written_teaches_nothing(tokens: int, device_s: float) -> None:
-    costs = TextCosts()
+    costs = GenerationCostModel()
     costs.learn("m", tokens=tokens, device_s=device_s, contended=True)
     assert costs.expected_s("m", 100) == UNKNOWN_COST_S

@@ -8,31 +8,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.requests.device_pool import Pool
-from services.router.scheduling.generation_scheduler import Choice, Scribe, choose
+from services.router.requests.device_pool import DevicePool
+from services.router.scheduling.generation_scheduler import GenerationAssignment, GenerationCandidate, pick_variant
 from sluice.domain.enums import Tier
 
 TIERS = (Tier.FULL, Tier.LIGHT, Tier.QUANTIZED)
 
 
 def scribe(
-    tier: Tier, pool: Pool = Pool.ACCELERATOR, *, name: str = "", load: float = 0.0, fits: bool = True
-) -> Scribe:
-    return Scribe(variant_id=name or tier.label, tier=tier, pool=pool, load=load, fits=fits)
+    tier: Tier, pool: DevicePool = DevicePool.ACCELERATOR, *, name: str = "", load: float = 0.0, fits: bool = True
+) -> GenerationCandidate:
+    return GenerationCandidate(variant_id=name or tier.label, tier=tier, pool=pool, load=load, fits=fits)
 
 
-ALL = [scribe(Tier.FULL), scribe(Tier.LIGHT), scribe(Tier.QUANTIZED, Pool.CPU)]
+ALL = [scribe(Tier.FULL), scribe(Tier.LIGHT), scribe(Tier.QUANTIZED, DevicePool.CPU)]
 
 
 def chosen(
-    scribes: list[Scribe],
+    scribes: list[GenerationCandidate],
     minimum: Tier = Tier.UNSPECIFIED,
     *,
     diverted: bool = False,
     lightened: bool = False,
     offered: tuple[Tier, ...] = TIERS,
-) -> Choice | None:
-    return choose(scribes, minimum_tier=minimum, offered=offered, diverted=diverted, lightened=lightened)
+) -> GenerationAssignment | None:
+    return pick_variant(scribes, minimum_tier=minimum, offered=offered, diverted=diverted, lightened=lightened)
 
 
 @pytest.mark.parametrize(
@@ -48,37 +48,43 @@ def chosen(
 def test_the_best_tier_that_is_up_writes_and_what_is_missed_is_said(
     up: tuple[Tier, ...], minimum: Tier, tier: str, missed: Tier
 ) -> None:
-    assert chosen([scribe(one) for one in up], minimum) == Choice(variant_id=tier, degraded_from=missed)
+    assert chosen([scribe(one) for one in up], minimum) == GenerationAssignment(variant_id=tier, degraded_from=missed)
 
 
 def test_what_was_never_served_is_not_missed() -> None:
     found = chosen([scribe(Tier.LIGHT)], offered=(Tier.LIGHT, Tier.QUANTIZED))
-    assert found == Choice(variant_id="light", degraded_from=Tier.UNSPECIFIED)
+    assert found == GenerationAssignment(variant_id="light", degraded_from=Tier.UNSPECIFIED)
 
 
 @pytest.mark.parametrize("scribes", [[], ALL[1:], [scribe(Tier.FULL, fits=False)]])
-def test_nobody_acceptable_is_nobody(scribes: list[Scribe]) -> None:
+def test_nobody_acceptable_is_nobody(scribes: list[GenerationCandidate]) -> None:
     assert chosen(scribes, Tier.FULL) is None
 
 
 def test_of_one_tier_the_idlest_variant_writes() -> None:
     busy, idle = scribe(Tier.FULL, name="a", load=3.0), scribe(Tier.FULL, name="b", load=1.0)
-    assert chosen([busy, idle]) == Choice(variant_id="b", degraded_from=Tier.UNSPECIFIED)
+    assert chosen([busy, idle]) == GenerationAssignment(variant_id="b", degraded_from=Tier.UNSPECIFIED)
 
 
 def test_level_two_takes_the_light_tier_where_there_is_one() -> None:
-    assert chosen(ALL, lightened=True) == Choice(variant_id="light", degraded_from=Tier.FULL)
-    assert chosen(ALL[:1], lightened=True) == Choice(variant_id="full", degraded_from=Tier.UNSPECIFIED)
-    assert chosen(ALL, Tier.FULL, lightened=True) == Choice(variant_id="full", degraded_from=Tier.UNSPECIFIED)
+    assert chosen(ALL, lightened=True) == GenerationAssignment(variant_id="light", degraded_from=Tier.FULL)
+    assert chosen(ALL[:1], lightened=True) == GenerationAssignment(variant_id="full", degraded_from=Tier.UNSPECIFIED)
+    assert chosen(ALL, Tier.FULL, lightened=True) == GenerationAssignment(
+        variant_id="full", degraded_from=Tier.UNSPECIFIED
+    )
 
 
 def test_level_one_goes_to_a_cpu_worker_where_there_is_one() -> None:
-    assert chosen(ALL, diverted=True) == Choice(variant_id="quantized", degraded_from=Tier.FULL, diverted=True)
-    assert chosen(ALL[:2], diverted=True) == Choice(variant_id="full", degraded_from=Tier.UNSPECIFIED)
-    assert chosen(ALL, Tier.LIGHT, diverted=True) == Choice(variant_id="full", degraded_from=Tier.UNSPECIFIED)
+    assert chosen(ALL, diverted=True) == GenerationAssignment(
+        variant_id="quantized", degraded_from=Tier.FULL, diverted=True
+    )
+    assert chosen(ALL[:2], diverted=True) == GenerationAssignment(variant_id="full", degraded_from=Tier.UNSPECIFIED)
+    assert chosen(ALL, Tier.LIGHT, diverted=True) == GenerationAssignment(
+        variant_id="full", degraded_from=Tier.UNSPECIFIED
+    )
     # Nothing was moved that would have been there anyway.
-    plain = [scribe(Tier.FULL, Pool.CPU)]
-    assert chosen(plain, diverted=True) == Choice(variant_id="full", degraded_from=Tier.UNSPECIFIED)
+    plain = [scribe(Tier.FULL, DevicePool.CPU)]
+    assert chosen(plain, diverted=True) == GenerationAssignment(variant_id="full", degraded_from=Tier.UNSPECIFIED)
 
 
 @given(
@@ -86,7 +92,7 @@ def test_level_one_goes_to_a_cpu_worker_where_there_is_one() -> None:
         st.builds(
             scribe,
             st.sampled_from(TIERS),
-            st.sampled_from(list(Pool)),
+            st.sampled_from(list(DevicePool)),
             name=st.text("abc", min_size=1, max_size=3),
             load=st.floats(0, 10),
             fits=st.booleans(),
@@ -95,7 +101,7 @@ def test_level_one_goes_to_a_cpu_worker_where_there_is_one() -> None:
     ),
     st.sampled_from(list(Tier)),
 )
-def test_no_level_ever_refuses_or_goes_below_the_minimum(scribes: list[Scribe], minimum: Tier) -> None:
+def test_no_level_ever_refuses_or_goes_below_the_minimum(scribes: list[GenerationCandidate], minimum: Tier) -> None:
     tiers = {one.variant_id: one.tier for one in scribes}
     acceptable = {one.variant_id for one in scribes if one.tier >= minimum and one.fits}
     for diverted, lightened in product((False, True), repeat=2):

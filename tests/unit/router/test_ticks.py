@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.admission.controller import Ticks
+from services.router.admission.controller import TickClock
 
 
-def after(*times: float) -> tuple[list[float | None], Ticks]:
-    ticks, now = Ticks(), 50.0
+def after(*times: float) -> tuple[list[float | None], TickClock]:
+    ticks, now = TickClock(), 50.0
     ticks.tick(now)
     seen = []
     for passed in times:
@@ -18,7 +18,7 @@ def after(*times: float) -> tuple[list[float | None], Ticks]:
 
 
 def test_the_first_look_has_nothing_to_compare_with() -> None:
-    assert Ticks().tick(5.0) is None
+    assert TickClock().tick(5.0) is None
 
 
 def test_usual_looks_measure_the_time_between_them() -> None:

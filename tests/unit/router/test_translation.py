@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.api.codec import encode_response, to_request
+from services.router.api.codec import encode_response, infer_request_from_proto
 from services.router.requests.caller import Caller
-from services.router.requests.request import DEFAULT_PRIORITY, Answer, Request
+from services.router.requests.request import DEFAULT_PRIORITY, InferResult, Request
 from sluice.domain.enums import Level, QueryClass, Task, Tier
 from sluice.domain.errors import InvalidRequest
 from sluice.domain.status import seconds_of
@@ -20,13 +20,13 @@ VARIANT = Variant(
 
 
 def request_of(message: inference_pb2.InferRequest) -> Request:
-    return to_request(message, deadline=7.0, traceparent="trace", caller=Caller("peer"))
+    return infer_request_from_proto(message, deadline=7.0, traceparent="trace", caller=Caller("peer"))
 
 
 def answer(
     result: worker_pb2.ItemResult, *, levels: tuple[Level, ...] = (), degraded_from: Tier = Tier.UNSPECIFIED
-) -> Answer:
-    return Answer(
+) -> InferResult:
+    return InferResult(
         result=result,
         variant=VARIANT,
         worker="w1",
@@ -39,7 +39,7 @@ def answer(
     )
 
 
-def filled(given: Answer) -> inference_pb2.InferResponse:
+def filled(given: InferResult) -> inference_pb2.InferResponse:
     return inference_pb2.InferResponse.FromString(encode_response(given, "mine"))
 
 

@@ -7,15 +7,15 @@ import random
 import pytest
 
 from services.router.queueing.queue import VariantQueue
-from services.router.requests.request import Request, Ticket, TicketState
+from services.router.requests.request import PendingRequest, Request, RequestState
 
 
-def ticket(number: int, *, deadline: float = 10.0, hot: bool = False, now: float = 0.0) -> Ticket:
+def ticket(number: int, *, deadline: float = 10.0, hot: bool = False, now: float = 0.0) -> PendingRequest:
     request = Request(model="m", text=f"text {number}", deadline=deadline)
-    return Ticket(number, request, lambda outcome: None, hot=hot, now=now)
+    return PendingRequest(number, request, lambda outcome: None, hot=hot, now=now)
 
 
-def queue_of(*tickets: Ticket) -> VariantQueue:
+def queue_of(*tickets: PendingRequest) -> VariantQueue:
     queue = VariantQueue("m/light-fp32")
     for one in tickets:
         queue.push(one)
@@ -42,7 +42,7 @@ def test_a_discarded_ticket_is_never_popped_and_is_not_counted() -> None:
     stays, goes = ticket(1), ticket(2, deadline=1)
     queue = queue_of(stays, goes)
     queue.discard(goes)
-    goes.state = TicketState.DONE
+    goes.state = RequestState.DONE
     assert len(queue) == 1
     assert drain(queue) == [1]
     assert len(queue) == 0
@@ -54,7 +54,7 @@ def test_many_departures_do_not_leave_their_entries_behind() -> None:
         goes = ticket(number, deadline=1e6 + number)
         queue.push(goes)
         queue.discard(goes)
-        goes.state = TicketState.DONE
+        goes.state = RequestState.DONE
     assert len(queue) == 1
     held = len(queue._cold) + len(queue._hot) + len(queue._arrivals)
     assert held < 300
@@ -85,7 +85,7 @@ def test_take_all_empties_the_queue_of_everything_that_still_waits() -> None:
     suspect.suspect = True
     queue = queue_of(ticket(1), ticket(2, hot=True), gone, suspect)
     queue.discard(gone)
-    gone.state = TicketState.DONE
+    gone.state = RequestState.DONE
     assert sorted(one.id for one in queue.take_all()) == [1, 2, 4]
     assert len(queue) == 0
     assert queue.head() is None
@@ -105,7 +105,7 @@ def test_the_oldest_cold_arrival_is_known_although_the_order_is_by_deadline() ->
     queue = queue_of(first, second)
     assert queue.oldest_cold_at() == 1.0
     queue.discard(first)
-    first.state = TicketState.DONE
+    first.state = RequestState.DONE
     assert queue.oldest_cold_at() == 2.0
 
 
@@ -171,7 +171,7 @@ def test_cost_and_length_of_what_waits_are_known_and_nothing_of_them_is_left_beh
 def test_any_interleaving_keeps_counts_and_order(seed: int) -> None:
     dice = random.Random(seed)
     queue = VariantQueue("v")
-    waiting: dict[int, Ticket] = {}
+    waiting: dict[int, PendingRequest] = {}
     for number in range(400):
         action = dice.random()
         if action < 0.6 or not waiting:
@@ -181,7 +181,7 @@ def test_any_interleaving_keeps_counts_and_order(seed: int) -> None:
         elif action < 0.8:
             one = waiting.pop(dice.choice(list(waiting)))
             queue.discard(one)
-            one.state = TicketState.DONE
+            one.state = RequestState.DONE
         else:
             best = min(waiting.values(), key=lambda one: (not one.hot, one.request.deadline, one.id))
             popped = queue.pop()

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 
-from services.router.lifecycle.completion import WaitingRoom
-from services.router.requests.deadlines import DeadlineWatch
-from services.router.requests.request import Request, Ticket
+from services.router.lifecycle.completion import UnroutableQueue
+from services.router.requests.deadlines import DeadlineTimer
+from services.router.requests.request import PendingRequest, Request
 from tests.simulation import virtual_time
 from tests.unit.polling import until
 
@@ -33,15 +33,15 @@ def in_virtual_time(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
     return run
 
 
-def ticket(number: int, deadline: float = 1e9) -> Ticket:
+def ticket(number: int, deadline: float = 1e9) -> PendingRequest:
     request = Request(model="m", text="text", deadline=deadline)
-    return Ticket(number, request, lambda outcome: None, hot=False, now=0.0)
+    return PendingRequest(number, request, lambda outcome: None, hot=False, now=0.0)
 
 
 @in_virtual_time
 async def test_nobody_waits_for_ever_and_each_is_given_up_once() -> None:
-    given_up: list[Ticket] = []
-    room = WaitingRoom(given_up.append, grace_s=0.01)
+    given_up: list[PendingRequest] = []
+    room = UnroutableQueue(given_up.append, grace_s=0.01)
     tickets = [ticket(number) for number in range(3)]
     for one in tickets:
         room.enter(one)
@@ -54,8 +54,8 @@ async def test_nobody_waits_for_ever_and_each_is_given_up_once() -> None:
 
 @in_virtual_time
 async def test_who_was_called_or_has_ended_is_not_given_up() -> None:
-    given_up: list[Ticket] = []
-    room = WaitingRoom(given_up.append, grace_s=0.01)
+    given_up: list[PendingRequest] = []
+    room = UnroutableQueue(given_up.append, grace_s=0.01)
     called, ended, stays = (ticket(number) for number in range(3))
     room.enter(called)
     assert list(room.call_all()) == [called]
@@ -68,7 +68,7 @@ async def test_who_was_called_or_has_ended_is_not_given_up() -> None:
 
 @in_virtual_time
 async def test_leaving_a_room_one_never_entered_does_nothing() -> None:
-    room = WaitingRoom(lambda one: None, grace_s=0.01)
+    room = UnroutableQueue(lambda one: None, grace_s=0.01)
     room.leave(ticket(1))
     assert list(room.call_all()) == []
 
@@ -77,7 +77,7 @@ async def test_leaving_a_room_one_never_entered_does_nothing() -> None:
 async def test_who_was_called_and_comes_again_has_the_whole_grace_again() -> None:
     now = asyncio.get_running_loop().time
     given_up_at: list[float] = []
-    room = WaitingRoom(lambda one: given_up_at.append(now()), grace_s=0.2)
+    room = UnroutableQueue(lambda one: given_up_at.append(now()), grace_s=0.2)
     one = ticket(1)
     room.enter(one)
     await asyncio.sleep(0.15)
@@ -92,11 +92,11 @@ class Watch:
     """A watch over the loop's time, and what it has ended."""
 
     def __init__(self) -> None:
-        self.ended: list[tuple[float, Ticket]] = []
+        self.ended: list[tuple[float, PendingRequest]] = []
         self.now = asyncio.get_running_loop().time
-        self.watch = DeadlineWatch(self._expire, clock=self.now)
+        self.watch = DeadlineTimer(self._expire, clock=self.now)
 
-    def _expire(self, tickets: Iterable[Ticket]) -> None:
+    def _expire(self, tickets: Iterable[PendingRequest]) -> None:
         for one in tickets:
             self.ended.append((self.now(), one))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.router.workers.latency_model import COMPARABLE, FIRST_OVERHEAD_S, WorkerTimes, remaining_s
+from services.router.workers.latency_model import COMPARABLE, FIRST_OVERHEAD_S, WorkerLatencyModel, remaining_s
 from sluice.domain.enums import Tier
 from tests.unit.router.offers import Bench, variant
 
@@ -12,14 +12,14 @@ LIGHT = variant(Tier.LIGHT)
 GUESSED = variant(Tier.QUANTIZED, token_s=0)
 
 
-def times() -> WorkerTimes:
-    made = WorkerTimes()
+def times() -> WorkerLatencyModel:
+    made = WorkerLatencyModel()
     made.describe([LIGHT, GUESSED])
     return made
 
 
 def learn(
-    known: WorkerTimes, seconds: float, *, name: str = LIGHT.id, elapsed_s: float = 0.0, count: int = 100
+    known: WorkerLatencyModel, seconds: float, *, name: str = LIGHT.id, elapsed_s: float = 0.0, count: int = 100
 ) -> None:
     for step in range(count):
         elapsed = elapsed_s or seconds

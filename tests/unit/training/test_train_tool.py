@@ -129,7 +129,7 @@ def test_one_taught_model_learns_from_the_shipped_teacher(home: Path, tmp_path: 
 def test_a_smoke_run_makes_models_cards_and_requests(home: Path, tmp_path: Path) -> None:
     from services.cpu_worker.load import load as cpu_load
     from sluice.domain.enums import Tier
-    from sluice.worker.execution.backend import Classified, Item, ModelSpec
+    from sluice.worker.execution.backend import Classification, Item, ModelSpec
 
     out, requests = tmp_path / "models", tmp_path / "requests.jsonl"
     ended = run(home, "--quick", "--device", "cpu", "--out", str(out), "--requests", str(requests), "--workers", "1")
@@ -144,7 +144,7 @@ def test_a_smoke_run_makes_models_cards_and_requests(home: Path, tmp_path: Path)
         assert f"# support-intent-{tier.label}\n" in (made / "README.md").read_text(encoding="utf-8")
         spec = ModelSpec(model="mine", tier=tier, checkpoint=made, threads=1)
         (output,) = cpu_load(spec, cache=str(tmp_path / "cache")).execute([Item("where is my parcel?")])
-        assert isinstance(output, Classified)
+        assert isinstance(output, Classification)
     assert not (tmp_path / "cache").exists(), "the quantized model brings its graph"
     for name in ("support-chat-full", "support-chat-light"):
         card = json.loads((out / name / "quality.json").read_text(encoding="utf-8"))

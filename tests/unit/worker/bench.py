@@ -12,10 +12,10 @@ from pathlib import Path
 
 from sluice.domain.enums import Task, Tier
 from sluice.domain.variant import Variant, variant_id
-from sluice.worker.execution.backend import Backend, BackendLoader, Classified, Item, ModelSpec, Output
-from sluice.worker.execution.batch import Work, WorkItem
-from sluice.worker.executor import Device
-from sluice.worker.models.registry import IDENTITY, Catalog
+from sluice.worker.execution.backend import Backend, BackendLoader, Classification, Item, ModelSpec, Output
+from sluice.worker.execution.batch import BatchItem, WorkerBatch
+from sluice.worker.executor import DeviceExecutor
+from sluice.worker.models.registry import IDENTITY, ModelRegistry
 
 WAIT_S = 20.0
 HELD = "m/light-fp32"
@@ -24,7 +24,7 @@ Answerer = Callable[[Sequence[Item]], list[Output]]
 
 def echo(items: Sequence[Item]) -> list[Output]:
     """Each item's own text as its label."""
-    return [Classified(item.text, 1.0) for item in items]
+    return [Classification(item.text, 1.0) for item in items]
 
 
 class ScriptedBackend:
@@ -63,7 +63,7 @@ class ScriptedBackend:
 class Bench:
     """`made` are the backends in the order in which they were loaded."""
 
-    def __init__(self, device: Device, catalog: Catalog, made: list[ScriptedBackend]) -> None:
+    def __init__(self, device: DeviceExecutor, catalog: ModelRegistry, made: list[ScriptedBackend]) -> None:
         self.device = device
         self.catalog = catalog
         self.made = made
@@ -94,7 +94,7 @@ async def bench(
         return made[-1]
 
     with ThreadPoolExecutor(1) as device_thread, ThreadPoolExecutor(1) as loader_thread:
-        catalog = Catalog(
+        catalog = ModelRegistry(
             root=root,
             load=load or scripted,
             loader_thread=loader_thread,
@@ -105,15 +105,15 @@ async def bench(
         if load is None:
             await catalog.load(model="m", tier=Tier.LIGHT, checkpoint=IDENTITY)
         try:
-            yield Bench(Device(device_thread, catalog, clock=clock), catalog, made)
+            yield Bench(DeviceExecutor(device_thread, catalog, clock=clock), catalog, made)
         finally:
             # A test that failed while it held the device must not hold everybody else.
             for backend in made:
                 backend.go_on.set()
 
 
-def work(*texts: str, variant: str = HELD, deadline: float = float("inf"), first: int = 1) -> Work:
+def work(*texts: str, variant: str = HELD, deadline: float = float("inf"), first: int = 1) -> WorkerBatch:
     """A batch of `texts` with ids from `first` on."""
-    items = [WorkItem(number, Item(text), deadline) for number, text in enumerate(texts, first)]
+    items = [BatchItem(number, Item(text), deadline) for number, text in enumerate(texts, first)]
     done = asyncio.get_running_loop().create_future()
-    return Work(variant_id=variant, items=items, taken_at=time.monotonic(), done=done)
+    return WorkerBatch(variant_id=variant, items=items, taken_at=time.monotonic(), done=done)

@@ -13,8 +13,8 @@ from pathlib import Path
 from sluice.domain.enums import Tier
 from sluice.engine.checkpoint.weight_size import weight_bytes
 from sluice.worker.execution.backend import Backend, ModelSpec
-from sluice.worker.models.swap_controller import Swapper
-from sluice.worker.models.swap_policy import FULL_SERVICE, Wish
+from sluice.worker.models.swap_controller import SwapController
+from sluice.worker.models.swap_policy import FULL_SERVICE, DesiredState
 from sluice.worker.resources.reading import Memory
 from tests.unit.worker.bench import Bench, ScriptedBackend, bench
 
@@ -22,8 +22,8 @@ LIMIT, FULL_BYTES, LIGHT_BYTES = 1_000, 400, 40
 # A vector of fp32 stays one: the weights are a matrix of two rows, each of which has a scale of four bytes in fp8.
 FP8_BYTES = FULL_BYTES // 4 + 2 * 4
 FULL, LIGHT = "m/full-fp32", "m/light-fp32"
-COPIES, SOME_COPIES = Wish(copies=1.0, lowers=True), Wish(copies=0.5, lowers=True)
-LOWER = Wish(lowers=True)
+COPIES, SOME_COPIES = DesiredState(copies=1.0, lowers=True), DesiredState(copies=0.5, lowers=True)
+LOWER = DesiredState(lowers=True)
 READY, UNLOADING = "READY", "UNLOADING"
 
 
@@ -77,7 +77,7 @@ class Stage:
         self.faults: dict[str, Exception] = {}
         self.backends: dict[str, list[Weighty]] = {"full": [], "light": []}
         self.bench: Bench
-        self.swapper: Swapper
+        self.swapper: SwapController
         self.tries: list[str] = []
         self.history: list[dict[str, str]] = []
 
@@ -104,7 +104,7 @@ class Stage:
             is_fixed=self.is_fixed,
         )
 
-    async def settle(self, wish: Wish) -> None:
+    async def settle(self, wish: DesiredState) -> None:
         """Wish for `wish`, and take every step that there is to take."""
         self.wish = wish
         idle = 0
@@ -114,7 +114,7 @@ class Stage:
             moved = [await self.swapper._advance(ladder) for ladder in tuple(self.swapper._ladders)]
             idle = 0 if any(moved) else idle + 1
 
-    async def in_vain(self, wish: Wish) -> None:
+    async def in_vain(self, wish: DesiredState) -> None:
         """Wish for `wish` through 300 seconds in which no step succeeds."""
         self.wish = wish
         (ladder,) = self.swapper._ladders
@@ -122,7 +122,7 @@ class Stage:
             self.now += 0.5
             assert not await self.swapper._advance(ladder)
 
-    async def flap(self, wishes: Sequence[Wish], *, seed: int) -> None:
+    async def flap(self, wishes: Sequence[DesiredState], *, seed: int) -> None:
         """Let the swapper follow one after the other of `wishes`, and in the end full service."""
         dice = random.Random(seed)
         async with following(self.swapper):
@@ -160,7 +160,7 @@ async def stage(
     checkpoint(root / "light", LIGHT_BYTES)
     made = Stage(ram or Ram(), has_copy=has_copy, lower=lower, is_fixed=is_fixed)
     async with bench(load=made.load, root=root) as made.bench:
-        made.swapper = Swapper(
+        made.swapper = SwapController(
             made.bench.catalog,
             wish=lambda: made.wish,
             memory=made.ram.reading,
@@ -181,7 +181,7 @@ async def stage(
 
 
 @asynccontextmanager
-async def following(swapper: Swapper) -> AsyncIterator[None]:
+async def following(swapper: SwapController) -> AsyncIterator[None]:
     """Let `swapper` follow the wish, as in a worker. It may not end by itself."""
     running = asyncio.create_task(swapper.run())
     try:

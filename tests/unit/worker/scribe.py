@@ -11,7 +11,7 @@ from sluice.domain.errors import Cancelled
 from sluice.domain.variant import Variant, variant_id
 from sluice.testing.echo import EchoGenerator
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Finish, Generator, Hear, Piece, Prompt
+from sluice.worker.execution.generator import Chunk, FinishReason, GenerationEngine, GenerationRequest, OnChunks
 from sluice.worker.models.registry import ECHO
 from tests.unit.worker.bench import Bench, bench
 
@@ -26,19 +26,19 @@ class ScriptedGenerator:
             id=variant_id(spec.model, spec.tier, "fp32"), model=spec.model, tier=spec.tier, task=Task.TEXT_GENERATION
         )
         self.busy_s = 0.0
-        self.prompts: dict[int, Prompt] = {}
+        self.prompts: dict[int, GenerationRequest] = {}
         self.cancelled: list[int] = []
         self.closed = 0
         self.fails_to_begin = False
-        self._hear: Hear | None = None
+        self._hear: OnChunks | None = None
 
     def warm_up(self) -> None:
         pass
 
-    def start(self, hear: Hear) -> None:
+    def start(self, hear: OnChunks) -> None:
         self._hear = hear
 
-    def begin(self, key: int, prompt: Prompt) -> None:
+    def begin(self, key: int, prompt: GenerationRequest) -> None:
         if self.fails_to_begin:
             raise RuntimeError("out of ink")
         self.prompts[key] = prompt
@@ -46,12 +46,12 @@ class ScriptedGenerator:
     def cancel(self, key: int) -> None:
         self.cancelled.append(key)
         if key in self.prompts:
-            self.say(Piece(key=key, error=Cancelled("cancelled")))
+            self.say(Chunk(key=key, error=Cancelled("cancelled")))
 
     def close(self) -> None:
         self.closed += 1
 
-    def say(self, *pieces: Piece) -> None:
+    def say(self, *pieces: Chunk) -> None:
         """One step of the device."""
         for piece in pieces:
             if piece.is_last:
@@ -64,17 +64,17 @@ class ScriptedGenerator:
         return next(key for key, prompt in self.prompts.items() if prompt.text == text)
 
 
-def word(key: int, text: str, *, tokens: int = 1, finish: Finish | None = None) -> Piece:
+def word(key: int, text: str, *, tokens: int = 1, finish: FinishReason | None = None) -> Chunk:
     """A piece of a text whose prompt has three tokens."""
-    return Piece(key=key, text=text, tokens=tokens, prompt_tokens=3, finish=finish)
+    return Chunk(key=key, text=text, tokens=tokens, prompt_tokens=3, finish=finish)
 
 
 @asynccontextmanager
-async def scribe(make: Callable[[ModelSpec], Generator] = ScriptedGenerator) -> AsyncIterator[tuple[Bench, Any]]:
+async def scribe(make: Callable[[ModelSpec], GenerationEngine] = ScriptedGenerator) -> AsyncIterator[tuple[Bench, Any]]:
     """A bench that holds generator `m/full-fp32`, and the generator."""
-    made: list[Generator] = []
+    made: list[GenerationEngine] = []
 
-    def load(spec: ModelSpec) -> Generator:
+    def load(spec: ModelSpec) -> GenerationEngine:
         made.append(make(spec))
         return made[-1]
 

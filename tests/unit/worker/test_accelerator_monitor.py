@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from sluice.worker.resources.accelerator import AcceleratorMonitor, BackgroundMonitor
-from sluice.worker.resources.reading import Reading, Unreadable
+from sluice.worker.resources.accelerator import AcceleratorMonitor, PolledMonitor
+from sluice.worker.resources.reading import MonitorError, ResourceSample
 from tests.unit.polling import until
 from tests.unit.worker.fake_accelerator import FakeAccelerator
 
@@ -42,30 +42,30 @@ def test_a_driver_that_does_not_tell_its_utilisation_has_no_say_in_it() -> None:
     ids=str,
 )
 def test_nonsense_is_unknown(numbers: dict[str, float]) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(MonitorError):
         AcceleratorMonitor(FakeAccelerator(**numbers)).read()
 
 
 def test_a_driver_that_fails_is_unknown() -> None:
     accelerator = FakeAccelerator()
     accelerator.fault = RuntimeError("Xid 79: the GPU has fallen off the bus")
-    with pytest.raises(Unreadable, match="fallen off the bus"):
+    with pytest.raises(MonitorError, match="fallen off the bus"):
         AcceleratorMonitor(accelerator).read()
 
 
-def is_read(monitor: BackgroundMonitor) -> bool:
+def is_read(monitor: PolledMonitor) -> bool:
     try:
         return monitor.read().memory is not None
-    except Unreadable:
+    except MonitorError:
         return False
 
 
 async def test_in_the_background_the_newest_reading_is_given_until_it_is_too_old() -> None:
     accelerator = FakeAccelerator()
     now = [0.0]
-    monitor = BackgroundMonitor(lambda: AcceleratorMonitor(accelerator), interval_s=0.005, clock=lambda: now[0])
+    monitor = PolledMonitor(lambda: AcceleratorMonitor(accelerator), interval_s=0.005, clock=lambda: now[0])
     accelerator.answers.clear()
-    with pytest.raises(Unreadable, match="nothing has been read yet"):
+    with pytest.raises(MonitorError, match="nothing has been read yet"):
         monitor.read()
     accelerator.answers.set()
     await until(lambda: is_read(monitor))
@@ -77,7 +77,7 @@ async def test_in_the_background_the_newest_reading_is_given_until_it_is_too_old
     now[0] = 1.9
     assert is_read(monitor)
     now[0] = 2.1
-    with pytest.raises(Unreadable, match=r"2\.1 s old"):
+    with pytest.raises(MonitorError, match=r"2\.1 s old"):
         monitor.read()
     accelerator.answers.set()
     await until(lambda: is_read(monitor))
@@ -87,10 +87,10 @@ async def test_in_the_background_the_newest_reading_is_given_until_it_is_too_old
 async def test_a_fault_is_told_until_it_is_over() -> None:
     accelerator = FakeAccelerator()
     accelerator.fault = RuntimeError("busy")
-    monitor = BackgroundMonitor(lambda: AcceleratorMonitor(accelerator), interval_s=0.005)
+    monitor = PolledMonitor(lambda: AcceleratorMonitor(accelerator), interval_s=0.005)
     assert not is_read(monitor)
     await until(lambda: accelerator.looks > 2)
-    with pytest.raises(Unreadable, match="busy"):
+    with pytest.raises(MonitorError, match="busy"):
         monitor.read()
     accelerator.fault = None
     await until(lambda: is_read(monitor))
@@ -99,7 +99,7 @@ async def test_a_fault_is_told_until_it_is_over() -> None:
 
 async def test_what_is_closed_is_read_no_more() -> None:
     accelerator = FakeAccelerator()
-    monitor = BackgroundMonitor(lambda: AcceleratorMonitor(accelerator), interval_s=0.005)
+    monitor = PolledMonitor(lambda: AcceleratorMonitor(accelerator), interval_s=0.005)
     await until(lambda: is_read(monitor))
     thread = monitor._thread
     monitor.close()
@@ -107,8 +107,8 @@ async def test_what_is_closed_is_read_no_more() -> None:
 
 
 def test_without_an_accelerator_there_is_no_thread_and_no_say() -> None:
-    monitor = BackgroundMonitor(lambda: None)
-    assert monitor.read() == Reading()
+    monitor = PolledMonitor(lambda: None)
+    assert monitor.read() == ResourceSample()
     assert monitor._thread is None
 
 
@@ -116,8 +116,8 @@ def test_an_accelerator_that_cannot_be_asked_for_is_unknown() -> None:
     def broken() -> AcceleratorMonitor:
         raise RuntimeError("no driver")
 
-    with pytest.raises(Unreadable, match="no driver"):
-        BackgroundMonitor(broken).read()
+    with pytest.raises(MonitorError, match="no driver"):
+        PolledMonitor(broken).read()
 
 
 @pytest.mark.gpu

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.worker.resources.memory import CgroupMemory, memory_of
-from sluice.worker.resources.reading import Unreadable
+from sluice.worker.resources.reading import MonitorError
 from tests.unit.worker.machine import GOOD, cgroup, monitor
 
 
@@ -65,7 +65,7 @@ def test_a_group_without_a_limit_has_no_say(tmp_path: Path, files: dict[str, str
     ids=lambda files: " ".join(f"{name}={content.strip()}" for name, content in files.items()).encode().hex()[:40],
 )
 def test_files_that_make_no_sense_are_unknown_and_not_empty(tmp_path: Path, files: dict[str, str]) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(MonitorError):
         memory_of(cgroup(tmp_path, **files))
 
 

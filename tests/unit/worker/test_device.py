@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import pytest
 
 from sluice.domain.errors import Cancelled, Expired, InvalidRequest, NoEndpoint, WorkerFailed
-from sluice.worker.execution.backend import Classified, Item, Output
-from sluice.worker.execution.batch import Done, Work
-from sluice.worker.execution.batch_runner import execute
+from sluice.worker.execution.backend import Classification, Item, Output
+from sluice.worker.execution.batch import BatchOutcome, WorkerBatch
+from sluice.worker.execution.batch_runner import run_batch
 from tests.unit.worker.bench import Bench, bench, echo, work
 
 
-async def run(made: Bench, *works: Work) -> list[Done]:
+async def run(made: Bench, *works: WorkerBatch) -> list[BatchOutcome]:
     for one in works:
         made.device.submit(one)
     return await asyncio.wait_for(asyncio.gather(*(one.done for one in works)), 20)
@@ -24,8 +24,8 @@ async def test_batches_are_computed_one_after_the_other_in_the_order_in_which_th
     async with bench() as made:
         first, second = await run(made, work("a", "b"), work("c", first=3))
     assert made.backend.calls == [["a", "b"], ["c"]]
-    assert first.outputs == {1: Classified("a", 1.0), 2: Classified("b", 1.0)}
-    assert second.outputs == {3: Classified("c", 1.0)}
+    assert first.outputs == {1: Classification("a", 1.0), 2: Classification("b", 1.0)}
+    assert second.outputs == {3: Classification("c", 1.0)}
     assert made.device.items == 3
 
 
@@ -41,13 +41,14 @@ async def test_a_poisonous_item_costs_only_itself() -> None:
     failed = done.outputs.pop(2)
     assert isinstance(failed, WorkerFailed)
     assert "ValueError: cannot digest it" in failed.message
-    assert done.outputs == {1: Classified("a", 1.0), 3: Classified("b", 1.0)}
+    assert done.outputs == {1: Classification("a", 1.0), 3: Classification("b", 1.0)}
 
 
 async def test_an_item_that_fails_by_itself_is_not_computed_twice() -> None:
     def too_long(items: Sequence[Item]) -> list[Output]:
         return [
-            InvalidRequest("too long", field="text") if item.text == "long" else Classified("x", 1) for item in items
+            InvalidRequest("too long", field="text") if item.text == "long" else Classification("x", 1)
+            for item in items
         ]
 
     async with bench(answer=too_long) as made:
@@ -58,10 +59,10 @@ async def test_an_item_that_fails_by_itself_is_not_computed_twice() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 async def test_a_backend_that_miscounts_is_never_believed(count: int) -> None:
-    async with bench(answer=lambda items: [Classified("whose?", 1.0)] * count) as made:
+    async with bench(answer=lambda items: [Classification("whose?", 1.0)] * count) as made:
         (done,) = await run(made, work("a", "b"))
     # One output for one item is a right count again; for two items any other number says nothing about which is whose.
-    kind = Classified if count == 1 else WorkerFailed
+    kind = Classification if count == 1 else WorkerFailed
     assert [type(output) for output in done.outputs.values()] == [kind, kind]
     assert made.backend.calls == [["a", "b"], ["a"], ["b"]]
 
@@ -74,7 +75,7 @@ async def test_the_device_survives_a_backend_that_always_fails() -> None:
         await run(made, work("a", "b"))
         made.backend.answer = echo
         (done,) = await run(made, work("c"))
-    assert done.outputs == {1: Classified("c", 1.0)}
+    assert done.outputs == {1: Classification("c", 1.0)}
 
 
 async def test_what_expired_before_its_batch_was_begun_is_not_computed() -> None:
@@ -83,7 +84,7 @@ async def test_what_expired_before_its_batch_was_begun_is_not_computed() -> None
         late.items += alive.items
         (done,) = await run(made, late)
     assert isinstance(done.outputs[1], Expired)
-    assert done.outputs[2] == Classified("alive", 1.0)
+    assert done.outputs[2] == Classification("alive", 1.0)
     assert made.backend.calls == [["alive"]]
     assert made.device.items == 1
 
@@ -100,9 +101,9 @@ async def test_what_was_cancelled_before_its_batch_was_begun_is_not_computed() -
         running.cancelled.add(1)
         made.backend.go_on.set()
         first, second = await asyncio.wait_for(asyncio.gather(running.done, waiting.done), 20)
-    assert first.outputs == {1: Classified("running", 1.0)}
+    assert first.outputs == {1: Classification("running", 1.0)}
     assert isinstance(second.outputs[2], Cancelled)
-    assert second.outputs[3] == Classified("wanted", 1.0)
+    assert second.outputs[3] == Classification("wanted", 1.0)
     assert made.backend.calls == [["running"], ["wanted"]]
 
 
@@ -153,7 +154,7 @@ async def test_a_batch_whose_router_has_gone_harms_nobody() -> None:
         gone.done.cancel()
         made.device.submit(gone)
         (done,) = await run(made, work("b"))
-    assert done.outputs == {1: Classified("b", 1.0)}
+    assert done.outputs == {1: Classification("b", 1.0)}
 
 
 def test_a_single_item_that_fails_is_tried_once() -> None:
@@ -164,6 +165,6 @@ def test_a_single_item_that_fails_is_tried_once() -> None:
             tries.append(len(items))
             raise RuntimeError("no")
 
-    (output,) = execute(Failing(), [Item("a")])  # type: ignore[arg-type]
+    (output,) = run_batch(Failing(), [Item("a")])  # type: ignore[arg-type]
     assert isinstance(output, WorkerFailed)
     assert tries == [1]

@@ -13,9 +13,9 @@ import pytest
 from sluice.domain.enums import Tier
 from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint
 from sluice.testing.echo import EchoGenerator
-from sluice.testing.identity import or_identity
+from sluice.testing.identity import with_identity
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Finish, Generator, Piece, Prompt
+from sluice.worker.execution.generator import Chunk, FinishReason, GenerationEngine, GenerationRequest
 from sluice.worker.models.registry import ECHO, checkpoint_under
 
 SPEC = ModelSpec(model="m", tier=Tier.FULL, checkpoint=Path(ECHO))
@@ -25,14 +25,14 @@ class Reader:
     """Keeps what is written, by key."""
 
     def __init__(self, **options: Any) -> None:
-        self.pieces: dict[int, list[Piece]] = defaultdict(list)
+        self.pieces: dict[int, list[Chunk]] = defaultdict(list)
         self.steps: list[list[int]] = []
         self.changed = threading.Condition()
         self.echo = EchoGenerator(SPEC, **options)
         self.echo.warm_up()
         self.echo.start(self.hear)
 
-    def hear(self, pieces: Sequence[Piece]) -> None:
+    def hear(self, pieces: Sequence[Chunk]) -> None:
         with self.changed:
             self.steps.append([piece.key for piece in pieces])
             for piece in pieces:
@@ -40,9 +40,9 @@ class Reader:
             self.changed.notify_all()
 
     def begin(self, key: int, text: str, **options: Any) -> None:
-        self.echo.begin(key, Prompt(text=text, **{"max_new_tokens": 100, **options}))
+        self.echo.begin(key, GenerationRequest(text=text, **{"max_new_tokens": 100, **options}))
 
-    def last(self, key: int) -> Piece:
+    def last(self, key: int) -> Chunk:
         """The last piece of a text, as soon as it has come."""
         with self.changed:
             assert self.changed.wait_for(lambda: self.pieces[key] and self.pieces[key][-1].is_last, 10)
@@ -60,19 +60,19 @@ class Reader:
 @pytest.mark.parametrize(
     ("prompt", "options", "text", "tokens", "finish"),
     [
-        ("where is my parcel", {}, "where is my parcel", 4, Finish.STOP),
-        ("  where   is ", {}, "where is", 2, Finish.STOP),
-        ("where is my parcel", {"max_new_tokens": 2}, "where is", 2, Finish.LENGTH),
-        ("where is my parcel", {"max_new_tokens": 4}, "where is my parcel", 4, Finish.STOP),
-        ("where is my parcel", {"stop": ("my",)}, "where is ", 3, Finish.STOP),
-        ("where is my parcel", {"stop": ("el", "s m")}, "where i", 3, Finish.STOP),
-        ("where is my parcel", {"stop": ("where",)}, "", 1, Finish.STOP),
-        ("where is my parcel", {"stop": ("parcels",)}, "where is my parcel", 4, Finish.STOP),
-        ("where is my parcel", {"stop": ("my",), "max_new_tokens": 2}, "where is", 2, Finish.LENGTH),
+        ("where is my parcel", {}, "where is my parcel", 4, FinishReason.STOP),
+        ("  where   is ", {}, "where is", 2, FinishReason.STOP),
+        ("where is my parcel", {"max_new_tokens": 2}, "where is", 2, FinishReason.LENGTH),
+        ("where is my parcel", {"max_new_tokens": 4}, "where is my parcel", 4, FinishReason.STOP),
+        ("where is my parcel", {"stop": ("my",)}, "where is ", 3, FinishReason.STOP),
+        ("where is my parcel", {"stop": ("el", "s m")}, "where i", 3, FinishReason.STOP),
+        ("where is my parcel", {"stop": ("where",)}, "", 1, FinishReason.STOP),
+        ("where is my parcel", {"stop": ("parcels",)}, "where is my parcel", 4, FinishReason.STOP),
+        ("where is my parcel", {"stop": ("my",), "max_new_tokens": 2}, "where is", 2, FinishReason.LENGTH),
     ],
 )
 def test_it_writes_the_prompt_back(
-    prompt: str, options: dict[str, Any], text: str, tokens: int, finish: Finish
+    prompt: str, options: dict[str, Any], text: str, tokens: int, finish: FinishReason
 ) -> None:
     reader = Reader()
     reader.begin(1, prompt, **options)
@@ -123,7 +123,7 @@ def test_what_can_never_be_written_is_refused_and_holds_nothing(prompt: str, pro
     assert isinstance(error, InvalidRequest)
     assert problem in error.message
     assert error.field == "prompt"
-    assert (reader.text(2), reader.last(2).finish) == ("a", Finish.LENGTH)
+    assert (reader.text(2), reader.last(2).finish) == ("a", FinishReason.LENGTH)
     reader.echo.close()
 
 
@@ -157,8 +157,8 @@ def test_closing_ends_every_text_once() -> None:
 
 
 def test_it_is_a_generator_and_is_loaded_by_its_name() -> None:
-    loader = or_identity(lambda spec: pytest.fail("another loader was asked"))
+    loader = with_identity(lambda spec: pytest.fail("another loader was asked"))
     loaded = loader(ModelSpec(model="m", tier=Tier.FULL, checkpoint=checkpoint_under(Path("nowhere"), ECHO)))
     assert isinstance(loaded, EchoGenerator)
-    assert isinstance(loaded, Generator)
+    assert isinstance(loaded, GenerationEngine)
     loaded.close()

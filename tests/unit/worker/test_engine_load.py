@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.worker.resources.aggregate import WINDOW_S, EngineLoad
+from sluice.worker.resources.aggregate import WINDOW_S, BusyRatio
 
 
 class Engine:
@@ -15,7 +15,7 @@ class Engine:
     def __init__(self) -> None:
         self.now = 1_000.0
         self.busy_s = 0.0
-        self.load = EngineLoad(lambda: self.busy_s, clock=lambda: self.now)
+        self.load = BusyRatio(lambda: self.busy_s, clock=lambda: self.now)
 
     def runs(self, seconds: float, *, busy: float = 0.0) -> None:
         self.now += seconds

@@ -10,10 +10,10 @@ import pytest
 
 from sluice.domain.enums import Tier
 from sluice.domain.errors import NoEndpoint, Saturated, WorkerFailed
-from sluice.worker.execution.backend import Classified, Item, ModelSpec, Output
-from sluice.worker.execution.batch_runner import DeviceLost, execute
-from sluice.worker.execution.device_health import DeviceLoss, DeviceWatch
-from sluice.worker.executor import Device
+from sluice.worker.execution.backend import Classification, Item, ModelSpec, Output
+from sluice.worker.execution.batch_runner import DeviceLost, run_batch
+from sluice.worker.execution.device_health import DeviceLossLatch, DeviceProber
+from sluice.worker.executor import DeviceExecutor
 from sluice.worker.resources.accelerator import AcceleratorMonitor
 from tests.unit.worker.bench import ScriptedBackend, bench, echo, work
 from tests.unit.worker.fake_accelerator import FakeAccelerator
@@ -39,9 +39,9 @@ class Tight:
 
 def served(backend: Tight, *texts: str) -> list[str | None]:
     """Each text's answer, None where it was refused for want of memory."""
-    outputs = execute(backend, [Item(text) for text in texts])  # type: ignore[arg-type]
-    assert all(isinstance(one, Classified | Saturated) for one in outputs)
-    return [one.label if isinstance(one, Classified) else None for one in outputs]
+    outputs = run_batch(backend, [Item(text) for text in texts])  # type: ignore[arg-type]
+    assert all(isinstance(one, Classification | Saturated) for one in outputs)
+    return [one.label if isinstance(one, Classification) else None for one in outputs]
 
 
 def test_a_batch_that_fits_is_run_once() -> None:
@@ -88,9 +88,9 @@ def test_every_item_is_answered_once_whatever_there_is(room: int) -> None:
 
 def test_a_poisonous_text_costs_only_itself_in_a_batch_that_was_cut_too() -> None:
     backend = Tight(12)
-    outputs = execute(backend, [Item(text) for text in ("poison", "a", "bbbbb", "cc")])  # type: ignore[arg-type]
+    outputs = run_batch(backend, [Item(text) for text in ("poison", "a", "bbbbb", "cc")])  # type: ignore[arg-type]
     assert isinstance(outputs[0], WorkerFailed)
-    assert [one.label for one in outputs[1:] if isinstance(one, Classified)] == ["a", "bbbbb", "cc"]
+    assert [one.label for one in outputs[1:] if isinstance(one, Classification)] == ["a", "bbbbb", "cc"]
 
 
 class Falling(ScriptedBackend):
@@ -110,7 +110,7 @@ class Falling(ScriptedBackend):
 
 
 @asynccontextmanager
-async def falling() -> AsyncIterator[tuple[Falling, Device, DeviceLoss]]:
+async def falling() -> AsyncIterator[tuple[Falling, DeviceExecutor, DeviceLossLatch]]:
     """A worker's device with one backend, and who is told when it is lost."""
     made: list[Falling] = []
 
@@ -120,8 +120,8 @@ async def falling() -> AsyncIterator[tuple[Falling, Device, DeviceLoss]]:
 
     async with bench(load=load) as here:
         await here.catalog.load(model="m", tier=Tier.LIGHT, checkpoint="identity")
-        loss = DeviceLoss()
-        yield made[0], Device(here.device._thread, here.catalog, loss=loss), loss
+        loss = DeviceLossLatch()
+        yield made[0], DeviceExecutor(here.device._thread, here.catalog, loss=loss), loss
 
 
 async def test_a_batch_that_loses_the_device_is_not_run_again_and_those_behind_it_are_given_back() -> None:
@@ -131,7 +131,7 @@ async def test_a_batch_that_loses_the_device_is_not_run_again_and_those_behind_i
             device.submit(one)
         first, second, third = await asyncio.wait_for(asyncio.gather(*(one.done for one in batches)), 20)
         await asyncio.wait_for(loss.wait(), 20)
-    assert first.outputs == {1: Classified("a", 1.0)}
+    assert first.outputs == {1: Classification("a", 1.0)}
     # Either of the two may have been the cause, and is tried once more elsewhere, alone.
     assert {type(output) for output in second.outputs.values()} == {WorkerFailed}
     # Nobody has begun this one: it costs its router no try.
@@ -143,7 +143,7 @@ async def test_a_batch_that_loses_the_device_is_not_run_again_and_those_behind_i
 async def test_a_device_that_cannot_be_read_for_a_while_is_tried_though_nobody_asks_it_anything() -> None:
     accelerator, now = FakeAccelerator(), 0.0
     async with falling() as (backend, device, loss):
-        watch = DeviceWatch(AcceleratorMonitor(accelerator), device.probe, clock=lambda: now)
+        watch = DeviceProber(AcceleratorMonitor(accelerator), device.probe, clock=lambda: now)
         accelerator.fault = RuntimeError("Xid 79: the GPU has fallen off the bus")
         backend.lost = True
         watch.look()
@@ -159,14 +159,14 @@ async def test_a_device_that_cannot_be_read_for_a_while_is_tried_though_nobody_a
 async def test_a_driver_that_falters_costs_no_device_that_computes() -> None:
     accelerator, now = FakeAccelerator(), 0.0
     async with falling() as (backend, device, loss):
-        watch = DeviceWatch(AcceleratorMonitor(accelerator), device.probe, clock=lambda: now)
+        watch = DeviceProber(AcceleratorMonitor(accelerator), device.probe, clock=lambda: now)
         accelerator.fault = RuntimeError("NVML: unknown error")
         for _ in range(20):
             watch.look()
             now += 1.0
         one = work("a")
         device.submit(one)
-        assert (await asyncio.wait_for(one.done, 20)).outputs == {1: Classified("a", 1.0)}
+        assert (await asyncio.wait_for(one.done, 20)).outputs == {1: Classification("a", 1.0)}
         # Readable now and then, it is not even tried.
         backend.lost = True
         for number in range(20):
@@ -182,8 +182,8 @@ def test_a_failure_on_a_device_that_still_computes_is_the_items_own() -> None:
         def is_device_lost(self) -> bool:
             return False
 
-    outputs = execute(Odd(99), [Item("poison"), Item("a")])  # type: ignore[arg-type]
-    assert [type(one) for one in outputs] == [WorkerFailed, Classified]
+    outputs = run_batch(Odd(99), [Item("poison"), Item("a")])  # type: ignore[arg-type]
+    assert [type(one) for one in outputs] == [WorkerFailed, Classification]
 
 
 def test_what_loses_the_device_alone_is_not_answered_here() -> None:
@@ -192,4 +192,4 @@ def test_what_loses_the_device_alone_is_not_answered_here() -> None:
             return True
 
     with pytest.raises(DeviceLost, match="cannot digest it"):
-        execute(Dead(99), [Item("poison")])  # type: ignore[arg-type]
+        run_batch(Dead(99), [Item("poison")])  # type: ignore[arg-type]

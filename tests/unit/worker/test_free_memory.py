@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.worker.resources.memory import free_memory_bytes
-from sluice.worker.resources.reading import Unreadable
+from sluice.worker.resources.reading import MonitorError
 from tests.unit.worker.machine import GOOD, cgroup, confine
 
 
@@ -34,5 +34,5 @@ def test_the_least_that_any_group_has_left_counts_and_not_what_the_fullest_has(
 
 def test_what_cannot_be_read_is_not_taken_for_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     confine(monkeypatch, cgroup(tmp_path / "root", **{**GOOD, "current": "what?\n"}), available=700)
-    with pytest.raises(Unreadable):
+    with pytest.raises(MonitorError):
         free_memory_bytes()

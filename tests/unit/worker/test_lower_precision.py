@@ -9,7 +9,7 @@ import pytest
 from sluice.domain.enums import Precision
 from sluice.domain.errors import InvalidRequest
 from sluice.worker.models.swap_controller import NO_ROOM
-from sluice.worker.models.swap_policy import FULL_SERVICE, Wish
+from sluice.worker.models.swap_policy import FULL_SERVICE, DesiredState
 from tests.unit.worker.ram import (
     COPIES,
     FP8_BYTES,
@@ -26,9 +26,9 @@ from tests.unit.worker.ram import (
 )
 
 FP8, MIXED, INT4 = "m/full-fp8", "m/full-mixed", "m/full-int4"
-TO_FP8 = Wish(lowers=True, precision=Precision.FP8)
-TO_MIXED = Wish(lowers=True, precision=Precision.MIXED)
-TO_INT4 = Wish(lowers=True, precision=Precision.INT4)
+TO_FP8 = DesiredState(lowers=True, precision=Precision.FP8)
+TO_MIXED = DesiredState(lowers=True, precision=Precision.MIXED)
+TO_INT4 = DesiredState(lowers=True, precision=Precision.INT4)
 
 
 async def test_the_lower_precision_is_tried_at_the_start_and_loaded_when_it_is_needed(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ async def test_an_order_is_obeyed_up_and_down_and_undone_when_it_ends(tmp_path: 
             (TO_FP8, {FP8: READY}),
             (TO_INT4, {INT4: READY}),
             (TO_MIXED, {MIXED: READY}),
-            (Wish(lowers=True, precision=Precision.FULL), {FULL: READY}),
+            (DesiredState(lowers=True, precision=Precision.FULL), {FULL: READY}),
             (TO_FP8, {FP8: READY}),
             (FULL_SERVICE, {FULL: READY}),
         ):
@@ -95,7 +95,7 @@ async def test_an_order_is_obeyed_up_and_down_and_undone_when_it_ends(tmp_path: 
 
 async def test_an_order_of_the_precision_that_is_held_moves_nothing(tmp_path: Path) -> None:
     async with stage(tmp_path, has_copy=False) as made:
-        await made.settle(Wish(lowers=True, precision=Precision.FULL))
+        await made.settle(DesiredState(lowers=True, precision=Precision.FULL))
         assert (made.states(), made.history) == ({FULL: READY}, [])
 
 
@@ -153,7 +153,7 @@ async def test_a_lower_precision_that_fails_at_the_start_is_refused_by_its_field
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_orders_that_flap_leave_something_serving_at_every_moment(tmp_path: Path, seed: int) -> None:
-    wishes = [FULL_SERVICE, LOWER, COPIES, TO_FP8, TO_MIXED, TO_INT4, Wish(copies=0.5, lowers=True)]
+    wishes = [FULL_SERVICE, LOWER, COPIES, TO_FP8, TO_MIXED, TO_INT4, DesiredState(copies=0.5, lowers=True)]
     async with stage(tmp_path, lower="fp8") as made:
         await made.flap(wishes, seed=seed)
         assert all(READY in states.values() for states in made.history)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.models.swap_controller import SwapController
 from sluice.worker.models.swap_policy import FULL_SERVICE
-from sluice.worker.resources.aggregate import EngineLoad, Resources
-from sluice.worker.resources.reading import Memory, Reading, Unreadable
-from sluice.worker.server.reporter import Monitor
+from sluice.worker.resources.aggregate import BusyRatio, ResourceAggregator
+from sluice.worker.resources.reading import Memory, MonitorError, ResourceSample
+from sluice.worker.server.reporter import HealthReporter
 from tests.unit.worker.bench import HELD, Bench, bench, work
 from tests.unit.worker.ram import COPIES, FP8_BYTES, FULL, FULL_BYTES, LIGHT, LIMIT, LOWER, stage
 
@@ -29,18 +29,18 @@ class Half:
 
     broken = False
 
-    def read(self) -> Reading:
+    def read(self) -> ResourceSample:
         if self.broken:
-            raise Unreadable("broken")
-        return Reading(memory=Memory(used_bytes=5, limit_bytes=10))
+            raise MonitorError("broken")
+        return ResourceSample(memory=Memory(used_bytes=5, limit_bytes=10))
 
 
-def monitor_of(made: Bench, clock: Clock, swapper: Swapper, memory: Half | None = None) -> Monitor:
-    load = EngineLoad(lambda: made.device.busy_s, clock=clock)
-    return Monitor(
+def monitor_of(made: Bench, clock: Clock, swapper: SwapController, memory: Half | None = None) -> HealthReporter:
+    load = BusyRatio(lambda: made.device.busy_s, clock=clock)
+    return HealthReporter(
         device=made.device,
         catalog=made.catalog,
-        resources=Resources([load, memory or Half()]),
+        resources=ResourceAggregator([load, memory or Half()]),
         swapper=swapper,
         inflight=lambda: 5,
         draining=lambda: True,
@@ -48,8 +48,8 @@ def monitor_of(made: Bench, clock: Clock, swapper: Swapper, memory: Half | None 
     )
 
 
-def no_models(made: Bench) -> Swapper:
-    return Swapper(made.catalog, wish=lambda: FULL_SERVICE, memory=lambda: None, ceiling=0.92, light_budget=0.05)
+def no_models(made: Bench) -> SwapController:
+    return SwapController(made.catalog, wish=lambda: FULL_SERVICE, memory=lambda: None, ceiling=0.92, light_budget=0.05)
 
 
 async def test_a_report_tells_how_busy_the_device_was_since_the_one_before() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sluice.runtime.message_size import MAX_BYTES
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.server.stream import Outbox, cut
+from sluice.worker.server.stream import SendQueue, cut
 
 
 def message(number: int) -> worker_pb2.ExecuteResponse:
@@ -41,7 +41,7 @@ async def ended(writer: asyncio.Task[None]) -> None:
 
 
 async def test_everything_is_written_in_order_and_then_it_is_flushed() -> None:
-    outbox, stream = Outbox(), Stream()
+    outbox, stream = SendQueue(), Stream()
     stream.open.clear()
     writer = asyncio.create_task(outbox.write_all(stream.write))
     for number in range(5):
@@ -60,7 +60,7 @@ async def test_everything_is_written_in_order_and_then_it_is_flushed() -> None:
 
 
 async def test_what_is_put_while_the_last_message_is_written_is_not_taken_for_flushed() -> None:
-    outbox, stream = Outbox(), Stream()
+    outbox, stream = SendQueue(), Stream()
     writer = asyncio.create_task(outbox.write_all(stream.write))
     stream.open.clear()
     outbox.put(message(1))
@@ -73,12 +73,12 @@ async def test_what_is_put_while_the_last_message_is_written_is_not_taken_for_fl
 
 
 async def test_an_empty_outbox_is_flushed_even_without_a_writer() -> None:
-    await asyncio.wait_for(Outbox().flushed(), 5)
+    await asyncio.wait_for(SendQueue().flushed(), 5)
 
 
 @pytest.mark.parametrize("how", ["breaks", "ends"])
 async def test_nobody_waits_for_a_stream_that_is_gone(how: str) -> None:
-    outbox, stream = Outbox(), Stream()
+    outbox, stream = SendQueue(), Stream()
     stream.broken = how == "breaks"
     stream.open.clear()
     writer = asyncio.create_task(outbox.write_all(stream.write))
@@ -101,7 +101,7 @@ def piece(number: int, text: str, **fields: Any) -> worker_pb2.GenerationPiece:
     return worker_pb2.GenerationPiece(id=number, text=text, **fields)
 
 
-async def written(outbox: Outbox, count: int) -> list[worker_pb2.ExecuteResponse]:
+async def written(outbox: SendQueue, count: int) -> list[worker_pb2.ExecuteResponse]:
     """The next `count` messages."""
     messages: list[worker_pb2.ExecuteResponse] = []
     enough = asyncio.Event()
@@ -118,7 +118,7 @@ async def written(outbox: Outbox, count: int) -> list[worker_pb2.ExecuteResponse
 
 
 async def test_pieces_that_wait_become_one_of_each_text_behind_whatever_stands_before_them() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     credit = worker_pb2.Credit(generations=1, max_items=8)
     outbox.put_pieces([piece(1, "a", tokens=1), piece(2, "x", tokens=1)], credit)
     outbox.put_pieces([piece(1, "b", tokens=2), piece(3, "", tokens=0)], credit)
@@ -133,7 +133,7 @@ async def test_pieces_that_wait_become_one_of_each_text_behind_whatever_stands_b
 
 
 async def test_what_comes_behind_a_last_piece_is_another_text() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     outbox.put_pieces([piece(1, "a", finish_reason=1)], None)
     outbox.put_pieces([piece(1, "other")], None)
     outbox.put_pieces([piece(1, "!")], None)
@@ -142,7 +142,7 @@ async def test_what_comes_behind_a_last_piece_is_another_text() -> None:
 
 
 async def test_a_message_that_is_being_written_does_not_grow() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     outbox.put_pieces([piece(1, "a")], None)
     messages = await written(outbox, 1)
     outbox.put_pieces([piece(1, "b")], None)
@@ -151,7 +151,7 @@ async def test_a_message_that_is_being_written_does_not_grow() -> None:
 
 
 async def test_a_text_of_megabytes_that_waits_is_copied_once_and_not_with_each_of_its_words() -> None:
-    outbox, words = Outbox(max_message_bytes=MAX_BYTES), 60_000
+    outbox, words = SendQueue(max_message_bytes=MAX_BYTES), 60_000
     for number in range(words):
         outbox.put_pieces([piece(1, f"{number:99} ", tokens=number + 1)], None)
     (only,) = await written(outbox, 1)
@@ -183,7 +183,7 @@ def test_pieces_that_are_too_large_together_leave_in_messages_that_fit_and_say_t
 
 
 async def test_a_failure_that_names_no_tokens_does_not_take_back_those_of_the_text_that_waits() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     outbox.put_pieces([piece(1, "a", tokens=5)], None)
     outbox.put_pieces([piece(1, "", status=inference_pb2.ItemStatus(code=13))], None)
     (only,) = await written(outbox, 1)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sluice.domain.enums import Tier
 from sluice.domain.errors import Cancelled, Expired, WorkerFailed
-from sluice.worker.execution.backend import Backend, Classified, Item, ModelSpec, Output, Preparing
-from sluice.worker.executor import Device
+from sluice.worker.execution.backend import Backend, Classification, Item, ModelSpec, Output, SupportsPrefetch
+from sluice.worker.executor import DeviceExecutor
 from sluice.worker.models.loaders import ProfiledBackend
 from tests.unit.polling import until
 from tests.unit.worker.bench import HELD, WAIT_S, Bench, ScriptedBackend, bench, work
@@ -50,7 +50,7 @@ def ready(items: Sequence[Item]) -> Sequence[Item]:
 
 def marked(items: Sequence[Item]) -> list[Output]:
     """Each item's text as its label, with a mark if it was prepared."""
-    return [Classified(f"{PREPARED if isinstance(item, Ready) else ''}{item.text}", 1.0) for item in items]
+    return [Classification(f"{PREPARED if isinstance(item, Ready) else ''}{item.text}", 1.0) for item in items]
 
 
 class Held(Bench):
@@ -80,7 +80,7 @@ async def holding() -> AsyncIterator[Held]:
         assert isinstance(thread, ThreadPoolExecutor)
         with ThreadPoolExecutor(1, thread_name_prefix="preparer") as preparer:
             try:
-                yield Held(Device(thread, outer.catalog, preparer=preparer), outer.catalog, made)
+                yield Held(DeviceExecutor(thread, outer.catalog, preparer=preparer), outer.catalog, made)
             finally:
                 for backend in made:
                     backend.go_on.set()
@@ -96,8 +96,8 @@ async def test_the_next_batch_is_prepared_while_the_first_is_computed() -> None:
         assert made.backend.calls == [["first"]]
         made.backend.go_on.set()
         done, last = await asyncio.wait_for(asyncio.gather(second.done, third.done), WAIT_S)
-    assert done.outputs == {2: Classified(f"{PREPARED}a", 1.0), 3: Classified(f"{PREPARED}b", 1.0)}
-    assert last.outputs == {4: Classified(f"{PREPARED}c", 1.0)}
+    assert done.outputs == {2: Classification(f"{PREPARED}a", 1.0), 3: Classification(f"{PREPARED}b", 1.0)}
+    assert last.outputs == {4: Classification(f"{PREPARED}c", 1.0)}
     assert {name.partition("_")[0] for name in made.backend.threads} == {"preparer"}
 
 
@@ -107,7 +107,7 @@ async def test_where_the_device_is_free_nothing_is_handed_about() -> None:
             one = work(text)
             made.device.submit(one)
             done = await asyncio.wait_for(one.done, WAIT_S)
-            assert done.outputs == {1: Classified(text, 1.0)}
+            assert done.outputs == {1: Classification(text, 1.0)}
     assert made.backend.prepared == []
 
 
@@ -122,7 +122,7 @@ async def test_cancellation_and_deadlines_are_looked_at_when_the_batch_is_begun(
         made.backend.go_on.set()
         done = await asyncio.wait_for(waiting.done, WAIT_S)
     assert isinstance(done.outputs[2], Cancelled)
-    assert done.outputs[3] == Classified(f"{PREPARED}wanted", 1.0)
+    assert done.outputs[3] == Classification(f"{PREPARED}wanted", 1.0)
     assert isinstance(done.outputs[4], Expired)
     assert made.backend.calls == [["first"], ["wanted"]]
 
@@ -138,7 +138,7 @@ async def test_a_device_waits_for_a_preparation_that_was_begun() -> None:
         assert made.backend.calls == [["first"]]
         made.backend.may_prepare.set()
         done = await asyncio.wait_for(second.done, WAIT_S)
-    assert done.outputs == {2: Classified(f"{PREPARED}a", 1.0)}
+    assert done.outputs == {2: Classification(f"{PREPARED}a", 1.0)}
 
 
 async def test_a_text_that_cannot_be_prepared_costs_only_itself() -> None:
@@ -162,8 +162,8 @@ async def test_a_text_that_cannot_be_prepared_costs_only_itself() -> None:
     failed = done.outputs.pop(3)
     assert isinstance(failed, WorkerFailed)
     assert "cannot digest it" in failed.message
-    assert done.outputs == {2: Classified("a", 1.0), 4: Classified("b", 1.0)}
-    assert last.outputs == {5: Classified(f"{PREPARED}c", 1.0)}
+    assert done.outputs == {2: Classification("a", 1.0), 4: Classification("b", 1.0)}
+    assert last.outputs == {5: Classification(f"{PREPARED}c", 1.0)}
 
 
 async def test_a_preparation_that_miscounts_is_not_used() -> None:
@@ -174,7 +174,7 @@ async def test_a_preparation_that_miscounts_is_not_used() -> None:
         made.device.submit(second)
         made.backend.go_on.set()
         done = await asyncio.wait_for(second.done, WAIT_S)
-    assert done.outputs == {2: Classified("a", 1.0), 3: Classified("b", 1.0)}
+    assert done.outputs == {2: Classification("a", 1.0), 3: Classification("b", 1.0)}
 
 
 async def test_a_variant_can_be_unloaded_behind_what_was_prepared() -> None:
@@ -188,7 +188,7 @@ async def test_a_variant_can_be_unloaded_behind_what_was_prepared() -> None:
         made.backend.go_on.set()
         done = await asyncio.wait_for(second.done, WAIT_S)
         await asyncio.wait_for(unloading, WAIT_S)
-    assert done.outputs == {2: Classified(f"{PREPARED}a", 1.0)}
+    assert done.outputs == {2: Classification(f"{PREPARED}a", 1.0)}
     assert made.backend.closed == 1
 
 
@@ -196,5 +196,5 @@ def test_a_profiled_backend_prepares_as_the_one_in_it_does(tmp_path: Path) -> No
     spec = ModelSpec(model="m", tier=Tier.LIGHT, checkpoint=Path("identity"))
     inner, plain = PreparingBackend(spec), ScriptedBackend(spec)
     assert ProfiledBackend(inner, seconds=1, cache=tmp_path).prepare([Item("a")]) == [Ready("a")]
-    assert not isinstance(plain, Preparing)
+    assert not isinstance(plain, SupportsPrefetch)
     assert ProfiledBackend(plain, seconds=1, cache=tmp_path).prepare([Item("a")]) == [Item("a")]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.worker.resources.memory import HostMemory
-from sluice.worker.resources.reading import Memory, Reading, Unreadable
+from sluice.worker.resources.reading import Memory, MonitorError, ResourceSample
 from tests.unit.worker.machine import HostNumbers
 
 anything = st.floats() | st.integers(-(2**70), 2**70)
@@ -21,21 +21,21 @@ anything = st.floats() | st.integers(-(2**70), 2**70)
     [(0, 0), (5, 0), (1, -1), (-1, 10), (math.nan, 10), (1, math.nan), (math.inf, 10), (1, math.inf)],
 )
 def test_what_cannot_be_memory_is_unknown(used: float, limit: float) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(MonitorError):
         Memory(used_bytes=used, limit_bytes=limit)
 
 
 @pytest.mark.parametrize("utilization", [-0.01, 1.01, math.nan, math.inf, -math.inf])
 def test_what_cannot_be_a_share_is_unknown(utilization: float) -> None:
-    with pytest.raises(Unreadable):
-        Reading(utilization=utilization)
+    with pytest.raises(MonitorError):
+        ResourceSample(utilization=utilization)
 
 
 @given(anything, anything)
 def test_a_memory_that_is_believed_has_a_ratio(used: float, limit: float) -> None:
     try:
         memory = Memory(used_bytes=used, limit_bytes=limit)
-    except Unreadable:
+    except MonitorError:
         return
     assert 0.0 <= memory.ratio <= 1.0
 
@@ -55,7 +55,7 @@ def test_a_host_is_as_full_as_the_kernel_says(monkeypatch: pytest.MonkeyPatch, a
 @pytest.mark.parametrize("numbers", [HostNumbers(0, 0), HostNumbers(100, 101), HostNumbers(100, math.nan)])
 def test_a_host_that_talks_nonsense_is_unknown(monkeypatch: pytest.MonkeyPatch, numbers: HostNumbers) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: numbers)
-    with pytest.raises(Unreadable):
+    with pytest.raises(MonitorError):
         HostMemory().read()
 
 
@@ -64,7 +64,7 @@ def test_a_host_that_does_not_tell_is_unknown(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no /proc")
 
     monkeypatch.setattr(psutil, "virtual_memory", broken)
-    with pytest.raises(Unreadable, match="no /proc"):
+    with pytest.raises(MonitorError, match="no /proc"):
         HostMemory().read()
 
 

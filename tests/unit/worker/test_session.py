@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from sluice.domain.errors import Cancelled, Saturated
-from sluice.worker.execution.backend import Classified
-from sluice.worker.execution.batch import Done, Work
-from sluice.worker.server.stream import Session
+from sluice.worker.execution.backend import Classification
+from sluice.worker.execution.batch import BatchOutcome, WorkerBatch
+from sluice.worker.server.stream import BatchSession
 from tests.unit.worker.bench import Bench, bench, work
 
 
@@ -17,10 +17,10 @@ class Router:
     """A session, and what it was sent: batch numbers with their outcomes."""
 
     def __init__(self, made: Bench, credits_: int = 2) -> None:
-        self.sent: list[tuple[int, Done]] = []
-        self.session = Session(made.device, credits_=credits_, send=self._send)
+        self.sent: list[tuple[int, BatchOutcome]] = []
+        self.session = BatchSession(made.device, credits_=credits_, send=self._send)
 
-    def _send(self, number: int, work: Work, done: Done) -> None:
+    def _send(self, number: int, work: WorkerBatch, done: BatchOutcome) -> None:
         self.sent.append((number, done))
 
     async def finished(self) -> list[int]:
@@ -85,7 +85,7 @@ async def test_cancelling_reaches_what_waits_and_ignores_ids_that_are_not_there(
         made.backend.go_on.set()
         await router.finished()
     outputs = router.sent[1][1].outputs
-    assert outputs[2] == Classified("b", 1.0)
+    assert outputs[2] == Classification("b", 1.0)
     assert isinstance(outputs[3], Cancelled)
 
 

@@ -9,9 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.domain.enums import Level, Precision
-from sluice.worker.models.swap_policy import Act, Budget, Place, Side, Step, Wish, next_step, wish_of
+from sluice.worker.models.swap_policy import (
+    Action,
+    DesiredState,
+    FormState,
+    MemoryBudget,
+    PlannedStep,
+    Residency,
+    desired_state_of,
+    next_step,
+)
 
-DISK, MEMORY, SERVING = Place.DISK, Place.MEMORY, Place.SERVING
+DISK, MEMORY, SERVING = Residency.DISK, Residency.MEMORY, Residency.SERVING
 FULL, LIGHT = 0, 1
 # What shall serve, and what may beside it.
 WISHES = {"full": (FULL, None), "both": (LIGHT, FULL), "light": (LIGHT, None)}
@@ -31,31 +40,31 @@ OVER = Room(free_bytes=-1, keeps_light=True)
 UNKNOWN = Room(free_bytes=None, keeps_light=False)
 
 
-def full(place: Place, *, barred: bool = False, proven: bool = True) -> Side:
-    return Side(place=place, size_bytes=100, barred=barred, proven=proven)
+def full(place: Residency, *, barred: bool = False, proven: bool = True) -> FormState:
+    return FormState(place=place, size_bytes=100, barred=barred, proven=proven)
 
 
-def light(place: Place, *, barred: bool = False, proven: bool = True) -> Side:
-    return Side(place=place, size_bytes=20, barred=barred, proven=proven)
+def light(place: Residency, *, barred: bool = False, proven: bool = True) -> FormState:
+    return FormState(place=place, size_bytes=20, barred=barred, proven=proven)
 
 
 @pytest.mark.parametrize(
     ("levels", "share", "wish"),
     [
-        ((), 0.0, Wish()),
-        ((Level.OFFLOAD, Level.ADMIT), 1.0, Wish()),
-        ((Level.LIGHTEN,), 1.0, Wish(copies=1.0, lowers=True)),
-        ((Level.OFFLOAD, Level.LIGHTEN), 0.4, Wish(copies=0.4, lowers=True)),
-        ((Level.LIGHTEN,), 0.0, Wish(copies=0.0, lowers=True)),
+        ((), 0.0, DesiredState()),
+        ((Level.OFFLOAD, Level.ADMIT), 1.0, DesiredState()),
+        ((Level.LIGHTEN,), 1.0, DesiredState(copies=1.0, lowers=True)),
+        ((Level.OFFLOAD, Level.LIGHTEN), 0.4, DesiredState(copies=0.4, lowers=True)),
+        ((Level.LIGHTEN,), 0.0, DesiredState(copies=0.0, lowers=True)),
     ],
 )
 def test_levels_and_share_say_what_shall_serve(levels: tuple[Level, ...], share: float, wish: str) -> None:
-    assert wish_of(levels, share) == wish
+    assert desired_state_of(levels, share) == wish
 
 
 def test_an_order_of_a_precision_is_read_while_its_level_is_in_force() -> None:
-    assert wish_of((Level.OFFLOAD,), 0.0, Precision.FP8) == Wish()
-    assert wish_of((Level.LIGHTEN,), 0.0, Precision.FP8) == Wish(lowers=True, precision=Precision.FP8)
+    assert desired_state_of((Level.OFFLOAD,), 0.0, Precision.FP8) == DesiredState()
+    assert desired_state_of((Level.LIGHTEN,), 0.0, Precision.FP8) == DesiredState(lowers=True, precision=Precision.FP8)
 
 
 @pytest.mark.parametrize(
@@ -110,15 +119,15 @@ def test_an_order_of_a_precision_is_read_while_its_level_is_in_force() -> None:
         ("full", full(DISK, barred=True), light(DISK, barred=True), ROOMY, None),
     ],
 )
-def test_the_next_step(wish: str, full_side: Side, light_side: Side, budget: Room, step: str | None) -> None:
+def test_the_next_step(wish: str, full_side: FormState, light_side: FormState, budget: Room, step: str | None) -> None:
     assert of_two(wish, full_side, light_side, budget) == step
 
 
-def of_two(wish: str, full_side: Side, light_side: Side, room: Room) -> str | None:
+def of_two(wish: str, full_side: FormState, light_side: FormState, room: Room) -> str | None:
     """The next step of a model that has a copy and no lower precision, by its name."""
     wanted, beside = WISHES[wish]
     sides = (full_side, replace(light_side, stays=room.keeps_light))
-    step = next_step(wanted, sides, Budget(room.free_bytes), beside=beside)
+    step = next_step(wanted, sides, MemoryBudget(room.free_bytes), beside=beside)
     return None if step is None else f"{step.act.value} {('full', 'light')[step.rung]}"
 
 
@@ -131,13 +140,13 @@ class One:
     """A checkpoint of a simulated worker."""
 
     size: int
-    place: Place = DISK
+    place: Residency = DISK
     failed_turns_ago: int | None = None
     loads: int = 0
 
-    def side(self) -> Side:
+    def side(self) -> FormState:
         barred = self.failed_turns_ago is not None and self.failed_turns_ago < BARRED_TURNS
-        return Side(place=self.place, size_bytes=self.size, barred=barred, proven=self.failed_turns_ago is None)
+        return FormState(place=self.place, size_bytes=self.size, barred=barred, proven=self.failed_turns_ago is None)
 
 
 @dataclass
@@ -208,8 +217,8 @@ def workers(draw: st.DrawFn) -> Simulated:
     full_size = draw(st.integers(light_size, 300))
     others = draw(st.integers(0, 100))
     return Simulated(
-        full=One(full_size, place=draw(st.sampled_from(Place))),
-        light=One(light_size, place=draw(st.sampled_from(Place))),
+        full=One(full_size, place=draw(st.sampled_from(Residency))),
+        light=One(light_size, place=draw(st.sampled_from(Residency))),
         ceiling=others + full_size + draw(st.integers(0, 150)),
         others=others,
         known=draw(st.booleans()),
@@ -272,13 +281,13 @@ def test_one_bad_checkpoint_leaves_the_other_serving_and_is_not_tried_all_the_ti
 OWN, LOWER, COPY = 0, 1, 2
 
 
-def three(*places: Place, proven: bool = True, barred: bool = False, stays: bool = True) -> tuple[Side, ...]:
+def three(*places: Residency, proven: bool = True, barred: bool = False, stays: bool = True) -> tuple[FormState, ...]:
     """Sides of 100, 50 and 20 bytes; `proven` and `barred` are those of the lower precision."""
     own, lower, copy = places
     return (
-        Side(place=own, size_bytes=100),
-        Side(place=lower, size_bytes=50, proven=proven, barred=barred),
-        Side(place=copy, size_bytes=20, stays=stays),
+        FormState(place=own, size_bytes=100),
+        FormState(place=lower, size_bytes=50, proven=proven, barred=barred),
+        FormState(place=copy, size_bytes=20, stays=stays),
     )
 
 
@@ -286,49 +295,51 @@ def three(*places: Place, proven: bool = True, barred: bool = False, stays: bool
     ("wanted", "sides", "free", "step"),
     [
         # Down by one: the lower precision is there before the other goes, and the copy stays where it is.
-        (LOWER, three(SERVING, DISK, MEMORY), 60, Step(Act.LOAD, LOWER)),
-        (LOWER, three(SERVING, MEMORY, MEMORY), 10, Step(Act.SERVE, LOWER)),
-        (LOWER, three(SERVING, SERVING, MEMORY), 10, Step(Act.RELEASE, OWN)),
+        (LOWER, three(SERVING, DISK, MEMORY), 60, PlannedStep(Action.LOAD, LOWER)),
+        (LOWER, three(SERVING, MEMORY, MEMORY), 10, PlannedStep(Action.SERVE, LOWER)),
+        (LOWER, three(SERVING, SERVING, MEMORY), 10, PlannedStep(Action.RELEASE, OWN)),
         (LOWER, three(DISK, SERVING, MEMORY), 110, None),
-        (LOWER, three(DISK, SERVING, DISK), 110, Step(Act.LOAD, COPY)),
+        (LOWER, three(DISK, SERVING, DISK), 110, PlannedStep(Action.LOAD, COPY)),
         # No room beside: what nobody would miss goes first, and what serves only if that is not enough.
-        (LOWER, three(SERVING, DISK, MEMORY), 40, Step(Act.RELEASE, COPY)),
-        (LOWER, three(SERVING, DISK, DISK, stays=False), 40, Step(Act.RELEASE, OWN)),
+        (LOWER, three(SERVING, DISK, MEMORY), 40, PlannedStep(Action.RELEASE, COPY)),
+        (LOWER, three(SERVING, DISK, DISK, stays=False), 40, PlannedStep(Action.RELEASE, OWN)),
         # A precision that was never tried costs nothing that serves.
         (LOWER, three(SERVING, DISK, DISK, proven=False, stays=False), 40, None),
-        (LOWER, three(SERVING, DISK, DISK, proven=False, stays=False), 60, Step(Act.LOAD, LOWER)),
+        (LOWER, three(SERVING, DISK, DISK, proven=False, stays=False), 60, PlannedStep(Action.LOAD, LOWER)),
         (LOWER, three(SERVING, DISK, DISK, barred=True, stays=False), 60, None),
         # Further down, from either.
-        (COPY, three(DISK, SERVING, MEMORY), 10, Step(Act.SERVE, COPY)),
-        (COPY, three(DISK, SERVING, SERVING), 10, Step(Act.RELEASE, LOWER)),
-        (COPY, three(SERVING, MEMORY, SERVING), 10, Step(Act.RELEASE, OWN)),
+        (COPY, three(DISK, SERVING, MEMORY), 10, PlannedStep(Action.SERVE, COPY)),
+        (COPY, three(DISK, SERVING, SERVING), 10, PlannedStep(Action.RELEASE, LOWER)),
+        (COPY, three(SERVING, MEMORY, SERVING), 10, PlannedStep(Action.RELEASE, OWN)),
         (COPY, three(DISK, DISK, SERVING), 10, None),
         # Back up, from either.
-        (OWN, three(DISK, SERVING, MEMORY), 110, Step(Act.LOAD, OWN)),
-        (OWN, three(MEMORY, SERVING, MEMORY), 10, Step(Act.SERVE, OWN)),
-        (OWN, three(SERVING, SERVING, MEMORY), 10, Step(Act.RELEASE, LOWER)),
-        (OWN, three(SERVING, DISK, SERVING), 10, Step(Act.WITHDRAW, COPY)),
-        (LOWER, three(DISK, DISK, SERVING), 60, Step(Act.LOAD, LOWER)),
-        (LOWER, three(DISK, SERVING, SERVING), 60, Step(Act.WITHDRAW, COPY)),
+        (OWN, three(DISK, SERVING, MEMORY), 110, PlannedStep(Action.LOAD, OWN)),
+        (OWN, three(MEMORY, SERVING, MEMORY), 10, PlannedStep(Action.SERVE, OWN)),
+        (OWN, three(SERVING, SERVING, MEMORY), 10, PlannedStep(Action.RELEASE, LOWER)),
+        (OWN, three(SERVING, DISK, SERVING), 10, PlannedStep(Action.WITHDRAW, COPY)),
+        (LOWER, three(DISK, DISK, SERVING), 60, PlannedStep(Action.LOAD, LOWER)),
+        (LOWER, three(DISK, SERVING, SERVING), 60, PlannedStep(Action.WITHDRAW, COPY)),
         # What cannot be had leaves serving what serves, or else the best that there is.
-        (LOWER, three(SERVING, DISK, SERVING, barred=True), 60, Step(Act.WITHDRAW, COPY)),
-        (LOWER, three(DISK, DISK, DISK, barred=True), 10, Step(Act.LOAD, OWN)),
-        (LOWER, three(DISK, DISK, MEMORY, barred=True), 10, Step(Act.SERVE, COPY)),
+        (LOWER, three(SERVING, DISK, SERVING, barred=True), 60, PlannedStep(Action.WITHDRAW, COPY)),
+        (LOWER, three(DISK, DISK, DISK, barred=True), 10, PlannedStep(Action.LOAD, OWN)),
+        (LOWER, three(DISK, DISK, MEMORY, barred=True), 10, PlannedStep(Action.SERVE, COPY)),
     ],
 )
-def test_the_next_step_of_three(wanted: int, sides: tuple[Side, ...], free: float, step: Step | None) -> None:
-    assert next_step(wanted, sides, Budget(free)) == step
+def test_the_next_step_of_three(
+    wanted: int, sides: tuple[FormState, ...], free: float, step: PlannedStep | None
+) -> None:
+    assert next_step(wanted, sides, MemoryBudget(free)) == step
 
 
 @given(
     st.permutations([30, 60, 100]),
-    st.tuples(*[st.sampled_from(Place)] * 3),
+    st.tuples(*[st.sampled_from(Residency)] * 3),
     st.lists(st.integers(0, 2), min_size=1, max_size=40),
     st.integers(0, 200),
     st.booleans(),
 )
 def test_of_three_the_wanted_one_serves_in_the_end_alone_and_within_memory(
-    sizes: list[int], places: tuple[Place, ...], wishes: list[int], spare: int, known: bool
+    sizes: list[int], places: tuple[Residency, ...], wishes: list[int], spare: int, known: bool
 ) -> None:
     held = list(places)
     ceiling = max(sizes) + spare
@@ -338,16 +349,18 @@ def test_of_three_the_wanted_one_serves_in_the_end_alone_and_within_memory(
 
     def move(wanted: int) -> bool:
         free = ceiling - used() if known else None
-        sides = [Side(place=place, size_bytes=size) for place, size in zip(held, sizes, strict=True)]
-        step = next_step(wanted, sides, Budget(free))
+        sides = [FormState(place=place, size_bytes=size) for place, size in zip(held, sizes, strict=True)]
+        step = next_step(wanted, sides, MemoryBudget(free))
         if step is None:
             return False
         before = held.count(SERVING)
-        held[step.rung] = {Act.LOAD: MEMORY, Act.SERVE: SERVING, Act.WITHDRAW: MEMORY, Act.RELEASE: DISK}[step.act]
-        if step.act is Act.LOAD and used() > sizes[step.rung]:
+        held[step.rung] = {Action.LOAD: MEMORY, Action.SERVE: SERVING, Action.WITHDRAW: MEMORY, Action.RELEASE: DISK}[
+            step.act
+        ]
+        if step.act is Action.LOAD and used() > sizes[step.rung]:
             assert free is not None
             assert sizes[step.rung] <= free
-        if step.act is Act.RELEASE and before == 1 and SERVING not in held:
+        if step.act is Action.RELEASE and before == 1 and SERVING not in held:
             # A gap: only where the wanted one had no room beside what served.
             assert free is None or sizes[wanted] > free
         return True

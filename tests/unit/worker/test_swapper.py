@@ -9,10 +9,10 @@ import pytest
 
 from sluice.domain.enums import Tier
 from sluice.domain.errors import InvalidRequest, Saturated, SluiceError
-from sluice.worker.execution.backend import Classified
-from sluice.worker.models.forms import Ladder, Slot
+from sluice.worker.execution.backend import Classification
+from sluice.worker.models.forms import ModelForms, ModelSlot
 from sluice.worker.models.swap_controller import NO_ROOM
-from sluice.worker.models.swap_policy import FULL_SERVICE, Act
+from sluice.worker.models.swap_policy import FULL_SERVICE, Action
 from sluice.worker.resources.reading import Memory
 from tests.unit.polling import until
 from tests.unit.worker.bench import work
@@ -78,7 +78,7 @@ async def test_batches_that_the_full_model_has_taken_are_finished_before_it_goes
         backend.go_on.set()
         await asyncio.wait_for(swap, 20)
         outputs = [output for one in taken for output in (await one.done).outputs.values()]
-        assert [output.label for output in outputs if isinstance(output, Classified)] == ["a", "b"]
+        assert [output.label for output in outputs if isinstance(output, Classification)] == ["a", "b"]
         assert backend.closed == 1
 
 
@@ -262,7 +262,7 @@ async def test_a_wish_that_flips_in_the_middle_of_a_swap_is_obeyed(tmp_path: Pat
             made.wish = FULL_SERVICE
             first.go_on.set()
             await made.comes_back()
-            assert isinstance((await busy.done).outputs[1], Classified)
+            assert isinstance((await busy.done).outputs[1], Classification)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -291,10 +291,10 @@ async def test_what_has_just_begun_to_serve_is_not_taken_away_at_once(tmp_path: 
         assert made.states() == {FULL: READY}
 
 
-class Clumsy(Ladder):
+class Clumsy(ModelForms):
     """Fails at everything, in ways that nobody foresaw."""
 
-    async def take(self, act: Act, slot: Slot, *, now: float) -> None:
+    async def take(self, act: Action, slot: ModelSlot, *, now: float) -> None:
         raise OSError(f"no {act.value}")
 
 

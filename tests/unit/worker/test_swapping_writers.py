@@ -14,12 +14,12 @@ from sluice.domain.enums import Task, Tier
 from sluice.domain.errors import InvalidRequest, WorkerFailed
 from sluice.testing.echo import EchoGenerator
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generation_runner import Writer, Writing
-from sluice.worker.execution.generator import Finish, Piece, Prompt
-from sluice.worker.models.compatibility import likeness_of
-from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.execution.generation_runner import ActiveGeneration, GenerationRunner
+from sluice.worker.execution.generator import Chunk, FinishReason, GenerationRequest
+from sluice.worker.models.compatibility import signature_of
+from sluice.worker.models.swap_controller import SwapController
 from sluice.worker.models.swap_policy import FULL_SERVICE
-from sluice.worker.resources.aggregate import EngineLoad
+from sluice.worker.resources.aggregate import BusyRatio
 from sluice.worker.resources.reading import Memory
 from tests.unit.polling import until
 from tests.unit.worker.bench import Bench, bench
@@ -33,14 +33,14 @@ class Answering(ScriptedGenerator):
     def __init__(self, spec: ModelSpec, fault: WorkerFailed | None = None) -> None:
         super().__init__(spec)
         self.fault = fault
-        self.tried: list[Prompt] = []
+        self.tried: list[GenerationRequest] = []
 
-    def begin(self, key: int, prompt: Prompt) -> None:
+    def begin(self, key: int, prompt: GenerationRequest) -> None:
         super().begin(key, prompt)
         if prompt.text.startswith("where is my order"):
             self.tried.append(prompt)
-            last = Piece(key=key, tokens=4, finish=Finish.LENGTH)
-            self.say(last if self.fault is None else Piece(key=key, error=self.fault))
+            last = Chunk(key=key, tokens=4, finish=FinishReason.LENGTH)
+            self.say(last if self.fault is None else Chunk(key=key, error=self.fault))
 
 
 class Story:
@@ -50,7 +50,7 @@ class Story:
         self.bench: Bench
         self.generators: dict[str, list[Answering]] = {"full": [], "light": []}
         self.wish = FULL_SERVICE
-        self.ended: dict[str, Piece] = {}
+        self.ended: dict[str, Chunk] = {}
 
     def load(self, spec: ModelSpec) -> Answering:
         made = self.generators[spec.checkpoint.name]
@@ -60,14 +60,18 @@ class Story:
     def states(self) -> dict[str, str]:
         return {variant.id: variant.state.name for variant in self.bench.catalog.variants()}
 
-    def begin(self, variant_id: str, text: str) -> Writing:
-        writing = Writing(
-            number=1, variant_id=variant_id, prompt=Prompt(text=text, max_new_tokens=9), owner=self, taken_at=0.0
+    def begin(self, variant_id: str, text: str) -> ActiveGeneration:
+        writing = ActiveGeneration(
+            number=1,
+            variant_id=variant_id,
+            prompt=GenerationRequest(text=text, max_new_tokens=9),
+            owner=self,
+            taken_at=0.0,
         )
         self.bench.catalog.writer(variant_id).begin(writing)
         return writing
 
-    def hear(self, heard: Sequence[tuple[Writing, Piece]]) -> None:
+    def hear(self, heard: Sequence[tuple[ActiveGeneration, Chunk]]) -> None:
         self.ended.update({writing.prompt.text: piece for writing, piece in heard if piece.is_last})
 
 
@@ -78,7 +82,7 @@ async def story(root: Path) -> AsyncIterator[Story]:
     told = Story()
     async with bench(load=told.load, root=root) as told.bench:
         catalog = told.bench.catalog
-        swapper = Swapper(
+        swapper = SwapController(
             catalog,
             wish=lambda: told.wish,
             memory=lambda: Memory(used_bytes=100, limit_bytes=LIMIT),
@@ -105,14 +109,17 @@ async def test_texts_end_on_the_full_model_while_the_copy_writes_the_new_ones(tm
         told.wish = COPIES
         await until(lambda: told.states() == {FULL: UNLOADING, LIGHT: READY})
         told.begin(LIGHT, "new")
-        light.say(word(light.key_of("new"), "b", finish=Finish.STOP))
+        light.say(word(light.key_of("new"), "b", finish=FinishReason.STOP))
         full.say(word(full.key_of("old"), "a"))
         await until(lambda: "new" in told.ended)
         assert full.closed == 0
-        full.say(word(full.key_of("old"), "z", finish=Finish.STOP))
+        full.say(word(full.key_of("old"), "z", finish=FinishReason.STOP))
         await until(lambda: told.states() == {LIGHT: READY})
         assert full.closed == 1
-        assert {text: piece.finish for text, piece in told.ended.items()} == {"old": Finish.STOP, "new": Finish.STOP}
+        assert {text: piece.finish for text, piece in told.ended.items()} == {
+            "old": FinishReason.STOP,
+            "new": FinishReason.STOP,
+        }
 
 
 async def test_a_wish_that_comes_back_meanwhile_is_obeyed_when_the_texts_have_ended(tmp_path: Path) -> None:
@@ -124,7 +131,7 @@ async def test_a_wish_that_comes_back_meanwhile_is_obeyed_when_the_texts_have_en
         told.wish = FULL_SERVICE
         await asyncio.sleep(0.25)
         assert told.states() == {FULL: UNLOADING, LIGHT: READY}
-        full.say(word(full.key_of("old"), "z", finish=Finish.STOP))
+        full.say(word(full.key_of("old"), "z", finish=FinishReason.STOP))
         await until(lambda: told.states() == {FULL: READY})
         assert len(told.generators["full"]) == 2
         # The copy stays in memory, warm.
@@ -142,13 +149,13 @@ async def test_both_are_tried_out_with_a_short_text_and_a_long_one(tmp_path: Pat
 
 async def test_a_model_that_cannot_go_on_from_a_text_is_found_out_before_it_serves() -> None:
     spec = ModelSpec(model="m", tier=Tier.FULL, checkpoint=Path())
-    writer = Writer(Answering(spec, WorkerFailed("no number")), asyncio.get_running_loop())
+    writer = GenerationRunner(Answering(spec, WorkerFailed("no number")), asyncio.get_running_loop())
     writer.warm_up()
     with pytest.raises(InvalidRequest, match="no number"):
-        likeness_of(writer)
-    sound = Writer(EchoGenerator(spec), asyncio.get_running_loop())
+        signature_of(writer)
+    sound = GenerationRunner(EchoGenerator(spec), asyncio.get_running_loop())
     sound.warm_up()
-    seen = await asyncio.to_thread(likeness_of, sound)
+    seen = await asyncio.to_thread(signature_of, sound)
     sound.close()
     assert (seen.task, seen.labels, seen.width) == (Task.TEXT_GENERATION, frozenset(), 0)
     assert replace(seen, max_tokens=1) != seen
@@ -158,7 +165,7 @@ async def test_what_writers_do_counts_even_when_they_are_gone(tmp_path: Path) ->
     async with story(tmp_path) as told:
         (full,) = told.generators["full"]
         clock = [0.0]
-        load = EngineLoad(lambda: told.bench.catalog.writers.busy_s, clock=lambda: clock[0])
+        load = BusyRatio(lambda: told.bench.catalog.writers.busy_s, clock=lambda: clock[0])
         full.busy_s, clock[0] = 0.25, 0.5
         assert load.read().utilization == 0.5
         told.wish = COPIES

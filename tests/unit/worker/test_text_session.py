@@ -18,14 +18,14 @@ from sluice.runtime.tracing import Tracing
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Finish, Piece
-from sluice.worker.models.loaders import profiled
+from sluice.worker.execution.generator import Chunk, FinishReason
+from sluice.worker.models.loaders import with_profiling
 from sluice.worker.models.registry import ECHO
-from sluice.worker.models.swap_controller import Swapper
+from sluice.worker.models.swap_controller import SwapController
 from sluice.worker.models.swap_policy import FULL_SERVICE
-from sluice.worker.resources.aggregate import Resources
-from sluice.worker.server.generation_stream import TextSession
-from sluice.worker.server.reporter import Monitor
+from sluice.worker.resources.aggregate import ResourceAggregator
+from sluice.worker.server.generation_stream import GenerationSession
+from sluice.worker.server.reporter import HealthReporter
 from sluice.worker.server.tracing import WorkerSpans
 from tests.unit.polling import until
 from tests.unit.worker.bench import Bench, bench
@@ -41,7 +41,7 @@ class Router:
         self.sent: list[tuple[list[worker_pb2.GenerationPiece], int]] = []
         self.failures = 0
         tracing = Tracing(service="test", config=TelemetryConfig())
-        self.session = TextSession(
+        self.session = GenerationSession(
             made.catalog,
             credits_=credits_,
             send=self._send,
@@ -95,13 +95,13 @@ async def test_all_that_a_step_writes_is_sent_together_and_first_pieces_give_cre
         await turn()
         assert [(piece.id, piece.text) for piece in router.sent[0][0]] == [(1, ""), (2, "x")]
         assert router.sent[0][1] == 2
-        generator.say(word(one, "a", tokens=1), word(two, "y", tokens=2, finish=Finish.STOP))
+        generator.say(word(one, "a", tokens=1), word(two, "y", tokens=2, finish=FinishReason.STOP))
         await turn()
         assert router.sent[1][1] == 0
         last = router.pieces(2)[-1]
         assert (last.tokens, last.prompt_tokens, last.finish_reason) == (2, 3, STOP)
         assert not last.HasField("status")
-        generator.say(word(one, "b", tokens=2, finish=Finish.LENGTH))
+        generator.say(word(one, "b", tokens=2, finish=FinishReason.LENGTH))
         await turn()
         assert router.session.open_texts == 0
         assert router.session.finished.is_set()
@@ -201,7 +201,7 @@ async def test_when_the_router_goes_its_texts_are_cancelled_and_nothing_more_is_
         await turn()
         assert router.sent == []
         assert [prompt.text for prompt in generator.prompts.values()] == ["other"]
-        generator.say(word(generator.key_of("other"), "a", finish=Finish.STOP))
+        generator.say(word(generator.key_of("other"), "a", finish=FinishReason.STOP))
         await turn()
         assert [piece.text for piece in other.pieces(1)] == ["a"]
 
@@ -227,7 +227,7 @@ async def test_unloading_lets_texts_finish_and_takes_no_new_ones() -> None:
         assert from_item_status(router.pieces(2)[-1].status).reason is Reason.NO_ENDPOINTS
         assert not unloading.done()
         assert generator.closed == 0
-        generator.say(word(generator.key_of("text 1"), "a", finish=Finish.STOP))
+        generator.say(word(generator.key_of("text 1"), "a", finish=FinishReason.STOP))
         await asyncio.wait_for(unloading, 10)
         assert generator.closed == 1
         assert made.catalog.variants() == ()
@@ -237,7 +237,7 @@ async def test_unloading_lets_texts_finish_and_takes_no_new_ones() -> None:
 
 async def test_an_unknown_key_is_nobody_s_text() -> None:
     async with writing() as (router, generator, _):
-        generator.say(word(12345, "a"), Piece(key=7, error=Cancelled("x")))
+        generator.say(word(12345, "a"), Chunk(key=7, error=Cancelled("x")))
         await turn()
         assert router.sent == []
 
@@ -245,11 +245,13 @@ async def test_an_unknown_key_is_nobody_s_text() -> None:
 async def test_a_report_counts_texts_as_items_when_they_end() -> None:
     async with writing() as (router, generator, made):
         now = [0.0]
-        swapper = Swapper(made.catalog, wish=lambda: FULL_SERVICE, memory=lambda: None, ceiling=0.9, light_budget=0.1)
-        monitor = Monitor(
+        swapper = SwapController(
+            made.catalog, wish=lambda: FULL_SERVICE, memory=lambda: None, ceiling=0.9, light_budget=0.1
+        )
+        monitor = HealthReporter(
             device=made.device,
             catalog=made.catalog,
-            resources=Resources(()),
+            resources=ResourceAggregator(()),
             swapper=swapper,
             inflight=lambda: router.session.open_texts,
             draining=lambda: False,
@@ -257,7 +259,7 @@ async def test_a_report_counts_texts_as_items_when_they_end() -> None:
         )
         router.take(1)
         router.take(2)
-        generator.say(word(generator.key_of("text 1"), "a", finish=Finish.STOP))
+        generator.say(word(generator.key_of("text 1"), "a", finish=FinishReason.STOP))
         await turn()
         now[0] = 2.0
         report = monitor.report()
@@ -267,4 +269,4 @@ async def test_a_report_counts_texts_as_items_when_they_end() -> None:
 def test_a_generator_is_not_measured_in_batches() -> None:
     spec = ModelSpec(model="m", tier=Tier.FULL, checkpoint=Path(ECHO))
     made = ScriptedGenerator(spec)
-    assert profiled(lambda _: made, seconds=1.0, cache="nowhere")(spec) is made
+    assert with_profiling(lambda _: made, seconds=1.0, cache="nowhere")(spec) is made

@@ -12,9 +12,9 @@ from sluice.domain.errors import AnswerTooLarge, Expired, Saturated
 from sluice.domain.status import from_item_status, seconds_of
 from sluice.domain.variant import Variant, from_proto
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.execution.backend import Classified, Embedded, Item, Output
-from sluice.worker.execution.batch import Done
-from sluice.worker.server.codec import NO_DEADLINE, to_response, to_welcome, to_work
+from sluice.worker.execution.backend import Classification, Embedding, Item, Output
+from sluice.worker.execution.batch import BatchOutcome
+from sluice.worker.server.codec import NO_DEADLINE, batch_from_proto, result_to_proto, welcome_to_proto
 
 
 async def test_every_field_of_a_batch_arrives_and_deadlines_count_from_now() -> None:
@@ -22,7 +22,7 @@ async def test_every_field_of_a_batch_arrives_and_deadlines_count_from_now() -> 
     batch.items.add(id=4, text="a", top_k=2, truncate=True, traceparent="trace", timeout=Duration(seconds=1, nanos=5))
     batch.items.add(id=5, text="b")
     batch.items.add(id=6, text="c", timeout=Duration())
-    work = to_work(batch, now=100.0)
+    work = batch_from_proto(batch, now=100.0)
     assert (work.variant_id, work.traceparent, work.taken_at) == ("m/light-fp32", "batch trace", 100.0)
     first, second, third = work.items
     assert (first.id, first.item, first.traceparent) == (4, Item("a", top_k=2, truncate=True), "trace")
@@ -35,12 +35,12 @@ async def test_every_field_of_a_batch_arrives_and_deadlines_count_from_now() -> 
 
 def test_every_kind_of_output_becomes_its_items_outcome() -> None:
     outputs: dict[int, Output] = {
-        7: Classified("a", 0.75, (("a", 0.75), ("b", 0.25))),
-        8: Embedded((0.5, -1.0)),
+        7: Classification("a", 0.75, (("a", 0.75), ("b", 0.25))),
+        8: Embedding((0.5, -1.0)),
         9: Expired("late"),
         10: Saturated("full", retry_after_s=0.5),
     }
-    result = to_response(3, Done(outputs=outputs, wait_s=0.25, compute_s=1.5)).result
+    result = result_to_proto(3, BatchOutcome(outputs=outputs, wait_s=0.25, compute_s=1.5)).result
     assert (result.batch_id, seconds_of(result.wait), seconds_of(result.compute)) == (3, 0.25, 1.5)
     assert [item.id for item in result.results] == list(outputs)
     classified, embedded, expired, saturated = result.results
@@ -56,7 +56,7 @@ def test_a_card_lists_every_variant() -> None:
         Variant(id=f"m/{tier.label}-fp32", model="m", tier=tier, task=Task.FEATURE_EXTRACTION, labels=("x",))
         for tier in (Tier.LIGHT, Tier.QUANTIZED)
     ]
-    welcome = to_welcome("w1", variants, draining=True)
+    welcome = welcome_to_proto("w1", variants, draining=True)
     assert (welcome.worker, welcome.draining) == ("w1", True)
     assert [from_proto(one) for one in welcome.variants] == variants
 
@@ -65,8 +65,8 @@ def test_a_card_lists_every_variant() -> None:
 def test_a_result_that_is_too_large_says_so_of_its_largest_answers_and_keeps_the_others(
     sizes: list[int], most: int
 ) -> None:
-    outputs: dict[int, Output] = {number: Embedded((0.5,) * size) for number, size in enumerate(sizes)}
-    response = to_response(1, Done(outputs=outputs, wait_s=0.0, compute_s=1.0), most=most)
+    outputs: dict[int, Output] = {number: Embedding((0.5,) * size) for number, size in enumerate(sizes)}
+    response = result_to_proto(1, BatchOutcome(outputs=outputs, wait_s=0.0, compute_s=1.0), most=most)
     assert response.ByteSize() <= most
     results = response.result.results
     assert [one.id for one in results] == list(outputs)
@@ -88,6 +88,6 @@ def test_a_card_that_is_too_large_leaves_out_labels_and_no_variant() -> None:
         )
         for name, count in (("large", 1_000), ("small", 10))
     ]
-    welcome = to_welcome("w1", variants, draining=False, most=100_000)
+    welcome = welcome_to_proto("w1", variants, draining=False, most=100_000)
     assert welcome.ByteSize() <= 100_000
     assert [(one.model, len(one.labels)) for one in welcome.variants] == [("large", 0), ("small", 10)]

@@ -13,11 +13,11 @@ from sluice.runtime.tracing import Tracing
 from sluice.testing.echo import EchoGenerator
 from sluice.v1 import worker_service_pb2 as worker_pb2
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.device_health import DeviceLoss
-from sluice.worker.execution.generator import Generator, Piece, Prompt
-from sluice.worker.executor import Device
-from sluice.worker.models.registry import IDENTITY, Catalog
-from sluice.worker.server.generation_stream import TextSession
+from sluice.worker.execution.device_health import DeviceLossLatch
+from sluice.worker.execution.generator import Chunk, GenerationEngine, GenerationRequest
+from sluice.worker.executor import DeviceExecutor
+from sluice.worker.models.registry import IDENTITY, ModelRegistry
+from sluice.worker.server.generation_stream import GenerationSession
 from sluice.worker.server.tracing import WorkerSpans
 
 WAIT_S = 10.0
@@ -30,10 +30,10 @@ class Failing(EchoGenerator):
         super().__init__(spec)
         self._is_lost = is_lost
 
-    def begin(self, key: int, prompt: Prompt) -> None:
+    def begin(self, key: int, prompt: GenerationRequest) -> None:
         """Fail at once."""
         assert self._hear is not None
-        self._hear([Piece(key=key, error=WorkerFailed("the device says nothing"))])
+        self._hear([Chunk(key=key, error=WorkerFailed("the device says nothing"))])
 
     def is_device_lost(self) -> bool:
         """As it was made."""
@@ -43,11 +43,11 @@ class Failing(EchoGenerator):
 async def why_lost(*, is_lost: bool) -> str:
     """What is reported of a device at which a text has failed."""
 
-    def load(spec: ModelSpec) -> Generator:
+    def load(spec: ModelSpec) -> GenerationEngine:
         return Failing(spec, is_lost=is_lost)
 
     with ThreadPoolExecutor(1) as device_thread, ThreadPoolExecutor(1) as loader_thread:
-        catalog = Catalog(
+        catalog = ModelRegistry(
             root=Path(),
             load=load,
             loader_thread=loader_thread,
@@ -56,10 +56,10 @@ async def why_lost(*, is_lost: bool) -> str:
             threads=1,
         )
         variant = await catalog.load(model="m", tier=Tier.FULL, checkpoint=IDENTITY)
-        loss = DeviceLoss()
-        device = Device(device_thread, catalog, loss=loss)
+        loss = DeviceLossLatch()
+        device = DeviceExecutor(device_thread, catalog, loss=loss)
         ended: asyncio.Future[worker_pb2.GenerationPiece] = asyncio.get_running_loop().create_future()
-        session = TextSession(
+        session = GenerationSession(
             catalog,
             credits_=1,
             send=lambda pieces, begun: ended.set_result(pieces[-1]),

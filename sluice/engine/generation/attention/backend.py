@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from sluice.engine.generation.attention.compiled import keep_and_attend
 from sluice.engine.generation.attention.mla import attend_latents
-from sluice.engine.generation.attention.paged import Step, write_and_attend
-from sluice.engine.generation.attention.varlen import attend_laid
+from sluice.engine.generation.attention.paged import DecodeMetadata, write_and_attend
+from sluice.engine.generation.attention.varlen import varlen_attention
 
 # transformers makes no mask for a name with "flash" in it, and looks for packages for those that end with a version.
 NAME = "sluice_flash"
 
 
-def hindrance(model: Any) -> str:
+def unsupported_reason(model: Any) -> str:
     """What `attend` does not know of what `model` needs; empty if nothing is missing."""
     from transformers.generation.continuous_batching.cache import group_layers_by_attn_type
     from transformers.generation.continuous_batching.cache_allocators import FULL_ATTENTION
@@ -60,7 +60,7 @@ def attend(
     attention_mask: Tensor | None,  # noqa: ARG001 - as transformers calls it
     *,
     scaling: float | None = None,
-    page_step: Step | None = None,
+    page_step: DecodeMetadata | None = None,
     pages_handle: int = 0,
     pages_layer: int = 0,
     latent_row: Tensor | None = None,
@@ -71,7 +71,7 @@ def attend(
     """Causal attention of all texts of a batch, laid end to end.
 
     `query` is (1, heads, tokens, width), `key` and `value` are alike with their own heads, tokens and widths; where the
-    texts lie is what `attend_laid` takes. In a `page_step` each text has one token, whose key and value, or its
+    texts lie is what `varlen_attention` takes. In a `page_step` each text has one token, whose key and value, or its
     `latent_row`, are written to the layer's pages before all of the text's are read. Of compiled prompts
     `prompts_handle` knows where they lie, and key and value are written as well. Returns (1, tokens, heads, width of
     values).
@@ -88,4 +88,4 @@ def attend(
         return out, None
     if prompts_handle:
         return keep_and_attend(query, key, value, prompts_handle, prompts_layer, scale), None
-    return attend_laid(query, key, value, scale=scale, **laid), None
+    return varlen_attention(query, key, value, scale=scale, **laid), None

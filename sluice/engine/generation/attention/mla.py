@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sluice.engine.generation.attention.paged import Step, write_and_attend
+from sluice.engine.generation.attention.paged import DecodeMetadata, write_and_attend
 from sluice.engine.precision.quantizers import is_quantized
 
 _TRIED_LATENTS = 4
@@ -27,7 +27,7 @@ def can_absorb(model: Any) -> bool:
 
 
 def attend_latents(
-    module: nn.Module, query: Tensor, row: Tensor, *, step: Step, handle: int, layer: int, scale: float
+    module: nn.Module, query: Tensor, row: Tensor, *, step: DecodeMetadata, handle: int, layer: int, scale: float
 ) -> Tensor:
     """`query` is (1, heads, texts, width), and `row`, (1, 1, texts, rank + rope), a new token's latent and rotated key.
 

@@ -64,13 +64,13 @@ def _compiles() -> bool:
 
 @cache
 def compiled() -> Any:
-    """`attend_blocks`, compiled anew for each number of texts."""
+    """`flex_decode`, compiled anew for each number of texts."""
     # Its kernel for few queries is chosen only where the number of texts is a constant.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SHAPES)
-    return torch.compile(attend_blocks, dynamic=False)
+    return torch.compile(flex_decode, dynamic=False)
 
 
-def attend_blocks(queries: Tensor, keys: Tensor, values: Tensor, mask: Any, scale: float) -> Tensor:
+def flex_decode(queries: Tensor, keys: Tensor, values: Tensor, mask: Any, scale: float) -> Tensor:
     """FlexAttention of one query each, (texts, heads, 1, width), over keys and values, (1, their heads, slots, width).
 
     Its kernel for few queries is chosen only where a power of two of query heads share one of the keys; the general one
@@ -106,7 +106,7 @@ def _options(keys: Tensor) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class DecodeMetadata:
     """What all layers of one decode step share.
 
     `new_slots`, (texts,), are where the new tokens go. `pages` is (texts, as many as a text can have, or as the longest
@@ -122,7 +122,7 @@ class Step:
     rest: Tensor
 
 
-class Pages:
+class PagedCacheView:
     """In the place of transformers' cache during a decode step: leads each layer to its pages, and writes nothing yet.
 
     `views` are keys and values, (pages, page, heads, width), by layer; what is written to page `waste` is nobody's.
@@ -148,7 +148,7 @@ class Pages:
             kwargs["latent_row"] = torch.cat((key_states, value_states), dim=-1)
         return key_states, value_states
 
-    def step(self, cu_seq_lens_k: Tensor, block_table: Tensor) -> Step:
+    def step(self, cu_seq_lens_k: Tensor, block_table: Tensor) -> DecodeMetadata:
         """The step of texts whose keys, the new ones included, lie at `cu_seq_lens_k` and in `block_table`'s pages."""
         texts, page = block_table.shape[0], self._page
         lengths = cu_seq_lens_k[1 : texts + 1] - cu_seq_lens_k[:texts]
@@ -162,7 +162,7 @@ class Pages:
             pages = pages[:, : max(1, -(-int(lengths.max()) // page))]
         full = lengths // page
         last = pages.gather(1, full.clamp(max=pages.shape[1] - 1).unsqueeze(1).long())
-        return Step(
+        return DecodeMetadata(
             new_slots=newest.long() * page + before % page,
             pages=pages,
             full=full.to(torch.int32),
@@ -174,14 +174,14 @@ class Pages:
 
 
 _handles = itertools.count()
-_held: weakref.WeakValueDictionary[int, Pages] = weakref.WeakValueDictionary()
+_held: weakref.WeakValueDictionary[int, PagedCacheView] = weakref.WeakValueDictionary()
 
 
 def write_and_attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    step: Step,
+    step: DecodeMetadata,
     *,
     handle: int,
     layer: int,

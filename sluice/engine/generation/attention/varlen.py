@@ -16,7 +16,7 @@ _LARGEST_HEAD = 256
 _HEAD_MULTIPLE = 8
 
 
-def attend_laid(
+def varlen_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,

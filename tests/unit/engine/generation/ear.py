@@ -6,7 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sluice.worker.execution.generator import Piece
+from sluice.worker.execution.generator import Chunk
 
 _WITHIN_S = 60.0
 
@@ -15,11 +15,11 @@ class Ear:
     """Hears on any thread, and waits on the test's. A key that begins again counts from there."""
 
     def __init__(self) -> None:
-        self.pieces: dict[int, list[Piece]] = defaultdict(list)
-        self.too_late: list[Piece] = []
+        self.pieces: dict[int, list[Chunk]] = defaultdict(list)
+        self.too_late: list[Chunk] = []
         self._changed = threading.Condition()
 
-    def __call__(self, pieces: Sequence[Piece]) -> None:
+    def __call__(self, pieces: Sequence[Chunk]) -> None:
         """What a generator says."""
         with self._changed:
             for piece in pieces:
@@ -38,12 +38,12 @@ class Ear:
         """Wait until these have so many tokens, or have ended."""
         self._wait(lambda: all(self._tokens(key) >= tokens or self._has_ended(key) for key in keys))
 
-    def last(self, key: int) -> Piece:
+    def last(self, key: int) -> Chunk:
         """The last piece."""
         self._wait(lambda: self._has_ended(key))
         return self.pieces[key][-1]
 
-    def lasts(self, keys: Sequence[int]) -> list[Piece]:
+    def lasts(self, keys: Sequence[int]) -> list[Chunk]:
         """The last piece of each."""
         return [self.last(key) for key in keys]
 

@@ -13,10 +13,10 @@ import torch
 from sluice.domain.enums import Task, Tier
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from sluice.engine.checkpoint.model import load_model
-from sluice.engine.generation.engine import ContinuousGenerator
-from sluice.engine.generation.kv_cache import Shape
+from sluice.engine.generation.engine import GenerationEngine
+from sluice.engine.generation.kv_cache import KVCacheConfig
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Prompt
+from sluice.worker.execution.generator import GenerationRequest
 from tests.unit.engine import tiny
 from tests.unit.engine.generation.ear import Ear
 from tests.unit.polling import LIMIT_S, POLL_S
@@ -27,7 +27,7 @@ PAGE = 16
 class Desk:
     """A generator at work, and who listens to it."""
 
-    def __init__(self, generator: ContinuousGenerator) -> None:
+    def __init__(self, generator: GenerationEngine) -> None:
         self.generator = generator
         self.writer = generator._writer
         self.ear = Ear()
@@ -37,7 +37,7 @@ class Desk:
         return self.writer.batch_processor.scheduler
 
     def begin(self, key: int, text: str = "where is my parcel?", tokens: int = 20, **fields: Any) -> None:
-        self.generator.begin(key, Prompt(text=text, max_new_tokens=tokens, **fields))
+        self.generator.begin(key, GenerationRequest(text=text, max_new_tokens=tokens, **fields))
 
     def text(self, key: int, text: str = "where is my parcel?", tokens: int = 20, **fields: Any) -> str:
         """Write a text, and wait for it."""
@@ -47,13 +47,13 @@ class Desk:
 
 def generator_of(
     checkpoint: Path, *, texts: int = 8, pages: int = 64, spoil: Any = None, compiles: bool = False
-) -> ContinuousGenerator:
+) -> GenerationEngine:
     """A generator that is not warm; `spoil` does something to its model before."""
     opened = open_checkpoint(checkpoint)
     model = _model(checkpoint)
     if spoil is not None:
         spoil(model)
-    shape = Shape(
+    shape = KVCacheConfig(
         texts=texts,
         text_tokens=min(opened.max_tokens, PAGE * pages),
         page=PAGE,
@@ -61,7 +61,7 @@ def generator_of(
         batch_tokens=64,
     )
     spec = ModelSpec(model="chat", tier=Tier.FULL, checkpoint=checkpoint)
-    return ContinuousGenerator(spec, opened, model, shape, precision="fp32", compiles=compiles)
+    return GenerationEngine(spec, opened, model, shape, precision="fp32", compiles=compiles)
 
 
 @contextmanager

@@ -11,11 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.generation.continuous_batching.requests import RequestStatus
 
-from sluice.engine.generation.continuous_batching import PagedWriter
-from sluice.engine.generation.kv_cache import Shape
-from sluice.engine.generation.sampler import NO_TOKEN, Sampling
-from sluice.engine.generation.sequence import Told
-from sluice.worker.execution.generator import Prompt
+from sluice.engine.generation.continuous_batching import BatchingLoop
+from sluice.engine.generation.kv_cache import KVCacheConfig
+from sluice.engine.generation.sampler import NO_TOKEN, SamplerState
+from sluice.engine.generation.sequence import Output
+from sluice.worker.execution.generator import GenerationRequest
 from tests.unit.engine import tiny
 
 KINDS = tuple(tiny.DECODERS)
@@ -103,7 +103,7 @@ class Loop:
         page: int = PAGE,
         compiles: bool = False,
     ) -> None:
-        shape = Shape(
+        shape = KVCacheConfig(
             texts=texts,
             text_tokens=min(LONGEST, page * pages),
             page=page,
@@ -113,7 +113,7 @@ class Loop:
         self.heard: dict[str, Heard] = {}
         self.deliveries: list[str] = []
         self.batches: list[list[tuple[str, int]]] = []
-        self.writer = PagedWriter(model, shape, hear=self._hear, compiles=compiles)
+        self.writer = BatchingLoop(model, shape, hear=self._hear, compiles=compiles)
         self.writer.warmup()
         self.writer.current_batch = 0
         self.processor = self.writer.batch_processor
@@ -129,7 +129,7 @@ class Loop:
 
     def add(self, name: str, prompt: Sequence[int], tokens: int, *, ends: int = -1, **sampling: Any) -> None:
         """Begin a text; with `sampling`, fields of a Prompt, it is drawn."""
-        drawn = Sampling(Prompt(text="", max_new_tokens=tokens, **sampling), seed=0)
+        drawn = SamplerState(GenerationRequest(text="", max_new_tokens=tokens, **sampling), seed=0)
         self.writer.begin(name, prompt, max_new_tokens=tokens, ends=[ends], sampling=drawn)
 
     def cancel(self, name: str) -> None:
@@ -217,7 +217,7 @@ class Loop:
             self.batches.append([(one.state.request_id, one.query_length) for one in batch[0]])
         return batch
 
-    def _hear(self, outputs: Iterable[Told]) -> None:
+    def _hear(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             assert output.request_id not in self.heard or not self.heard[output.request_id].is_finished
             # What is told of goes on changing.

@@ -14,7 +14,7 @@ from torch.nn.attention.flex_attention import create_block_mask
 from torch.nn.functional import pad
 
 from sluice.engine.generation.attention.backend import attend
-from sluice.engine.generation.attention.paged import Pages, attend_blocks
+from sluice.engine.generation.attention.paged import PagedCacheView, flex_decode
 
 pytestmark = pytest.mark.torch
 MODULE = nn.Module()
@@ -177,7 +177,7 @@ class Paged:
         for name in ("k_pages", "v_pages", "q", "k", "v"):
             setattr(self, name, getattr(self, name).to(device=device, dtype=dtype))
         self.table, self.cu_k = self.table.to(device), self.cu_k.to(device)
-        self.pages = Pages({3: (self.k_pages, self.v_pages)}, waste=WASTE)
+        self.pages = PagedCacheView({3: (self.k_pages, self.v_pages)}, waste=WASTE)
 
     def attended(self) -> Tensor:
         """What the texts' rows come to."""
@@ -251,7 +251,7 @@ def test_groups_of_heads_of_any_size_are_filled_up_and_answer_as_they_are(heads:
     mask = create_block_mask(
         lambda text, head, query, slot: slot < lengths[text], len(lengths), None, 1, slots, device="cpu"
     )
-    out = attend_blocks(queries, keys, values, mask, SCALE)
+    out = flex_decode(queries, keys, values, mask, SCALE)
     assert out.shape == queries.shape
     for text, length in enumerate(lengths.tolist()):
         mine = [one[0, :, :length].transpose(0, 1) for one in (keys, values)]

@@ -11,10 +11,10 @@ import torch
 from transformers.generation.continuous_batching import cache as paged_cache
 
 from sluice.engine.generation.kv_cache import (
-    LatentCacheAllocator,
-    LayeredCacheAllocator,
+    LatentKVAllocator,
+    LayeredKVAllocator,
     is_latent,
-    our_pages,
+    use_layered_allocator,
 )
 from sluice.engine.generation.sampler import NO_TOKEN
 from tests.unit.engine.generation.loops import KINDS, PAGE, Loop, model_of, prompt
@@ -47,7 +47,7 @@ def views(loop: Loop) -> list[tuple[torch.Tensor, ...]]:
 
 def test_all_pages_of_a_layer_lie_side_by_side_and_no_two_share_memory(loop: Loop) -> None:
     allocator = loop.allocator
-    assert isinstance(allocator, LayeredCacheAllocator)
+    assert isinstance(allocator, LayeredKVAllocator)
     assert allocator.num_blocks == PAGES
     marks = 0
     for layer in views(loop):
@@ -78,7 +78,7 @@ def test_slots_and_pages_are_the_same_memory(loop: Loop) -> None:
 def test_what_is_written_is_read_back_in_order(loop: Loop) -> None:
     pages = holding(loop)
     assert len(set(pages)) == 3
-    allocator, latent = loop.allocator, isinstance(loop.allocator, LatentCacheAllocator)
+    allocator, latent = loop.allocator, isinstance(loop.allocator, LatentKVAllocator)
     config = loop.writer.model.config
     sizes = (
         [(1, config.kv_lora_rank), (1, config.qk_rope_head_dim)]
@@ -187,7 +187,7 @@ def test_a_text_that_became_no_number_is_nobodys_prefix(loop: Loop) -> None:
 def test_transformers_registry_and_the_configuration_are_as_before(kind: str) -> None:
     config = model_of(kind).config
     before, registry = config.to_dict(), dict(paged_cache.ATTN_TYPE_TO_ALLOCATOR)
-    with our_pages(config):
+    with use_layered_allocator(config):
         assert registry != paged_cache.ATTN_TYPE_TO_ALLOCATOR
     assert registry == paged_cache.ATTN_TYPE_TO_ALLOCATOR
     assert config.to_dict() == before
@@ -195,7 +195,7 @@ def test_transformers_registry_and_the_configuration_are_as_before(kind: str) ->
     def fail(_: Any) -> None:
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), our_pages(config):
+    with pytest.raises(RuntimeError), use_layered_allocator(config):
         fail(config)
     assert registry == paged_cache.ATTN_TYPE_TO_ALLOCATOR
     assert config.to_dict() == before
@@ -204,5 +204,5 @@ def test_transformers_registry_and_the_configuration_are_as_before(kind: str) ->
 def test_a_latent_row_without_halves_is_refused() -> None:
     config = SimpleNamespace(kv_lora_rank=9, qk_rope_head_dim=4, num_key_value_heads=2)
     assert is_latent(config)
-    with pytest.raises(ValueError, match="13 numbers has no halves"), our_pages(config):
+    with pytest.raises(ValueError, match="13 numbers has no halves"), use_layered_allocator(config):
         pass

@@ -18,8 +18,8 @@ from transformers import AutoTokenizer
 
 from sluice.domain.enums import Task
 from sluice.domain.errors import Cancelled, InvalidRequest, NoEndpoint, Saturated, WorkerFailed
-from sluice.engine.checkpoint.errors import NO_NUMBER
-from sluice.worker.execution.generator import Breakable, Finish, Generator, Piece, Tried
+from sluice.engine.checkpoint.errors import NAN_LOGITS
+from sluice.worker.execution.generator import Breakable, Chunk, FinishReason, GenerationEngine, Tried
 from sluice.worker.models.registry import release
 from tests.unit.engine import tiny
 from tests.unit.engine.generation.ahead import prepare_ahead
@@ -61,7 +61,7 @@ def assert_idle(at: Desk) -> None:
 
 def test_it_is_a_generator_and_says_what_it_can(checkpoint: Path) -> None:
     with desk(checkpoint, texts=5, pages=12) as at:
-        assert isinstance(at.generator, Generator)
+        assert isinstance(at.generator, GenerationEngine)
         variant = at.generator.variant
         assert (variant.id, variant.task) == ("chat/full-fp32", Task.TEXT_GENERATION)
         assert (variant.cache_tokens, variant.max_generations) == (12 * PAGE, 5)
@@ -82,7 +82,7 @@ def test_pieces_join_to_what_generate_writes(checkpoint: Path) -> None:
             expected, tokens = written(checkpoint, text, 30)
             last = at.ear.last(key)
             assert at.ear.text(key) == expected
-            assert (last.tokens, last.finish) == (tokens, Finish.LENGTH)
+            assert (last.tokens, last.finish) == (tokens, FinishReason.LENGTH)
             assert last.prompt_tokens == len(tiny.tokenizer()(text)["input_ids"])
             counts = [piece.tokens for piece in at.ear.pieces[key]]
             assert counts == sorted(counts)
@@ -99,7 +99,7 @@ def test_an_end_token_of_the_checkpoint_ends_a_text(plain: Path, tmp_path: Path)
     with desk(home) as at:
         text = at.text(1, PROMPT, 30)
         last = at.ear.last(1)
-        assert last.finish is Finish.STOP
+        assert last.finish is FinishReason.STOP
         assert last.tokens == tokens.index(end) + 1
         assert text == tiny.tokenizer().decode(tokens[: last.tokens], skip_special_tokens=True)
         assert_idle(at)
@@ -112,10 +112,10 @@ def test_a_stop_string_ends_a_text_before_it(checkpoint: Path) -> None:
     with desk(checkpoint) as at:
         assert at.text(1, PROMPT, 30, stop=(stop, "a string that never comes")) == before
         last = at.ear.last(1)
-        assert last.finish is Finish.STOP
+        assert last.finish is FinishReason.STOP
         assert last.tokens < tokens
         assert at.text(2, PROMPT, 30, stop=("a string that never comes",)) == whole
-        assert at.ear.last(2).finish is Finish.LENGTH
+        assert at.ear.last(2).finish is FinishReason.LENGTH
         assert_idle(at)
 
 
@@ -123,7 +123,7 @@ def test_a_text_ends_where_the_model_has_no_more_positions(plain: Path) -> None:
     with desk(plain) as at:
         at.begin(1, "word " * 40, 10_000)
         last = at.ear.last(1)
-        assert last.finish is Finish.LENGTH
+        assert last.finish is FinishReason.LENGTH
         assert last.tokens + last.prompt_tokens == LONGEST
         assert_idle(at)
 
@@ -137,7 +137,7 @@ def test_a_prompt_that_is_too_long_is_refused_and_the_longest_is_not(plain: Path
         assert isinstance(error, InvalidRequest)
         assert (error.field, str(LONGEST) in error.message) == ("prompt", True)
         assert at.ear.last(2).tokens == 1
-        assert at.ear.last(2).finish is Finish.LENGTH
+        assert at.ear.last(2).finish is FinishReason.LENGTH
         assert_idle(at)
 
 
@@ -374,7 +374,7 @@ def test_no_number_ends_one_text_and_no_other(checkpoint: Path) -> None:
                 assert at.ear.text(key) == expected
             else:
                 assert isinstance(last.error, WorkerFailed)
-                assert last.error.message == NO_NUMBER
+                assert last.error.message == NAN_LOGITS
                 assert last.tokens == 0
         assert at.text(100, PROMPT, 20) == expected
         assert_idle(at)
@@ -448,7 +448,7 @@ def test_a_loop_that_breaks_calls_who_listens(plain: Path) -> None:
     called = threading.Event()
     desk_ = Desk(generator)
 
-    def hear(pieces: Sequence[Piece]) -> None:
+    def hear(pieces: Sequence[Chunk]) -> None:
         desk_.ear(pieces)
         if not pieces:
             called.set()

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from sluice.engine.generation.attention.backend import attend
 from sluice.engine.generation.attention.mla import can_absorb
-from sluice.engine.generation.attention.paged import Pages
+from sluice.engine.generation.attention.paged import PagedCacheView
 from tests.unit.engine import tiny
 from tests.unit.engine.generation.loops import SETTINGS, Loop, model_of, prompt, written_by
 
@@ -38,7 +38,7 @@ def test_what_single_tokens_find_is_what_they_find_among_expanded_latents(dtype:
     for text, row in enumerate(rows):
         cache.view(-1, rank + rope)[(2 + 2 * text) * PAGE :][: len(row) - 1] = row[:-1]
     new = torch.stack([row[-1] for row in rows])[None, None]
-    pages = Pages({5: (cache, cache)}, waste=1, are_latent=True)
+    pages = PagedCacheView({5: (cache, cache)}, waste=1, are_latent=True)
     kwargs: dict[str, Any] = {}
     latents = pages.update(new[..., :rank], new[..., rank:], 5, kwargs)
     ends = torch.tensor([0, *LENGTHS]).cumsum(0).to(torch.int32)

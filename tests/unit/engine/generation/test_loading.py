@@ -25,17 +25,17 @@ from sluice.domain.enums import PrecisionMode, Task, Tier
 from sluice.domain.errors import InvalidRequest
 from sluice.engine.checkpoint.checkpoint import open_checkpoint
 from sluice.engine.generation import engine as loading
-from sluice.engine.generation.attention.backend import hindrance
-from sluice.engine.generation.engine import ContinuousGenerator
+from sluice.engine.generation.attention.backend import unsupported_reason
+from sluice.engine.generation.engine import GenerationEngine
 from sluice.engine.generation.kv_cache import (
     ACCELERATOR_PAGE,
     CPU_PAGE,
-    Shape,
-    shape_for,
+    KVCacheConfig,
+    kv_cache_config_for,
     token_bytes,
 )
 from sluice.worker.execution.backend import ModelSpec
-from sluice.worker.execution.generator import Finish, GenerationRoom, Prompt
+from sluice.worker.execution.generator import FinishReason, GenerationLimits, GenerationRequest
 from tests.unit.engine import tiny
 from tests.unit.engine.generation.ear import Ear
 from tests.unit.engine.generation.generators import written
@@ -55,7 +55,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @contextmanager
 def at_work(generator: Any) -> Iterator[Ear]:
     """The generator, started as a worker starts it."""
-    assert isinstance(generator, ContinuousGenerator)
+    assert isinstance(generator, GenerationEngine)
     ear = Ear()
     generator.warm_up()
     generator.start(ear)
@@ -124,13 +124,13 @@ def test_attention_that_is_not_known_here_is_told(config: Any, why: str) -> None
         model.config.layer_types = config.layer_types
     else:
         model = AutoModelForCausalLM.from_config(config)
-    assert why in hindrance(model)
+    assert why in unsupported_reason(model)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_hinders_those_that_are_known(kind: str) -> None:
-    assert hindrance(model_of(kind)) == ""
-    assert hindrance(AutoModelForCausalLM.from_config(MistralConfig(**SMALL, sliding_window=None))) == ""
+    assert unsupported_reason(model_of(kind)) == ""
+    assert unsupported_reason(AutoModelForCausalLM.from_config(MistralConfig(**SMALL, sliding_window=None))) == ""
 
 
 def test_a_checkpoint_whose_attention_is_not_known_is_refused(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_checkpoint_whose_attention_is_not_known_is_refused(tmp_path: Path) ->
     assert refused.value.field == "checkpoint"
 
 
-def room_of(config: Any, **more: Any) -> Shape:
+def room_of(config: Any, **more: Any) -> KVCacheConfig:
     usual: dict[str, Any] = {
         "device_type": "cpu",
         "dtype": torch.float32,
@@ -151,7 +151,7 @@ def room_of(config: Any, **more: Any) -> Shape:
         "max_tokens": 100,
         "memory_bytes": 1e9,
     }
-    return shape_for(config, **(usual | more))
+    return kv_cache_config_for(config, **(usual | more))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -192,7 +192,7 @@ def test_both_workers_load_one_and_write_what_generate_writes(
     spec = spec_of(checkpoints[kind], Tier.FULL if worker == "gpu" else Tier.LIGHT, precision="fp32")
     made = gpu_load(spec, device_name="cpu") if worker == "gpu" else cpu_load(spec, cache="unused")
     with at_work(made) as ear:
-        made.begin(1, Prompt(text=PROMPT, max_new_tokens=20))  # type: ignore[union-attr]
+        made.begin(1, GenerationRequest(text=PROMPT, max_new_tokens=20))  # type: ignore[union-attr]
         assert ear.text(1) == written(checkpoints[kind], PROMPT, 20)[0]
     assert made.variant.id == f"chat/{spec.tier.name.lower()}-fp32"
 
@@ -202,10 +202,10 @@ def test_both_workers_load_one_and_write_what_generate_writes(
 def test_it_writes_in_half_precision(checkpoints: dict[str, Path], kind: str, precision: str) -> None:
     made = gpu_load(spec_of(checkpoints[kind], precision=precision), device_name="cpu")
     with at_work(made) as ear:
-        made.begin(1, Prompt(text=PROMPT, max_new_tokens=20))  # type: ignore[union-attr]
-        made.begin(2, Prompt(text="b" * 30, max_new_tokens=20, temperature=1.0))  # type: ignore[union-attr]
+        made.begin(1, GenerationRequest(text=PROMPT, max_new_tokens=20))  # type: ignore[union-attr]
+        made.begin(2, GenerationRequest(text="b" * 30, max_new_tokens=20, temperature=1.0))  # type: ignore[union-attr]
         for key in (1, 2):
-            assert (ear.last(key).finish, ear.last(key).tokens) == (Finish.LENGTH, 20)
+            assert (ear.last(key).finish, ear.last(key).tokens) == (FinishReason.LENGTH, 20)
         cache = made._writer.batch_processor.cache  # type: ignore[union-attr]
         assert cache.dtype is torch.bfloat16
 
@@ -220,15 +220,15 @@ def test_room_is_shared_as_the_spec_says(checkpoints: dict[str, Path], monkeypat
     config = open_checkpoint(checkpoints["qwen2"]).config
     monkeypatch.setattr(loading, "free_memory_bytes", lambda: 40 * CPU_PAGE * token_bytes(config, torch.float32))
 
-    def cache_of(tier: Tier, room: GenerationRoom) -> tuple[int, int]:
+    def cache_of(tier: Tier, room: GenerationLimits) -> tuple[int, int]:
         spec = spec_of(checkpoints["qwen2"], tier, precision="fp32", generation=room)
         made = gpu_load(spec, device_name="cpu")
         made.close()
         return made.variant.cache_tokens // CPU_PAGE, made.variant.max_generations
 
-    assert cache_of(Tier.FULL, GenerationRoom(memory_share=0.5)) == (20, 16)
-    assert cache_of(Tier.FULL, GenerationRoom(memory_share=0.5, max_texts=3)) == (3 * 4, 3)
+    assert cache_of(Tier.FULL, GenerationLimits(memory_share=0.5)) == (20, 16)
+    assert cache_of(Tier.FULL, GenerationLimits(memory_share=0.5, max_texts=3)) == (3 * 4, 3)
     # A copy leaves its full model its room.
-    assert cache_of(Tier.LIGHT, GenerationRoom(memory_share=1.0)) == (10, 16)
+    assert cache_of(Tier.LIGHT, GenerationLimits(memory_share=1.0)) == (10, 16)
     with pytest.raises(MemoryError):
-        cache_of(Tier.FULL, GenerationRoom(memory_share=0.001))
+        cache_of(Tier.FULL, GenerationLimits(memory_share=0.001))

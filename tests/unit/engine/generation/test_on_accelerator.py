@@ -11,7 +11,7 @@ import torch
 
 from sluice.engine.generation.kv_cache import ACCELERATOR_PAGE
 from sluice.engine.generation.sampler import NO_TOKEN
-from sluice.engine.generation.sequence import NO_ROOM
+from sluice.engine.generation.sequence import OOM_PREFIX
 from tests.unit.engine.generation.loops import KINDS, VOCABULARY, Loop, generated, model_of, prompt
 
 pytestmark = [
@@ -111,7 +111,7 @@ def test_steps_without_room_are_split(kind: str) -> None:
     loop.add("long", prompt(400), TOKENS)
     loop.run()
     assert failures
-    assert (loop.heard["long"].error or "").startswith(NO_ROOM)
+    assert (loop.heard["long"].error or "").startswith(OOM_PREFIX)
     for name, ids in prompts.items():
         assert loop.tokens(name) == generated(kind, ids, TOKENS), name
     loop.assert_nothing_is_held()

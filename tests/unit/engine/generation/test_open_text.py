@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from sluice.domain.errors import WorkerFailed
-from sluice.engine.checkpoint.errors import NO_NUMBER
+from sluice.engine.checkpoint.errors import NAN_LOGITS
 from sluice.engine.generation.sampler import NO_TOKEN
-from sluice.engine.generation.sequence import OpenText
-from sluice.worker.execution.generator import Finish, Piece, Prompt
+from sluice.engine.generation.sequence import OutputSequence
+from sluice.worker.execution.generator import Chunk, FinishReason, GenerationRequest
 from tests.unit.engine import tiny
 
 pytestmark = pytest.mark.torch
@@ -40,9 +40,9 @@ def metaspace() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")  # noqa: S106
 
 
-def opened(*stop: str, tokenizer: Any = WORDS) -> OpenText:
-    prompt = Prompt(text="", max_new_tokens=100, stop=stop)
-    return OpenText(prompt, key=7, prompt_tokens=3, tokenizer=tokenizer, ends={END})
+def opened(*stop: str, tokenizer: Any = WORDS) -> OutputSequence:
+    prompt = GenerationRequest(text="", max_new_tokens=100, stop=stop)
+    return OutputSequence(prompt, key=7, prompt_tokens=3, tokenizer=tokenizer, ends={END})
 
 
 def tokens_of(text: str) -> list[int]:
@@ -50,9 +50,9 @@ def tokens_of(text: str) -> list[int]:
     return ids
 
 
-def written(text: OpenText, tokens: Sequence[int], *, step: int = 1) -> list[Piece]:
+def written(text: OutputSequence, tokens: Sequence[int], *, step: int = 1) -> list[Chunk]:
     """The pieces of a text that is written `step` tokens at a time until it is over."""
-    pieces: list[Piece] = []
+    pieces: list[Chunk] = []
     for end in [*range(step, len(tokens), step), len(tokens)]:
         pieces.append(text.write(tokens[:end], is_done=end == len(tokens)))
         if pieces[-1].is_last:
@@ -60,7 +60,7 @@ def written(text: OpenText, tokens: Sequence[int], *, step: int = 1) -> list[Pie
     return pieces
 
 
-def joined(pieces: Sequence[Piece]) -> str:
+def joined(pieces: Sequence[Chunk]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
@@ -70,7 +70,7 @@ def test_pieces_join_to_the_text(text: str, step: int) -> None:
     pieces = written(opened(), tokens_of(text), step=step)
     assert joined(pieces) == text
     assert [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
-    assert pieces[-1].finish is Finish.LENGTH
+    assert pieces[-1].finish is FinishReason.LENGTH
     assert pieces[-1].tokens == len(tokens_of(text))
     assert {(piece.key, piece.prompt_tokens) for piece in pieces} == {(7, 3)}
     assert "\ufffd" not in joined(pieces[:-1])
@@ -100,14 +100,14 @@ def test_a_text_that_ends_in_the_middle_of_a_character_says_so() -> None:
     tokens = tokens_of("ok 🐙")[:-1]
     pieces = written(opened(), tokens)
     assert joined(pieces) == "ok \ufffd"
-    assert pieces[-1].finish is Finish.LENGTH
+    assert pieces[-1].finish is FinishReason.LENGTH
 
 
 def test_an_end_token_ends_it_and_is_not_shown() -> None:
     tokens = [*tokens_of("ok"), END]
     pieces = written(opened(), tokens)
     assert joined(pieces) == "ok"
-    assert (pieces[-1].finish, pieces[-1].tokens) == (Finish.STOP, len(tokens))
+    assert (pieces[-1].finish, pieces[-1].tokens) == (FinishReason.STOP, len(tokens))
 
 
 def test_special_tokens_are_not_shown_and_count() -> None:
@@ -122,29 +122,29 @@ def test_a_stop_string_across_tokens_ends_the_text_before_it(step: int) -> None:
     tokens = tokens_of("thank you so much, it arrived on Monday")
     pieces = written(opened("much, it arr", "never"), tokens, step=step)
     assert joined(pieces) == "thank you so "
-    assert pieces[-1].finish is Finish.STOP
+    assert pieces[-1].finish is FinishReason.STOP
     assert [piece.is_last for piece in pieces].index(True) == len(pieces) - 1
 
 
 def test_a_stop_string_that_is_not_completed_is_shown_in_the_end() -> None:
     pieces = written(opened("thank you so MUCH"), tokens_of("thank you so much"))
     assert joined(pieces) == "thank you so much"
-    assert pieces[-1].finish is Finish.LENGTH
+    assert pieces[-1].finish is FinishReason.LENGTH
     cut = written(opened("much, it"), [*tokens_of("thank you so much"), END])
     assert joined(cut) == "thank you so much"
-    assert cut[-1].finish is Finish.STOP
+    assert cut[-1].finish is FinishReason.STOP
 
 
 def test_a_stop_string_of_characters_that_come_in_bytes() -> None:
     pieces = written(opened("🐙"), tokens_of("emoji 🐙 and"))
     assert joined(pieces) == "emoji "
-    assert pieces[-1].finish is Finish.STOP
+    assert pieces[-1].finish is FinishReason.STOP
 
 
 def test_a_stop_string_of_what_stands_for_half_a_character() -> None:
     pieces = written(opened("\ufffd"), tokens_of("ok 🐙")[:-1])
     assert joined(pieces) == "ok "
-    assert pieces[-1].finish is Finish.STOP
+    assert pieces[-1].finish is FinishReason.STOP
 
 
 def test_a_token_that_is_no_number_fails_the_text_and_what_came_before_is_told() -> None:
@@ -153,10 +153,10 @@ def test_a_token_that_is_no_number_fails_the_text_and_what_came_before_is_told()
     assert joined(pieces) == "thank you"
     error = pieces[-1].error
     assert isinstance(error, WorkerFailed)
-    assert error.message == NO_NUMBER
+    assert error.message == NAN_LOGITS
     assert pieces[-1].tokens == len(tokens)
 
 
 def test_nothing_written_is_a_text_without_characters() -> None:
     piece = opened().write([], is_done=True)
-    assert (piece.text, piece.tokens, piece.finish) == ("", 0, Finish.LENGTH)
+    assert (piece.text, piece.tokens, piece.finish) == ("", 0, FinishReason.LENGTH)

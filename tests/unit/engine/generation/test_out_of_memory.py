@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sluice.engine.generation.sequence import NO_ROOM
+from sluice.engine.generation.sequence import OOM_PREFIX
 from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.loops import KINDS, PAGE, Loop, ended_well, generated, model_of, prompt
 
@@ -105,7 +105,7 @@ def test_one_whose_halves_have_no_room_either_is_refused_and_the_rest_is_written
         loop.add(name, ids, TOKENS)
     loop.run()
     assert narrow.failures >= 2
-    assert (loop.heard["long"].error or "").startswith(NO_ROOM)
+    assert (loop.heard["long"].error or "").startswith(OOM_PREFIX)
     assert loop.deliveries.count("long") == 1
     assert_as_generated(loop, KIND, prompts)
     loop.assert_nothing_is_held()

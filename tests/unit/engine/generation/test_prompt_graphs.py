@@ -11,8 +11,8 @@ import torch
 
 from sluice.engine.generation import prefill_graphs as prompt_graphs
 from sluice.engine.generation.kv_cache import ACCELERATOR_PAGE
-from sluice.engine.generation.model_runner import StepRunner
-from sluice.engine.generation.prefill_graphs import PromptGraphs, Size, sizes_up_to
+from sluice.engine.generation.model_runner import PagedModelRunner
+from sluice.engine.generation.prefill_graphs import GraphBucket, PrefillCudaGraphs, sizes_up_to
 from tests.unit.engine.generation.loops import PAGE, Loop, ended_well, generated, model_of, prompt
 
 pytestmark = pytest.mark.torch
@@ -52,8 +52,8 @@ def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
     """What all loops of a test capture with."""
     tape = Tape()
 
-    def graphs(runner: StepRunner, allocator: Any) -> PromptGraphs:
-        return PromptGraphs(
+    def graphs(runner: PagedModelRunner, allocator: Any) -> PrefillCudaGraphs:
+        return PrefillCudaGraphs(
             most_tokens=runner.cache.max_batch_tokens,
             waste=allocator.write_trash_index,
             blank_slot=allocator.read_trash_index,
@@ -62,7 +62,7 @@ def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
         )
 
     monkeypatch.setattr(torch, "compile", _as_it_is)
-    monkeypatch.setattr(StepRunner, "_graphs_of_prompts", graphs)
+    monkeypatch.setattr(PagedModelRunner, "_graphs_of_prompts", graphs)
     return tape
 
 
@@ -172,14 +172,14 @@ def test_one_that_cannot_be_captured_keeps_nobody_from_serving(
 
 
 def test_a_graph_that_gives_something_else_is_not_used(tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
-    replayed = PromptGraphs.run
+    replayed = PrefillCudaGraphs.run
 
-    def run(graphs: PromptGraphs, size: Size, step: Callable[[], Any]) -> Any:
+    def run(graphs: PrefillCudaGraphs, size: GraphBucket, step: Callable[[], Any]) -> Any:
         out = replayed(graphs, size, step)
         out.last_hidden_state.mul_(-1)
         return out
 
-    monkeypatch.setattr(PromptGraphs, "run", run)
+    monkeypatch.setattr(PrefillCudaGraphs, "run", run)
     loop = loop_of("qwen2")
     assert tape.captured == 1
     write_all(loop, "qwen2", {"one": prompt(100)})
@@ -196,7 +196,7 @@ def test_an_accelerator_replays_what_it_would_launch(kind: str, monkeypatch: pyt
     assert prompts._graphs.sizes == sizes_up_to(BATCH)
     replay, replayed = prompts._replay, []
 
-    def compare(graphs: PromptGraphs, size: Size) -> Any:
+    def compare(graphs: PrefillCudaGraphs, size: GraphBucket) -> Any:
         tokens = prompts._batch["input_ids"].shape[1]
         launched = prompts._launch().last_hidden_state.clone()
         out = replay(graphs, size)
@@ -226,4 +226,4 @@ def test_sizes_have_room_for_every_step_and_waste_little() -> None:
             for read in (0, tokens + most):
                 fits = next(size for size in sizes if min(size.tokens, size.longest) >= tokens and size.read >= read)
                 assert fits.tokens - tokens < min(max(128, tokens), 512)
-    assert sizes_up_to(128) == (Size(128, 128, read=0), Size(128, 128, read=256))
+    assert sizes_up_to(128) == (GraphBucket(128, 128, read=0), GraphBucket(128, 128, read=256))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from sluice.engine.generation.prefill_graphs import PromptGraphs
+from sluice.engine.generation.prefill_graphs import PrefillCudaGraphs
 from tests.unit.engine.generation.loops import KINDS, PAGE, Loop, ended_well, generated, model_of, prompt
 
 pytestmark = pytest.mark.torch
@@ -65,7 +65,7 @@ def test_what_was_read_before_is_found_by_compiled_prompts_too() -> None:
 def test_graphs_of_all_sizes_are_made_of_what_was_compiled_first() -> None:
     loop = Loop(model_of("qwen2"), compiles=True, batch_tokens=200)
     runner = loop.processor.model_runner
-    graphs = PromptGraphs(
+    graphs = PrefillCudaGraphs(
         most_tokens=200,
         waste=loop.allocator.write_trash_index,
         blank_slot=loop.allocator.read_trash_index,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
 
 from sluice.domain.errors import InvalidRequest
-from sluice.engine.generation.prompt_tokenizer import PromptReader
+from sluice.engine.generation.prompt_tokenizer import PromptTokenizer
 from tests.unit.engine import tiny
 
 pytestmark = pytest.mark.torch
@@ -41,12 +41,12 @@ def words(text: str, tokenizer: Any = PLAIN) -> list[int]:
 
 @pytest.mark.parametrize("text", tiny.TEXTS)
 def test_a_prompt_is_read_as_the_tokenizer_reads_it(text: str) -> None:
-    assert PromptReader(PLAIN).read(text) == [CLS, *words(text), SEP]
+    assert PromptTokenizer(PLAIN).read(text) == [CLS, *words(text), SEP]
 
 
 @pytest.mark.parametrize("text", tiny.TEXTS)
 def test_where_there_is_a_template_it_is_the_customers_turn(text: str) -> None:
-    assert PromptReader(CHATTING).read(text) == [USER, *words(text), SEP, WRITER]
+    assert PromptTokenizer(CHATTING).read(text) == [USER, *words(text), SEP, WRITER]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_where_there_is_a_template_it_is_the_customers_turn(text: str) -> None:
     ],
 )
 def test_what_acts_on_the_model_is_left_out(spelled: str, left: str) -> None:
-    reader = PromptReader(CHATTING)
+    reader = PromptTokenizer(CHATTING)
     if left:
         assert reader.read(spelled) == [USER, *words(left, CHATTING), SEP, WRITER]
     else:
@@ -76,7 +76,7 @@ def test_what_acts_on_the_model_is_left_out(spelled: str, left: str) -> None:
 def test_no_text_acts(pieces: list[str]) -> None:
     text = "".join(pieces)
     try:
-        tokens = PromptReader(CHATTING).read(text)
+        tokens = PromptTokenizer(CHATTING).read(text)
     except InvalidRequest:
         return
     assert (tokens[0], tokens[-2:]) == (USER, [SEP, WRITER])
@@ -87,7 +87,7 @@ def test_one_that_only_the_tokenizer_finds_is_refused() -> None:
     tokenizer = chatting()
     tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
     tokenizer.add_tokens([AddedToken("<|user|>", special=False, normalized=True)])
-    reader = PromptReader(tokenizer)
+    reader = PromptTokenizer(tokenizer)
     with pytest.raises(InvalidRequest, match="only the model itself") as refused:
         reader.read("hi \uff1c|user|\uff1e")
     assert refused.value.field == "prompt"
@@ -97,7 +97,7 @@ def test_one_that_only_the_tokenizer_finds_is_refused() -> None:
 def test_words_that_no_token_stands_for_are_no_reason_to_refuse() -> None:
     tokenizer = copy.deepcopy(PLAIN)
     tokenizer.backend_tokenizer.model.unk_token = "[UNK]"  # noqa: S105
-    reader = PromptReader(tokenizer)
+    reader = PromptTokenizer(tokenizer)
     assert reader.read("[UNK]a") == [CLS, *words("a"), SEP]
     assert reader.read("\u5305 a")
 
@@ -106,14 +106,14 @@ def test_words_that_no_token_stands_for_are_no_reason_to_refuse() -> None:
 @pytest.mark.parametrize("text", ["", "[SEP]"])
 def test_nothing_is_refused(tokenizer: Any, text: str) -> None:
     with pytest.raises(InvalidRequest, match="no tokens") as refused:
-        PromptReader(tokenizer).read(text)
+        PromptTokenizer(tokenizer).read(text)
     assert refused.value.field == "prompt"
 
 
 @pytest.mark.timeout(20)
 def test_a_text_that_nests_what_is_left_out_is_read_in_one_pass() -> None:
     depth = 20_000
-    assert PromptReader(CHATTING).read("<|us" * depth + "<|user|>" + "er|>" * depth + "a") == [
+    assert PromptTokenizer(CHATTING).read("<|us" * depth + "<|user|>" + "er|>" * depth + "a") == [
         USER,
         *words("a"),
         SEP,
@@ -123,4 +123,4 @@ def test_a_text_that_nests_what_is_left_out_is_read_in_one_pass() -> None:
 
 def test_a_template_that_takes_no_customers_turn_is_refused_from_the_start() -> None:
     with pytest.raises(ValueError, match="system first"):
-        PromptReader(chatting("{{ raise_exception('system first') }}"))
+        PromptTokenizer(chatting("{{ raise_exception('system first') }}"))

@@ -12,23 +12,23 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.router.api.codec import to_generation, to_request
-from services.router.queueing.batch import OpenBatch
+from services.router.api.codec import generate_request_from_proto, infer_request_from_proto
+from services.router.queueing.batch import InFlightBatch
 from services.router.requests.caller import ANONYMOUS
-from services.router.requests.generation import TextTicket
-from services.router.requests.request import Ticket
+from services.router.requests.generation import PendingGeneration
+from services.router.requests.request import PendingRequest
 from services.router.requests.validation import deadline_after, validate, validate_sampling
 from services.router.workers.codec import batch_to_proto as to_batch
 from services.router.workers.codec import generation_to_proto as to_proto
 from sluice.domain.errors import Expired, InvalidRequest
 from sluice.domain.status import seconds_of
 from sluice.engine.encoder.heads import ClassificationHead
-from sluice.engine.generation.sampler import SAMPLING, Samplers, Sampling, sampled_scores
-from sluice.engine.generation.sequence import StopStrings
+from sluice.engine.generation.sampler import SAMPLING, Sampler, SamplerState, sampled_scores
+from sluice.engine.generation.sequence import StopChecker
 from sluice.v1 import inference_service_pb2 as inference_pb2
 from sluice.v1 import worker_service_pb2 as worker_pb2
-from sluice.worker.execution.backend import Classified, Item
-from sluice.worker.server.codec import to_writing
+from sluice.worker.execution.backend import Classification, Item
+from sluice.worker.server.codec import generation_from_proto
 from tests.unit.strategies import texts
 
 pytestmark = pytest.mark.torch
@@ -87,12 +87,12 @@ def accepted_generation(message: inference_pb2.GenerateRequest, timeout_s: float
     """What a worker is sent of it, as it arrives; None when the router refuses it."""
     try:
         deadline = deadline_after(timeout_s, NOW)
-        request, sampling = to_generation(message, deadline=deadline, traceparent="", caller=ANONYMOUS)
+        request, sampling = generate_request_from_proto(message, deadline=deadline, traceparent="", caller=ANONYMOUS)
         validate(request, max_text_bytes=65_536, now=NOW, text_field="prompt")
         validate_sampling(sampling)
     except (InvalidRequest, Expired):
         return None
-    ticket = TextTicket(1, request, sampling, hot=False, now=NOW)
+    ticket = PendingGeneration(1, request, sampling, hot=False, now=NOW)
     return worker_pb2.Generation.FromString(to_proto(ticket, "m/full-fp32", NOW).SerializeToString())
 
 
@@ -100,18 +100,18 @@ def accepted_batch(item: inference_pb2.InferStreamItem) -> worker_pb2.Batch | No
     """The same of a text on a stream."""
     try:
         deadline = deadline_after(seconds_of(item.timeout), NOW)
-        request = to_request(item.request, deadline=deadline, traceparent="", caller=ANONYMOUS)
+        request = infer_request_from_proto(item.request, deadline=deadline, traceparent="", caller=ANONYMOUS)
         validate(request, max_text_bytes=65_536, now=NOW)
     except (InvalidRequest, Expired):
         return None
-    ticket = Ticket(1, request, lambda _: None, hot=False, now=NOW)
-    batch = OpenBatch(id=1, variant_id="m/full-fp32", tickets={1: ticket}, sent_at=NOW)
+    ticket = PendingRequest(1, request, lambda _: None, hot=False, now=NOW)
+    batch = InFlightBatch(id=1, variant_id="m/full-fp32", tickets={1: ticket}, sent_at=NOW)
     return worker_pb2.Batch.FromString(to_batch(batch, "", NOW).SerializeToString())
 
 
-def step(*samplings: Sampling) -> torch.Tensor:
+def step(*samplings: SamplerState) -> torch.Tensor:
     """The tokens that one step of the engine draws for such texts."""
-    samplers = Samplers()
+    samplers = Sampler()
     states: list[Any] = [
         SimpleNamespace(has_new_token=True, state=SimpleNamespace(logit_processor_kwargs={SAMPLING: one}))
         for one in samplings
@@ -132,14 +132,14 @@ def test_whatever_is_accepted_of_a_generation_the_engine_can_draw(
     sent = accepted_generation(message, timeout_s)
     if sent is None:
         return
-    writing = to_writing(sent, owner=SimpleNamespace(hear=print), now=0.0)  # type: ignore[arg-type]
+    writing = generation_from_proto(sent, owner=SimpleNamespace(hear=print), now=0.0)  # type: ignore[arg-type]
     assert writing.timeout_s is not None
     assert 0.0 <= writing.timeout_s <= 86_400.0
-    StopStrings(writing.prompt.stop)
+    StopChecker(writing.prompt.stop)
     # What is counted in 32 bits.
     torch.tensor([writing.prompt.max_new_tokens], dtype=torch.int32)
-    sampling = Sampling(writing.prompt, seed=7)
-    innocent = Sampling(writing.prompt.__class__(text="", max_new_tokens=1), seed=0)
+    sampling = SamplerState(writing.prompt, seed=7)
+    innocent = SamplerState(writing.prompt.__class__(text="", max_new_tokens=1), seed=0)
     for _ in range(3):
         drawn, greedy = step(sampling, innocent).tolist()
         assert 0 <= drawn < 50
@@ -158,7 +158,7 @@ def test_whatever_is_accepted_of_a_text_a_worker_can_answer(item: inference_pb2.
     head = ClassificationHead(LABELS, multi_label=False)
     mask = torch.ones((1, 1))
     (answer,) = head.outputs(torch.tensor([[0.0, 1.0, 2.0]]), mask, [Item(sent.text, sent.top_k, sent.truncate)])
-    assert isinstance(answer, Classified)
+    assert isinstance(answer, Classification)
     assert len(answer.scores) == min(sent.top_k, len(LABELS))
 
 

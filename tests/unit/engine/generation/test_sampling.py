@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 
 from sluice.engine.generation import sampler as sampling
-from sluice.engine.generation.sampler import SAMPLING, Draw, Samplers, Sampling, _gumbel, sampled_scores
-from sluice.worker.execution.generator import Prompt
+from sluice.engine.generation.sampler import SAMPLING, Sampler, SamplerState, SamplingMode, _gumbel, sampled_scores
+from sluice.worker.execution.generator import GenerationRequest
 from tests.unit.engine.generation.loops import KINDS, VOCABULARY, Loop, generated, model_of, prompt
 
 pytestmark = pytest.mark.torch
@@ -40,7 +40,7 @@ def may_be(scores: Tensor, *, top_p: float = 1.0, top_k: int = 0, temperature: f
 
 def drawn(scores: Tensor, count: int, **way: Any) -> Tensor:
     """`count` draws of one row, as consecutive places of a text, (tokens,) times each was drawn."""
-    sampling = Sampling(Prompt(text="", max_new_tokens=1), seed=5)
+    sampling = SamplerState(GenerationRequest(text="", max_new_tokens=1), seed=5)
     keys = torch.tensor([sampling.next_key() for _ in range(count)], dtype=torch.int32)[:, None]
     rows = sampled_scores(
         scores.expand(count, -1),
@@ -84,7 +84,7 @@ def test_draws_of_neighbouring_places_and_seeds_do_not_hang_together() -> None:
     even = torch.zeros(16)
     first = []
     for seed in range(20_000):
-        sampling = Sampling(Prompt(text="", max_new_tokens=1, seed=seed), seed=0)
+        sampling = SamplerState(GenerationRequest(text="", max_new_tokens=1, seed=seed), seed=0)
         first.append([sampling.next_key(), sampling.next_key()])
     keys = torch.tensor(first, dtype=torch.int32)
     draws = torch.stack([_gumbel(keys[:, place : place + 1], 16).argmax(-1) for place in (0, 1)])
@@ -178,29 +178,29 @@ def test_no_number_stays_no_number() -> None:
 
 
 def test_a_batch_pays_for_what_its_texts_need() -> None:
-    ways: list[tuple[dict[str, Any], Draw]] = [
-        ({"temperature": 0.0, "top_p": 0.5, "top_k": 3}, Draw.GREEDY),
-        ({"temperature": 0.7}, Draw.TEMPERATURE),
-        ({"temperature": 0.7, "top_p": 0.9}, Draw.TRUNCATED),
-        ({"temperature": 0.7, "top_k": 4}, Draw.TRUNCATED),
+    ways: list[tuple[dict[str, Any], SamplingMode]] = [
+        ({"temperature": 0.0, "top_p": 0.5, "top_k": 3}, SamplingMode.GREEDY),
+        ({"temperature": 0.7}, SamplingMode.TEMPERATURE),
+        ({"temperature": 0.7, "top_p": 0.9}, SamplingMode.TRUNCATED),
+        ({"temperature": 0.7, "top_k": 4}, SamplingMode.TRUNCATED),
     ]
     for way, draw in ways:
-        assert Sampling(Prompt(text="", max_new_tokens=1, **way), seed=0).draw is draw
-    samplers = Samplers()
+        assert SamplerState(GenerationRequest(text="", max_new_tokens=1, **way), seed=0).draw is draw
+    samplers = Sampler()
     assert not samplers.do_processing
     loop = Loop(model_of("qwen2"))
     loop.add("greedy", prompt(4), 20)
     loop.run("greedy")
-    assert loop.processor.logit_processor.draw is Draw.GREEDY
+    assert loop.processor.logit_processor.draw is SamplingMode.GREEDY
     loop.add("drawn", prompt(5), 2, temperature=1.0)
     loop.run("drawn")
-    assert loop.processor.logit_processor.draw is Draw.TEMPERATURE
+    assert loop.processor.logit_processor.draw is SamplingMode.TEMPERATURE
     loop.run()
-    assert loop.processor.logit_processor.draw is Draw.GREEDY
+    assert loop.processor.logit_processor.draw is SamplingMode.GREEDY
 
 
 def test_a_seed_is_a_text_and_going_back_repeats_it() -> None:
-    one, other = (Sampling(Prompt(text="", max_new_tokens=1, seed=seed), seed=0) for seed in (3, 4))
+    one, other = (SamplerState(GenerationRequest(text="", max_new_tokens=1, seed=seed), seed=0) for seed in (3, 4))
     keys = [one.next_key() for _ in range(100)]
     assert keys != [other.next_key() for _ in range(100)]
     assert len(set(keys)) == 100
@@ -208,7 +208,11 @@ def test_a_seed_is_a_text_and_going_back_repeats_it() -> None:
     one.go_back_to(40)
     assert [one.next_key() for _ in range(60)] == keys[40:]
     for seed in (0, 1, -1, (1 << 63) - 1, -(1 << 63)):
-        assert -(1 << 31) <= Sampling(Prompt(text="", max_new_tokens=1, seed=seed), seed=0).next_key() < 1 << 31
+        assert (
+            -(1 << 31)
+            <= SamplerState(GenerationRequest(text="", max_new_tokens=1, seed=seed), seed=0).next_key()
+            < 1 << 31
+        )
 
 
 WAYS: list[dict[str, Any]] = [
@@ -265,7 +269,7 @@ def test_a_kept_sampling_is_not_read_by_texts_that_are_not_drawn() -> None:
 @given(
     rows=st.lists(
         st.builds(
-            Prompt,
+            GenerationRequest,
             text=st.just(""),
             max_new_tokens=st.integers(1, 2**32 - 1),
             temperature=st.floats(),
@@ -277,10 +281,10 @@ def test_a_kept_sampling_is_not_read_by_texts_that_are_not_drawn() -> None:
         max_size=5,
     )
 )
-def test_whatever_numbers_the_wire_can_carry_a_token_is_drawn(rows: list[Prompt]) -> None:
-    ways = [Sampling(prompt, seed=7) for prompt in rows]
+def test_whatever_numbers_the_wire_can_carry_a_token_is_drawn(rows: list[GenerationRequest]) -> None:
+    ways = [SamplerState(prompt, seed=7) for prompt in rows]
     states = [RequestState(f"{at}", [1], logit_processor_kwargs={SAMPLING: way}) for at, way in enumerate(ways)]
-    samplers = Samplers()
+    samplers = Sampler()
     storage = torch.zeros(samplers.tensors_required, 8, dtype=torch.int32)
     samplers.prepare_tensor_args([FutureRequestState(state, True, {}, 1) for state in states], storage)
     scores = torch.tensor([0.0, 3.0, -1e4, 2.0, 1.0]).expand(len(rows), -1).clone()
@@ -288,7 +292,7 @@ def test_whatever_numbers_the_wire_can_carry_a_token_is_drawn(rows: list[Prompt]
     assert not drawn.isnan().any()
     for row, way in zip(drawn, ways, strict=True):
         assert row.max().isfinite()
-        if way.draw is Draw.GREEDY:
+        if way.draw is SamplingMode.GREEDY:
             assert row.argmax() == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs, ContinuousBatchingIOs
 
-from sluice.engine.generation.decode_inputs import TokenInputs, TokensAhead
+from sluice.engine.generation.decode_inputs import AsyncDecodeInputs, DecodeInputs
 from tests.unit.engine.generation.ahead import prepare_ahead
 from tests.unit.engine.generation.loops import PAGE, Loop, model_of, prompt
 
@@ -71,7 +71,7 @@ def test_they_are_the_same_number_by_number(padded: int, sampling: dict[str, Any
     assert step.by_pages
     theirs = step.prepared(ContinuousBatchingIOs.prepare_batch_tensors.__get__(step.inputs), padded=padded)
     ours = step.prepared(step.inputs.prepare_batch_tensors, padded=padded)
-    assert type(step.inputs) is TokenInputs
+    assert type(step.inputs) is DecodeInputs
     assert_same(theirs, ours)
 
 
@@ -91,7 +91,7 @@ def test_tokens_of_the_step_before_are_carried_over_as_transformers_does(monkeyp
     carried = []
 
     def compared() -> Any:
-        ours = TokensAhead.infer_carry_over_ids(ahead)
+        ours = AsyncDecodeInputs.infer_carry_over_ids(ahead)
         assert torch.equal(ours, ContinuousBatchingAsyncIOs.infer_carry_over_ids(ahead))
         assert ours.dtype == torch.int32
         carried.append(int((ours >= 0).sum()))
