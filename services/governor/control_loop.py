@@ -90,18 +90,18 @@ class Governor:
         )
 
     @property
-    def stands_by(self) -> bool:
+    def is_standby(self) -> bool:
         """Whether a governor with a greater epoch directs, so that this one must not."""
-        return self._leadership.stands_by(mine=self.controller.current.epoch, now=self._clock())
+        return self._leadership.is_standby(mine=self.controller.current.epoch, now=self._clock())
 
     @property
     def can_direct(self) -> bool:
         """Whether members that join now are directed: it decides, does not stand by, and does not end."""
-        return not self.closing and self._is_ticking and not self.stands_by
+        return not self.closing and self._is_ticking and not self.is_standby
 
-    def check_rank(self) -> None:
+    def require_leader(self) -> None:
         """Raises Superseded while this governor stands by."""
-        if self.stands_by:
+        if self.is_standby:
             raise Superseded(f"a governor of epoch {self._leadership.rival} directs the fleet; dial again to reach it")
 
     def join(self, registration: Registration, *, succeeds: frozenset[int] = frozenset()) -> int:
@@ -112,7 +112,7 @@ class Governor:
         now = self._clock()
         obeyed = registration.obeyed
         told = Told.NOTHING if obeyed is None else self._hear_of(registration, obeyed, now)
-        self.check_rank()
+        self.require_leader()
         if told is Told.RIVAL and obeyed is not None:
             raise Superseded(f"a governor of epoch {obeyed.epoch} directs this member; dial again to reach it")
         ticket = self.table.join(registration, now=now, succeeds=succeeds)
@@ -176,7 +176,7 @@ class Governor:
 
     def override(self, directive: Directive, *, duration_s: float) -> Directive:
         """The operator's hand, for `duration_s` from now. Raises Superseded."""
-        self.check_rank()
+        self.require_leader()
         now = self._clock()
         current = self.controller.override(directive, until=now + duration_s, now=now)
         self._publish()
@@ -184,7 +184,7 @@ class Governor:
 
     def clear(self, reason: str) -> Directive:
         """End the operator's override. Raises Superseded."""
-        self.check_rank()
+        self.require_leader()
         now = self._clock()
         current = self.controller.clear(now=now, reason=reason)
         # Who is late to come must not bring back what the operator has just ended.
@@ -219,7 +219,7 @@ class Governor:
     def tick(self) -> None:
         """Notice silence, disobedience and expiry, and decide."""
         now = self._clock()
-        silent = self.table.drop_silent(now=now)
+        silent = self.table.expire_silent(now=now)
         for name in silent:
             logger.warning("silent", extra={"member": name})
         if self._was_asleep(now) or now - self._heard_at > self.config.lease_s:
@@ -233,8 +233,8 @@ class Governor:
         for name in late:
             extra = {"member": name, "version": self.controller.current.version}
             logger.error("a member has not acknowledged the directive", extra=extra)
-        if self.stands_by != self._stood_by:
-            self._stood_by = self.stands_by
+        if self.is_standby != self._stood_by:
+            self._stood_by = self.is_standby
             logger.warning("stands by" if self._stood_by else "directs again", extra={"rival": self._leadership.rival})
             changed = True
         if silent or changed or late:
@@ -277,7 +277,7 @@ class Governor:
         return True
 
     def _inherit(self, held: DegradationState, now: float) -> None:
-        if self._inheritance.may_take(now, is_warm=self._is_warm(now)):
+        if self._inheritance.can_accept(now, is_warm=self._is_warm(now)):
             self.controller.inherit(held, now=now)
 
     def _is_warm(self, now: float) -> bool:

@@ -60,7 +60,7 @@ class Inheritance:
         """Whether the governor knows less than its members."""
         return now < self._warm_until
 
-    def may_take(self, now: float, *, is_warm: bool) -> bool:
+    def can_accept(self, now: float, *, is_warm: bool) -> bool:
         """Whether what a member holds is taken over now; where the governor is not warm, that opens a window."""
         if now < self._deaf_until:
             return False
@@ -129,11 +129,11 @@ class Leadership:
             self._claimed_at = now
             self._claim(obeyed, mine=mine, now=now)
             return Told.RIVAL
-        if obeyed == mine and not is_directed and self.stands_by(mine=mine, now=now):
+        if obeyed == mine and not is_directed and self.is_standby(mine=mine, now=now):
             self._refute(now)
         return Told.NOTHING
 
-    def stands_by(self, *, mine: int, now: float) -> bool:
+    def is_standby(self, *, mine: int, now: float) -> bool:
         """Whether another governor is taken to direct, so that this one must not."""
         return self._rival > mine and self._began_at <= now <= self._trial_ends_at()
 
@@ -142,7 +142,7 @@ class Leadership:
         return now < max(self._disbelieves_until, self._ended_at + self._lease_s)
 
     def _claim(self, epoch: int, *, mine: int, now: float) -> None:
-        if not self.stands_by(mine=mine, now=now):
+        if not self.is_standby(mine=mine, now=now):
             ended_at = self._trial_ends_at()
             if ended_at <= now:
                 self._ended_at = max(self._ended_at, ended_at)

@@ -120,7 +120,7 @@ class MemberEntry:
 
     member: Member
     ticket: int
-    heard_at: float
+    last_message_at: float
     witness: ReportValidator
     obedience: AckTracker = field(default_factory=AckTracker)
     card_bytes: int = 0
@@ -200,10 +200,10 @@ class MemberTable:
         self.revision += 1
         return self._tickets
 
-    def heard_at(self, member_id: str, ticket: int) -> float:
+    def last_message_at(self, member_id: str, ticket: int) -> float:
         """When the stream with `ticket` was last heard of; minus infinity if it is not the member's any more."""
         seat = self._seats.get(member_id)
-        return seat.heard_at if seat is not None and seat.ticket == ticket else float("-inf")
+        return seat.last_message_at if seat is not None and seat.ticket == ticket else float("-inf")
 
     def holds(self, member_id: str, ticket: int) -> bool:
         """Whether the stream with `ticket` still is the member's."""
@@ -243,7 +243,7 @@ class MemberTable:
             disobeys=seat.obedience.disobeys,
             doubted=seat.witness.doubted,
         )
-        seat.heard_at = now
+        seat.last_message_at = now
         return wrong
 
     def acknowledge(self, member_id: str, version: tuple[int, int], *, now: float) -> bool:
@@ -251,7 +251,7 @@ class MemberTable:
         seat = self._seats[member_id]
         is_new = seat.member.applied != version
         seat.member = replace(seat.member, applied=version, last_heard_at=datetime.now(UTC))
-        seat.heard_at = now
+        seat.last_message_at = now
         return is_new
 
     def owing(self, directive: Directive, *, now: float) -> list[str]:
@@ -271,11 +271,11 @@ class MemberTable:
         if not self.holds(member_id, ticket):
             return False
         seat = self._seats.pop(member_id)
-        self._departures.note(seat.member, reason, now=seat.heard_at)
+        self._departures.note(seat.member, reason, now=seat.last_message_at)
         self.revision += 1
         return True
 
-    def drop_silent(self, *, now: float) -> list[str]:
+    def expire_silent(self, *, now: float) -> list[str]:
         """Drop those who were silent for too long; returns their ids. Silence is not health."""
         silent = [name for name, seat in self._seats.items() if self._is_silent(seat, now)]
         for name in silent:
@@ -295,7 +295,7 @@ class MemberTable:
         return size
 
     def _is_silent(self, seat: MemberEntry, now: float) -> bool:
-        return now - seat.heard_at > self._silence_s
+        return now - seat.last_message_at > self._silence_s
 
 
 def duplicate(registration: Registration, other: Member) -> str:

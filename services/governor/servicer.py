@@ -157,7 +157,7 @@ class GovernorServicer:
             await abort(context, error)
         if self._governor.closing:
             await abort(context, ShuttingDown("this governor is shutting down"))
-        if self._governor.stands_by:
+        if self._governor.is_standby:
             await abort_with(context, grpc.StatusCode.UNAVAILABLE, "another governor directs the fleet; dial again")
         if lost_its_place:
             why = "the member has a newer stream, or was silent for too long"
@@ -238,14 +238,14 @@ class GovernorServicer:
     async def _any_answers(self, places: list[tuple[str, int]]) -> bool:
         """Send the members at `places` the directive, which they acknowledge; whether one is heard of in time."""
         loop, table = asyncio.get_running_loop(), self._governor.table
-        before = {ticket: table.heard_at(name, ticket) for name, ticket in places}
+        before = {ticket: table.last_message_at(name, ticket) for name, ticket in places}
         self._challenged.update(before)
         self._governor.wake()
         give_up_at = loop.time() + CHALLENGE_S
         try:
             while loop.time() < give_up_at and any(table.holds(*place) for place in places):
                 await asyncio.sleep(CHALLENGE_POLL_S)
-                if any(table.heard_at(name, ticket) > before[ticket] for name, ticket in places):
+                if any(table.last_message_at(name, ticket) > before[ticket] for name, ticket in places):
                     return True
         finally:
             self._challenged.difference_update(before)
@@ -290,7 +290,7 @@ class GovernorServicer:
         report_interval = duration(governor.config.report_interval_ms / 1000)
         renew_s = governor.config.renew_interval_ms / 1000
         fleets = _FleetSender(self._snapshots, governor) if registration.kind is MemberKind.ROUTER else None
-        while governor.table.holds(registration.id, ticket) and not governor.closing and not governor.stands_by:
+        while governor.table.holds(registration.id, ticket) and not governor.closing and not governor.is_standby:
             seen = governor.changes
             directive = governor.controller.current
             if directive.version != sent_version or loop.time() >= due_at or ticket in self._challenged:

@@ -124,7 +124,7 @@ class Router:
             clock=clock,
         )
         self._budget = RetryBudget(burst=2 * config.max_batch_size if priced else math.inf)
-        second_tries = RetryPolicy(
+        retry_policy = RetryPolicy(
             budget=self._budget,
             finish=self._endings.finish,
             reassign=self._intake.reassign,
@@ -146,9 +146,9 @@ class Router:
         )
         self._settlement = BatchResultHandler(
             finish=self._endings.finish,
-            retry=second_tries.after_failure,
-            refused=second_tries.after_refusal,
-            died=second_tries.after_death,
+            retry=retry_policy.on_failure,
+            refused=retry_policy.on_rejection,
+            died=retry_policy.on_worker_death,
             served=self.admission.served,
             clock=clock,
         )
@@ -156,7 +156,7 @@ class Router:
             links=self.pool.links,
             placement=self.placement,
             dispatcher=self.dispatcher,
-            second_tries=second_tries,
+            retry_policy=retry_policy,
             number=self._intake.number,
             move=self._intake.enqueue,
         )
@@ -250,39 +250,39 @@ class Router:
 
     # What the links tell.
 
-    def link_changed(self, link: WorkerClient) -> None:
+    def on_worker_changed(self, link: WorkerClient) -> None:
         """A worker came, went or holds other variants: see who is served now, and re-place what has lost its place."""
         del link
-        self.pool.link_changed()
+        self.pool.on_worker_changed()
         serving = [one for one in self.pool.links() if one.is_serving]
         sources = [one.address for one in serving]
         self.placement.update([one.held for one in serving], sources=sources, now=self._clock())
-        self.texts.costs.keep(self.view.ever_written)
+        self.texts.costs.keep(self.view.generating_seen)
         self._has_tried_all = self._has_tried_all or self.pool.all_tried
         self.admission.regroup(worker_groups(self.pool.links()), defaults=self.placement.defaults())
-        for ticket in (*self.dispatcher.stranded(self.view.variants), *self._endings.waiting_room.call_all()):
+        for ticket in (*self.dispatcher.stranded(self.view.variants), *self._endings.unroutable.call_all()):
             (self.texts if isinstance(ticket, PendingGeneration) else self._intake).reassign(ticket)
         self.changed.set()
 
-    def link_refused(self, link: WorkerClient, said: Iterable[Variant]) -> None:
+    def on_worker_refused(self, link: WorkerClient, said: Iterable[Variant]) -> None:
         """A worker broke the contract, and its link is down: what it `said` it held outlives that no more."""
         self.placement.distrust(link.address, said, self._clock())
-        self.link_changed(link)
+        self.on_worker_changed(link)
 
-    def link_has_credit(self, link: WorkerClient) -> None:
+    def on_worker_credit(self, link: WorkerClient) -> None:
         """A worker can take a batch."""
-        self.dispatcher.credit_came(link)
+        self.dispatcher.on_credit(link)
         if link.is_free:
             self.texts.may_be_free(link)
 
-    def link_answered(
+    def on_worker_result(
         self, link: WorkerClient, batch: InFlightBatch, result: worker_pb2.BatchResult, compute_s: float
     ) -> None:
         """A batch has come back: each of its tickets that is still open gets its outcome."""
-        variant = link.described[batch.variant_id]
+        variant = link.known_variants[batch.variant_id]
         self._settlement.settle(batch, result, variant=variant, worker=link.worker, compute_s=compute_s)
 
-    def link_lost(self, link: WorkerClient, batches: Iterable[InFlightBatch], why: str) -> None:
+    def on_worker_lost(self, link: WorkerClient, batches: Iterable[InFlightBatch], why: str) -> None:
         """A worker took batches and will not answer them: their tickets get one more try."""
         self._settlement.void(batches, worker=link.worker, why=why)
 

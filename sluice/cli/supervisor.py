@@ -29,7 +29,7 @@ class RestartHistory:
 
     fast_deaths: int = 0
 
-    def after_death(self, *, ready_for_s: float | None) -> RestartHistory:
+    def on_worker_death(self, *, ready_for_s: float | None) -> RestartHistory:
         """The history after one more death. `ready_for_s`: how long it had been ready; None if it never was."""
         stable = ready_for_s is not None and ready_for_s >= STABLE_S
         return replace(self, fast_deaths=0 if stable else self.fast_deaths + 1)
@@ -88,7 +88,7 @@ class Supervisor:
         ready: float | None = ready_at
         while True:
             await process.ended(None)
-            history = history.after_death(ready_for_s=None if ready is None else now() - ready)
+            history = history.on_worker_death(ready_for_s=None if ready is None else now() - ready)
             how = describe_exit(process.exit_code)
             if history.gives_up:
                 self.given_up.add(process.name)

@@ -185,7 +185,7 @@ class ActiveDirective:
         self._alone_until = math.inf
         self._put_in_force(own)
 
-    def hand_back(self, now: float) -> bool:
+    def end_local(self, now: float) -> bool:
         """Drop the own decision if a governor has been heard for long enough; returns whether it was dropped now."""
         if self._alone is None or now < self._alone_until or self.is_autonomous(now):
             return False

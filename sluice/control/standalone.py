@@ -96,6 +96,6 @@ class StandaloneController:
 
     def _end(self, now: float) -> None:
         self._was_directed = True
-        if self._law is not None and self._directives.hand_back(now):
+        if self._law is not None and self._directives.end_local(now):
             self._law = None
             logger.info("a governor directs again", extra={"levels": str(self._directives.in_force)})

@@ -165,12 +165,12 @@ async def test_who_claims_for_ever_that_another_governor_directs_is_not_believed
                 await asyncio.sleep(0.05)
 
         lying = asyncio.create_task(claim_for_ever())
-        await until(lambda: governor.stands_by)
+        await until(lambda: governor.is_standby)
         # They come back when their lease is over, and refute it.
-        await until(lambda: is_directed(a, governor) and is_directed(b, governor) and not governor.stands_by)
+        await until(lambda: is_directed(a, governor) and is_directed(b, governor) and not governor.is_standby)
         for _ in range(40):
             await asyncio.sleep(0.05)
-            stood_by += governor.stands_by
+            stood_by += governor.is_standby
         assert stood_by == 0
         assert is_directed(a, governor)
         assert is_directed(b, governor)

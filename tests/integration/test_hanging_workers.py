@@ -184,7 +184,7 @@ async def test_cold_work_is_answered_however_much_hot_work_comes_and_only_below_
             await until(lambda: sum(router.dispatcher.waiting()) == 41)
             link = link_to(router, address)
             link.credits, link.max_items = 1, 1
-            router.dispatcher.credit_came(link)
+            router.dispatcher.on_credit(link)
             await asyncio.gather(cold, *hot)
             order = [batch.items[0].text for batch in worker.batches]
             assert order.index("cold") == (15 if aged else 40)

@@ -194,7 +194,7 @@ async def test_a_governor_that_learns_of_a_later_one_lets_all_its_members_go_and
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.SetDegradation(governor_pb2.SetDegradationRequest(reason="over"))
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        await until(lambda: not governor.stands_by)
+        await until(lambda: not governor.is_standby)
         # Nobody has directed it for a lease: the other governor is gone.
         again = stub.Join()
         await again.write(card("theirs", theirs))
@@ -213,7 +213,7 @@ async def test_two_governors_of_one_fleet_end_as_one() -> None:
             await until(lambda: b.current is not None)
             membership = GovernorClient(one, registration, report=idle, directives=state)
             running = asyncio.create_task(membership.run())
-            await until(lambda: lesser.stands_by)
+            await until(lambda: lesser.is_standby)
             await until(lambda: not lesser.table.members())
             # The greater one is never heard again, so the lesser takes over in the end, above it.
             await until(lambda: {one.id for one in lesser.table.members()} == {"a", "b"})

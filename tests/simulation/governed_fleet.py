@@ -190,7 +190,7 @@ class GovernedFleet:
         if governor is None or at is None or at.governor is not governor:
             self._part(member)
             return
-        if governor.stands_by or not governor.table.holds(member.name, member.ticket):
+        if governor.is_standby or not governor.table.holds(member.name, member.ticket):
             self._part(member)
             return
         member.silent_since = self.now
@@ -204,7 +204,7 @@ class GovernedFleet:
         governor.report(member.name, report)
         directive = governor.controller.current
         is_known = state.current is not None and state.current.version == directive.version
-        if not governor.stands_by and (not is_known or self.now - member.told_at >= RENEW_S):
+        if not governor.is_standby and (not is_known or self.now - member.told_at >= RENEW_S):
             member.told_at = self.now
             if state.apply(directive, self.now):
                 self.versions.append(directive.version)

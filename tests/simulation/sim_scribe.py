@@ -66,11 +66,11 @@ class SimScribe(WorkerClient):
         self._writes.clear()
         self._go_down("it died")
 
-    def send_text(self, ticket: PendingGeneration, variant_id: str) -> None:
+    def send_generation(self, ticket: PendingGeneration, variant_id: str) -> None:
         """Take a text: its prompt says how many tokens it has."""
         assert self.texts.credits > 0, "a text came without a credit"
         self.texts.send(ticket)
-        ticket.writer, ticket.worker = self.described[variant_id], self.worker
+        ticket.writer, ticket.worker = self.known_variants[variant_id], self.worker
         self._waits.append((ticket.id, int(ticket.request.text)))
 
     def cancel(self, items: Iterable[int]) -> None:
@@ -83,7 +83,7 @@ class SimScribe(WorkerClient):
 
     def _tell(self, credit: worker_pb2.Credit | None, *variants: Variant) -> None:
         welcome = worker_pb2.Welcome(worker=self.address, variants=map(to_proto, variants))
-        self.described[self._variant.id] = self._variant
+        self.known_variants[self._variant.id] = self._variant
         self._accept(worker_pb2.ExecuteResponse(welcome=welcome, credit=credit))
 
     def _forget(self, numbers: list[int]) -> None:

@@ -207,7 +207,7 @@ def test_what_any_acceptable_pool_has_room_for_is_let_in_and_only_there(seed: in
     for minimum in (Tier.UNSPECIFIED, *tiers):
         acceptable = [tier for tier in tiers if tier >= minimum]
         demand = EdgeDemand(priority=0.01, hot=False, model="m", minimum_tier=minimum)
-        at_the_door = admission.turn_away(demand, now=now)
+        at_the_door = admission.reject_early(demand, now=now)
         if all(flooded[tier] for tier in acceptable):
             assert at_the_door is not None
             with pytest.raises(Outranked):

@@ -125,8 +125,8 @@ def test_who_claims_for_ever_that_another_governor_directs_is_believed_ever_less
         fleet.run(1)
         governor = fleet.governors["a"].governor
         assert governor is not None
-        spells += governor.stands_by and not was_standing_by
-        was_standing_by = governor.stands_by
+        spells += governor.is_standby and not was_standing_by
+        was_standing_by = governor.is_standby
         directed += fleet.alone() == 0
     # 250 s hold three trials: at 0 s, and a minute and two after the one before was refuted.
     assert spells == 3

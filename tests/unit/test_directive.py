@@ -134,17 +134,17 @@ def test_a_returned_governors_word_holds_after_it_had_time_to_hear_of_the_member
     state.apply(directive(*version, Level.LIGHTEN), 10.0)
     said = Level.OFFLOAD if version == (5, 2) else Level.LIGHTEN
     assert state.levels == tuple(sorted((said, Level.ADMIT)))
-    assert not state.hand_back(10.0 + HAND_BACK_S - 0.1)
-    assert state.hand_back(10.0 + HAND_BACK_S)
+    assert not state.end_local(10.0 + HAND_BACK_S - 0.1)
+    assert state.end_local(10.0 + HAND_BACK_S)
     assert (state.levels, state.admit_scale, state.decides_alone) == ((said,), 1.0, False)
-    assert not state.hand_back(20.0)
+    assert not state.end_local(20.0)
 
 
 def test_a_governor_that_is_lost_again_at_once_gets_nothing_back() -> None:
     state = obeying(directive(5, 2, Level.OFFLOAD, lease_s=0.5), now=0.0)
     state.decide_alone(held(Level.ADMIT, admit_scale=0.5))
     state.apply(directive(5, 2, Level.OFFLOAD, lease_s=0.5), 10.0)
-    assert not state.hand_back(10.0 + HAND_BACK_S)
+    assert not state.end_local(10.0 + HAND_BACK_S)
     assert Level.ADMIT in state.levels
 
 
@@ -157,7 +157,7 @@ def test_a_precision_is_obeyed_while_its_level_is_in_force_and_the_lower_of_two_
     state.apply(Directive(epoch=1, revision=2, levels=(Level.LIGHTEN,), precision=Precision.MIXED), 101.0)
     assert state.precision is Precision.INT4
     state.apply(Directive(epoch=1, revision=3, levels=(Level.OFFLOAD,), precision=Precision.FP8), 102.0)
-    assert state.hand_back(102.0 + HAND_BACK_S)
+    assert state.end_local(102.0 + HAND_BACK_S)
     assert state.precision is Precision.OWN
 
 

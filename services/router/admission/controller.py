@@ -144,7 +144,7 @@ class AdmissionController:
         self._count(demand, refused, _known(cost), Outranked)
         return frozenset(name for name, held in route.variants if all(one in refused for one in held))
 
-    def turn_away(self, demand: Demand, *, now: float) -> Rejection | None:
+    def reject_early(self, demand: Demand, *, now: float) -> Rejection | None:
         """The refusal of texts that come together and that `admit` would refuse, before more is known of them.
 
         None, and nothing is counted, if they may go on to `admit`.

@@ -33,7 +33,7 @@ class LoadShedder:
         self._clock = clock
 
     @property
-    def may_refuse(self) -> bool:
+    def may_reject(self) -> bool:
         """Whether anybody may be refused now: what to ask first, since most of the time nobody is."""
         return self._admission.is_shedding
 
@@ -68,7 +68,7 @@ class LoadShedder:
             bundle=bundle,
             texts=texts,
         )
-        found = self._admission.turn_away(demand, now=self._clock())
+        found = self._admission.reject_early(demand, now=self._clock())
         if found is not None:
             self._ledger.count("", "", found.reason, "hot" if hot else "cold", times=texts)
         return found

@@ -99,9 +99,9 @@ class InferStreamHandler:
                     self._cancel(number)
                 # Of what they hold together each is charged the same.
                 each = len(data) // max(1, len(message.items))
-                may_refuse = self._router.door.may_refuse
+                may_reject = self._router.door.may_reject
                 for item in message.items:
-                    self._submit(item, each, may_refuse=may_refuse)
+                    self._submit(item, each, may_reject=may_reject)
                 # What is refused is answered at once, so a client that does not read could fill the outbox.
                 while self._is_full():
                     self._has_room.clear()
@@ -114,13 +114,13 @@ class InferStreamHandler:
         items = len(self._open) + len(self._outbox)
         return items >= self._router.config.max_stream_items or self._outbox.is_filling(len(self._open))
 
-    def _submit(self, item: inference_pb2.InferStreamItem, message_bytes: int, *, may_refuse: bool) -> None:
+    def _submit(self, item: inference_pb2.InferStreamItem, message_bytes: int, *, may_reject: bool) -> None:
         number, asked = item.id, item.request
         if number in self._open:
             raise InvalidRequest(f"id {number} is already open on this stream", field="items.id")
         span = None
         try:
-            refusal = self._refusal(asked) if may_refuse else None
+            refusal = self._refusal(asked) if may_reject else None
             if refusal is not None:
                 self._spans.refused_item("InferStream", item.traceparent, refusal)
                 self._refuse(number, refusal)

@@ -114,7 +114,7 @@ def choose_queue(
         if ready_at > now:
             look_again_at = min(look_again_at, ready_at)
             continue
-        if ages and queue.passed_over >= COLD_PLACE - 1:
+        if ages and queue.skips >= COLD_PLACE - 1:
             return QueueChoice(queue)
         if best is None or head < best_head:
             best, best_head = queue, head
@@ -125,9 +125,9 @@ def count_skips(queues: Iterable[VariantQueue], chosen: VariantQueue) -> None:
     """A batch is taken from `chosen`: remember which other queues had to stand back with cold work."""
     for queue in queues:
         if queue is chosen or not len(queue):
-            queue.passed_over = 0
+            queue.skips = 0
         elif chosen.hot.items and not queue.hot.items:
-            queue.passed_over += 1
+            queue.skips += 1
 
 
 def may_dispatch_at(queue: VariantQueue, *, idle: bool, max_items: int, batch_timeout_s: float) -> float:

@@ -74,7 +74,7 @@ class GenerationDispatcher:
         self._next_look = None
         now = self._clock()
         self._try_suspects(now)
-        takers = [link for link in self._links() if link.texts.credits > 0 and link.takes_texts(now)]
+        takers = [link for link in self._links() if link.texts.credits > 0 and link.can_generate(now)]
         while takers:
             queue = self._most_urgent(takers)
             if queue is None:
@@ -100,7 +100,7 @@ class GenerationDispatcher:
         able = [link for link in self._links() if variant_id in link.texts.variants and link.is_serving]
         able = [link for link in able if not link.conduct.is_out(now)]
         able.sort(key=lambda link: link.worker == failed)
-        free = next((link for link in able if link.is_free and link.takes_texts(now)), None)
+        free = next((link for link in able if link.is_free and link.can_generate(now)), None)
         if free is None and able and not any(link.is_set_apart for link in able):
             least_loaded = min(able, key=lambda link: len(link.texts.open) + len(link.open))
             if least_loaded.reservation.hold(now):
@@ -122,13 +122,13 @@ class GenerationDispatcher:
         ticket.attempts += 1
         if ticket.attempts == 1:
             self._on_sent()
-        link.send_text(ticket, variant_id)
+        link.send_generation(ticket, variant_id)
 
 
 def least_loaded(links: Iterable[WorkerClient], variant_id: str) -> WorkerClient:
     """The link that writes with the variant and has the fewest texts: first of all, the fewest that wait for memory."""
     able = [link for link in links if variant_id in link.texts.variants]
-    return min(able, key=lambda link: (link.texts.unbegun, len(link.texts.open)))
+    return min(able, key=lambda link: (link.texts.waiting_for_kv, len(link.texts.open)))
 
 
 class Dispatcher:
@@ -186,7 +186,7 @@ class Dispatcher:
         if self._next_look is None or (at_once and not self._at_once):
             self.look(at_once=at_once)
 
-    def credit_came(self, link: WorkerClient) -> None:
+    def on_credit(self, link: WorkerClient) -> None:
         """`link` can take a batch. A device slower than a gathering must not be kept waiting for one."""
         self.look(at_once=not self._gathers or link.compute_s >= self._gather_s)
 
@@ -239,7 +239,7 @@ class Dispatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        takers = [link for link in self.links() if link.may_take]
+        takers = [link for link in self.links() if link.can_accept]
         # The idlest first: an idle device is never left beside a busy one that prefetches. Of those, the pool that the
         # most urgent work belongs to.
         is_hot = any(self.queues[name].hot.items for link in takers for name in link.variants if name in self.queues)
@@ -253,7 +253,7 @@ class Dispatcher:
 
     def _serve(self, link: WorkerClient) -> float:
         """Give `link` what it may have; returns when to look again."""
-        while link.may_take:
+        while link.can_accept:
             now = self._clock()
             queues = [self.queues[name] for name in link.variants if name in self.queues]
             limit = min(self._max_batch_size, link.max_items)
@@ -301,18 +301,20 @@ class Dispatcher:
             return BatchLimits(max_items=1, max_bytes=link.max_message_bytes)
         name = queue.variant_id
         items = min(max_items, link.variants[name].max_batch_size)
-        worth_tokens = self._worth_tokens(link, queue, items, now) if self._sizes else 0.0
+        efficient_batch_tokens = self._worth_tokens(link, queue, items, now) if self._sizes else 0.0
         return BatchLimits(
             max_items=items,
             max_tokens=link.max_tokens,
-            worth_tokens=worth_tokens,
+            efficient_batch_tokens=efficient_batch_tokens,
             max_bytes=link.max_message_bytes,
         )
 
     def _worth_tokens(self, link: WorkerClient, queue: VariantQueue, items: int, now: float) -> float:
         _, deadline = queue.head() or (True, now)
         enough_s = max_batch_s(slack_s=deadline - now, since_hot_s=now - self._hot_at)
-        return link.times.worth_tokens(queue.variant_id, queue.tokens_each, items, now, long_enough_s=enough_s)
+        return link.times.efficient_batch_tokens(
+            queue.variant_id, queue.tokens_each, items, now, long_enough_s=enough_s
+        )
 
     def _send(self, link: WorkerClient, batch: InFlightBatch) -> None:
         if self._tracing.enabled:

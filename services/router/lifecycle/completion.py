@@ -57,7 +57,7 @@ class UnroutableQueue:
 
 
 class RequestTracker:
-    """Holds every open ticket to its deadline. `waiting_room` is for those that have no worker just now."""
+    """Holds every open ticket to its deadline. `unroutable` is for those that have no worker just now."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class RequestTracker:
         endpoint_grace_s: float,
         clock: Callable[[], float],
     ) -> None:
-        self.waiting_room = UnroutableQueue(self._give_up, grace_s=endpoint_grace_s)
+        self.unroutable = UnroutableQueue(self._give_up, grace_s=endpoint_grace_s)
         self.all_done = asyncio.Event()
         self.all_done.set()
         self._admission = admission
@@ -89,7 +89,7 @@ class RequestTracker:
         if ticket.state is RequestState.WAITING and ticket.variant_id:
             self._dispatcher.leave(ticket)
         ticket.state = RequestState.DONE
-        self.waiting_room.leave(ticket)
+        self.unroutable.leave(ticket)
         self._deadlines.discard(ticket)
         request, name = ticket.request, OK
         if not self._admission.release(ticket.size, caller=request.caller.id, model=request.model):

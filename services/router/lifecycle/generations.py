@@ -88,7 +88,7 @@ class GenerationCoordinator:
         self._settlement = GenerationResultHandler(
             admission=admission,
             endings=endings,
-            second_tries=RetryPolicy(
+            retry_policy=RetryPolicy(
                 budget=budget,
                 finish=endings.finish,
                 reassign=self._try_again,
@@ -138,7 +138,7 @@ class GenerationCoordinator:
         if link.texts.variants and not link.is_set_apart and self._batches.has_waiting:
             self._look_everywhere()
 
-    def credit_came(self) -> None:
+    def on_credit(self) -> None:
         """A worker can take a text."""
         self._dispatcher.look()
 

@@ -34,14 +34,14 @@ class HungWorkerRecovery:
         links: Callable[[], Iterable[WorkerClient]],
         placement: Scheduler,
         dispatcher: Dispatcher,
-        second_tries: RetryPolicy,
+        retry_policy: RetryPolicy,
         number: Callable[[], int],
         move: Callable[[PendingRequest, Assignment], None],
     ) -> None:
         self._links = links
         self._placement = placement
         self._dispatcher = dispatcher
-        self._second_tries = second_tries
+        self._second_tries = retry_policy
         self._number = number
         self._move = move
 

@@ -42,7 +42,7 @@ class GenerationResultHandler:
         *,
         admission: AdmissionController,
         endings: RequestTracker,
-        second_tries: RetryPolicy,
+        retry_policy: RetryPolicy,
         ledger: RequestStats,
         costs: GenerationCostModel,
         waiting: Callable[[str], int],
@@ -50,7 +50,7 @@ class GenerationResultHandler:
     ) -> None:
         self._admission = admission
         self._endings = endings
-        self._second_tries = second_tries
+        self._second_tries = retry_policy
         self._ledger = ledger
         self._costs = costs
         self._waiting = waiting
@@ -78,7 +78,7 @@ class GenerationResultHandler:
                 self._endings.finish(ticket, _lost(ticket, why))
             else:
                 why_lost = f"{ticket.worker}: {why}"
-                self._second_tries.after_death(ticket, why_lost, may_be_the_cause=True, was_alone=was_alone)
+                self._second_tries.on_worker_death(ticket, why_lost, may_be_the_cause=True, was_alone=was_alone)
 
     def _hear(
         self, link: WorkerClient, ticket: PendingGeneration, piece: worker_pb2.GenerationPiece, now: float
@@ -110,7 +110,7 @@ class GenerationResultHandler:
         self, link: WorkerClient, ticket: PendingGeneration, piece: worker_pb2.GenerationPiece, now: float
     ) -> None:
         device_s = link.texts.end(ticket, now)
-        contended = link.texts.unbegun > 0 or any(self._waiting(name) for name in link.texts.variants)
+        contended = link.texts.waiting_for_kv > 0 or any(self._waiting(name) for name in link.texts.variants)
         self._costs.learn(ticket.request.model, tokens=piece.tokens, device_s=device_s, contended=contended)
 
     def _finish(self, ticket: PendingGeneration, piece: worker_pb2.GenerationPiece, now: float) -> None:
@@ -132,9 +132,9 @@ class GenerationResultHandler:
     def _failed(self, ticket: PendingGeneration, error: SluiceError) -> None:
         is_gone = isinstance(error, NoEndpoint | ShuttingDown)
         if not ticket.written and isinstance(error, WorkerFailed):
-            self._second_tries.after_failure(ticket, error.message, may_be_the_cause=True)
+            self._second_tries.on_failure(ticket, error.message, may_be_the_cause=True)
         elif not ticket.written and is_gone:
-            self._second_tries.after_refusal(ticket, error.message)
+            self._second_tries.on_rejection(ticket, error.message)
         else:
             outcome = _lost(ticket, error.message) if is_gone else error
             self._endings.finish(ticket, outcome, _writer_of(ticket).tier.label)

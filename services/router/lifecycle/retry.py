@@ -59,7 +59,7 @@ class RetryPolicy:
         self._reassign = reassign
         self.confirm = confirm
 
-    def after_failure(self, ticket: PendingRequest, why: str, may_be_the_cause: bool) -> None:
+    def on_failure(self, ticket: PendingRequest, why: str, may_be_the_cause: bool) -> None:
         """A worker failed with the ticket in its hands. What may be the cause of that travels alone from now on."""
         if ticket.state is RequestState.DONE:
             return
@@ -73,13 +73,13 @@ class RetryPolicy:
             ticket.suspect = may_be_the_cause
             self._reassign(ticket)
 
-    def after_death(self, ticket: PendingRequest, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
+    def on_worker_death(self, ticket: PendingRequest, why: str, *, may_be_the_cause: bool, was_alone: bool) -> None:
         """A worker has died with the ticket in its hands, and nothing else if it `was_alone`."""
         if was_alone and ticket.state is not RequestState.DONE:
             self.confirm(ticket)
-        self.after_failure(ticket, why, may_be_the_cause)
+        self.on_failure(ticket, why, may_be_the_cause)
 
-    def after_refusal(self, ticket: PendingRequest, why: str) -> None:
+    def on_rejection(self, ticket: PendingRequest, why: str) -> None:
         """A worker gave the ticket back untouched. That multiplies no work, and costs none of what can be afforded."""
         if ticket.state is RequestState.DONE:
             return

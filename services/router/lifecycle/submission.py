@@ -85,7 +85,7 @@ class GenerationSubmitter:
         try:
             choice = self._placement.place(ticket)
         except NoEndpoint:
-            self._endings.waiting_room.enter(ticket)
+            self._endings.unroutable.enter(ticket)
         except SluiceError as error:
             self._endings.finish(ticket, error)
         else:
@@ -138,7 +138,7 @@ class RequestSubmitter:
         self._placement.identify(request)
         self._quarantine.check(request, None, now)
         ticket = PendingRequest(self.number(), request, on_done, hot=hot, now=now)
-        ticket.cost_s = self._placement.least_cost_s(request, ticket.tokens, now)
+        ticket.cost_s = self._placement.min_cost_s(request, ticket.tokens, now)
         request.hot = hot
         size, cost_s, timeout_s = ticket.size, ticket.cost_s, request.deadline - now
         closed = self._admission.admit(request, size=size, cost=cost_s, now=now)
@@ -168,7 +168,7 @@ class RequestSubmitter:
         try:
             assignment = self._placement.place(request, tokens=ticket.tokens, hot=ticket.hot, now=now, hope=0.0)
         except NoEndpoint:
-            self._endings.waiting_room.enter(ticket)
+            self._endings.unroutable.enter(ticket)
         except SluiceError as error:
             self._endings.finish(ticket, error)
         else:

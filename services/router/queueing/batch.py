@@ -35,15 +35,15 @@ class InFlightBatch:
 class BatchLimits:
     """How large a batch may become.
 
-    `max_tokens` bounds the padded batch, by the number of bytes in the longest text, which no tokenizer exceeds but
-    for special tokens; `worth_tokens` bounds the tokens that are expected of all texts together, beyond which a batch
-    only takes longer. `max_bytes` bounds the message, its frame aside. 0 is no bound. A first ticket is taken whatever
-    its length: alone it is the smallest batch.
+    `max_tokens` bounds the padded batch, by the number of bytes in the longest text, which no tokenizer exceeds but for
+    special tokens; `efficient_batch_tokens` bounds the tokens that are expected of all texts together, beyond which a
+    batch only takes longer. `max_bytes` bounds the message, its frame aside. 0 is no bound. A first ticket is taken
+    whatever its length: alone it is the smallest batch.
     """
 
     max_items: int
     max_tokens: int = 0
-    worth_tokens: float = 0.0
+    efficient_batch_tokens: float = 0.0
     max_bytes: int = 0
 
 
@@ -87,7 +87,7 @@ def _take(queue: VariantQueue, limits: BatchLimits, *, ages: bool) -> list[Pendi
         longest = max(longest, ticket.text_bytes)
         size += _bytes_of(ticket)
         is_too_large = 0 < limits.max_bytes < size
-        is_too_long = 0 < limits.max_tokens < longest * (len(tickets) + 1) or 0 < limits.worth_tokens < spent
+        is_too_long = 0 < limits.max_tokens < longest * (len(tickets) + 1) or 0 < limits.efficient_batch_tokens < spent
         if tickets and (is_too_long or is_too_large):
             queue.put_back(ticket)
             break

@@ -71,7 +71,7 @@ COLD_PLACE = 16
 class VariantQueue:
     """Tickets that wait for one variant. `suspects` have been on a worker that died and travel alone.
 
-    `passed_over` counts the batches in a row that a worker took from another queue, for hot work's sake; `cost_s` is
+    `skips` counts the batches in a row that a worker took from another queue, for hot work's sake; `cost_s` is
     what admission counted for all that waits, in seconds of a device.
     """
 
@@ -83,7 +83,7 @@ class VariantQueue:
         "cold",
         "cost_s",
         "hot",
-        "passed_over",
+        "skips",
         "suspects",
         "variant_id",
     )
@@ -93,7 +93,7 @@ class VariantQueue:
         self.hot = DeadlineHistogram()
         self.cold = DeadlineHistogram()
         self.suspects: deque[PendingRequest] = deque()
-        self.passed_over = 0
+        self.skips = 0
         self.cost_s = 0.0
         self._hot = FairQueue(self._waits_here)
         self._cold = FairQueue(self._waits_here)

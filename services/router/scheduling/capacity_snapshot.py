@@ -155,7 +155,7 @@ class WorkerView(Protocol):
     pool: DevicePool
     times: WorkerLatencyModel
     conduct: WorkerHealth
-    heard_at: float
+    last_message_at: float
 
     @property
     def is_serving(self) -> bool:
@@ -253,7 +253,7 @@ class SnapshotBuilder:
         curve, pace = times.curve(variant.id), times.pace(variant.id)
         ratio = pace.ratio(now)
         items = max(1, min(self._max_batch_size, variant.max_batch_size, worker.max_items or self._max_batch_size))
-        batch_tokens = times.worth_tokens(variant.id, item_tokens, items, now) or item_tokens * items
+        batch_tokens = times.efficient_batch_tokens(variant.id, item_tokens, items, now) or item_tokens * items
         batch_s = curve.time_s(batch_tokens) * ratio
         return VariantCapacity(
             variant_id=variant.id,
@@ -330,7 +330,7 @@ def _cheapest(crews: Iterable[WorkerGroupCapacity]) -> dict[tuple[str, Tier], fl
 def _free_in_s(worker: WorkerView, now: float) -> float:
     if not worker.open:
         # One that has nothing to do and takes nothing says no more than for how long that has been so.
-        return 0.0 if worker.credits else max(0.0, now - worker.heard_at)
+        return 0.0 if worker.credits else max(0.0, now - worker.last_message_at)
     return remaining_s(
         worker.times, worker.open.values(), begun_at=worker.begun_at, stuck=worker.conduct.stuck, now=now
     )

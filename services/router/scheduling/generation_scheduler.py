@@ -119,7 +119,7 @@ class GenerationScheduler:
         chosen = pick_variant(
             scribes,
             minimum_tier=request.minimum_tier,
-            offered=self._placement.view.ever_written.get(request.model, ()),
+            offered=self._placement.view.generating_seen.get(request.model, ()),
             diverted=not ticket.hot and self._dice() < directives.offload_share,
             lightened=self._dice() < directives.lighten_share,
         )

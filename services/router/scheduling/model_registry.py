@@ -30,15 +30,15 @@ class Fact:
 class ModelRegistry:
     """`serving[model][tier]` are ids of variants that answer; `offered[model]` the tiers in which any did of late.
 
-    `writing` and `ever_written` are the same for variants that write texts; `variants` are the cards of all by id. What
-    was served of late follows from `facts`: what is served now, and what was within the last hour, unless each worker
-    that said so has broken the contract since.
+    `writing` and `generating_seen` are the same for variants that write texts; `variants` are the cards of all by id.
+    What was served of late follows from `facts`: what is served now, and what was within the last hour, unless each
+    worker that said so has broken the contract since.
     """
 
     serving: Mapping[str, Mapping[Tier, tuple[str, ...]]] = field(default_factory=dict)
     offered: Mapping[str, frozenset[Tier]] = field(default_factory=dict)
     writing: Mapping[str, Mapping[Tier, tuple[str, ...]]] = field(default_factory=dict)
-    ever_written: Mapping[str, frozenset[Tier]] = field(default_factory=dict)
+    generating_seen: Mapping[str, frozenset[Tier]] = field(default_factory=dict)
     variants: Mapping[str, Variant] = field(default_factory=dict)
     facts: Mapping[Key, Fact] = field(default_factory=dict)
     names: frozenset[str] = field(init=False)
@@ -46,11 +46,11 @@ class ModelRegistry:
 
     def __post_init__(self) -> None:
         # Every request asks for them.
-        object.__setattr__(self, "names", frozenset(self.offered) | frozenset(self.ever_written))
+        object.__setattr__(self, "names", frozenset(self.offered) | frozenset(self.generating_seen))
 
     def known(self, model: str) -> str:
         """`model` if it was served of late, else nothing: callers can make up any name."""
-        return model if model in self.offered or model in self.ever_written else ""
+        return model if model in self.offered or model in self.generating_seen else ""
 
     def with_workers(
         self, held: Iterable[Iterable[Variant]], *, sources: Sequence[str] = (), now: float = 0.0
@@ -121,7 +121,7 @@ def _remembering(view: ModelRegistry, facts: Mapping[Key, Fact], now: float) -> 
     tiers: tuple[dict[str, frozenset[Tier]], dict[str, frozenset[Tier]]] = ({}, {})
     for model, tier, generates in kept:
         tiers[generates][model] = tiers[generates].get(model, frozenset()) | {tier}
-    return replace(view, facts=kept, offered=tiers[False], ever_written=tiers[True])
+    return replace(view, facts=kept, offered=tiers[False], generating_seen=tiers[True])
 
 
 # Which model a request means, and what is wrong with what it asks of it. Pure, over a view of who serves what.
@@ -135,7 +135,7 @@ def resolve(model: str, view: ModelRegistry, *, default: str, writes: bool = Fal
     """
     if not view.names:
         raise NoEndpoint("no worker is connected yet")
-    name = model or _meant(view, default, frozenset(view.ever_written if writes else view.offered))
+    name = model or _meant(view, default, frozenset(view.generating_seen if writes else view.offered))
     if name not in view.names:
         raise UnknownModel(f"no worker has offered a model named '{name}'", field="model")
     return name
@@ -143,7 +143,7 @@ def resolve(model: str, view: ModelRegistry, *, default: str, writes: bool = Fal
 
 def require_generator(name: str, view: ModelRegistry) -> None:
     """Raise InvalidRequest when a resolved model never wrote a text, and NoEndpoint when nobody knows what it does."""
-    if name in view.ever_written:
+    if name in view.generating_seen:
         return
     tasks = {Task(variant.task) for variant in view.models().get(name, ())}
     if not tasks:

@@ -140,7 +140,7 @@ class Scheduler:
                 found[generates] = self.resolve("", writes=generates)
         return found
 
-    def least_cost_s(self, request: Request, tokens: int, now: float) -> float:
+    def min_cost_s(self, request: Request, tokens: int, now: float) -> float:
         """Device time that the cheapest acceptable variant takes for an identified request."""
         token_s = self.look(now).least_token_s.get((request.model, request.minimum_tier))
         return token_s * tokens if token_s is not None else UNKNOWN_COST_S

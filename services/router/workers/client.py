@@ -78,7 +78,7 @@ class WorkerClient:
         # Set by the pool while the worker is to get nothing new, or gets it over another link.
         self.resting = False
         self.variants: dict[str, Variant] = {}
-        self.described: dict[str, Variant] = {}
+        self.known_variants: dict[str, Variant] = {}
         self.credits = 0
         self.max_items = 0
         self.max_tokens = 0
@@ -90,7 +90,7 @@ class WorkerClient:
         self.times = WorkerLatencyModel()
         self.conduct = WorkerHealth()
         self.reservation = Reservation()
-        self.heard_at = clock()
+        self.last_message_at = clock()
         self._answered_at = float("-inf")
         self._mesh = mesh
         self._is_foreign = False
@@ -104,7 +104,7 @@ class WorkerClient:
         self._redial = Redial(max_refused_s=max_redial_s)
 
     @property
-    def may_take(self) -> bool:
+    def can_accept(self) -> bool:
         """Whether a batch may be sent now."""
         if self.credits <= 0 or self.draining or self.resting or self.is_set_apart:
             return False
@@ -128,7 +128,7 @@ class WorkerClient:
         """Whether it is connected and takes work."""
         return self.up and not self.draining and not self.resting
 
-    def takes_texts(self, now: float) -> bool:
+    def can_generate(self, now: float) -> bool:
         """Whether a text may be sent, for which it has given a credit."""
         ready = self.texts.credits > 0 and self.is_serving and not self.conduct.is_out(now)
         return ready and not self.is_set_apart
@@ -154,10 +154,10 @@ class WorkerClient:
         self.open[batch.id] = batch
         self._put(worker_pb2.ExecuteRequest(batch=batch_to_proto(batch, traceparent, self._clock())))
 
-    def send_text(self, ticket: PendingGeneration, variant_id: str) -> None:
+    def send_generation(self, ticket: PendingGeneration, variant_id: str) -> None:
         """Spend a credit for texts on `ticket`."""
         self.texts.send(ticket)
-        ticket.writer, ticket.worker = self.described[variant_id], self.worker
+        ticket.writer, ticket.worker = self.known_variants[variant_id], self.worker
         generation = generation_to_proto(ticket, variant_id, self._clock())
         self._put(worker_pb2.ExecuteRequest(generation=generation))
 
@@ -229,32 +229,32 @@ class WorkerClient:
             call.cancel()
             # grpc.aio leaves a call's request iterator waiting when the call ends by itself.
             outbox.put_nowait(None)
-            said = (*self.held, *self.described.values())
+            said = (*self.held, *self.known_variants.values())
             was_up = self._go_down(why)
             if refused:
                 self.times, self.pool = WorkerLatencyModel(), DevicePool.CPU
-                self._owner.link_refused(self, said)
+                self._owner.on_worker_refused(self, said)
         return was_up, why, refused
 
     def _go_down(self, why: str) -> bool:
         was_up, self.up = self.up, False
         lost, self.open = list(self.open.values()), {}
         lost_texts = self.texts.void()
-        self.credits, self.variants, self.described, self._shapes = 0, {}, {}, {}
+        self.credits, self.variants, self.known_variants, self._shapes = 0, {}, {}, {}
         self.max_items, self.max_tokens, self.draining = 0, 0, False
         self.conduct.reconnected()
         self.reservation.forget()
         first, self.tried = not self.tried, True
         if was_up or first:
-            self._owner.link_changed(self)
+            self._owner.on_worker_changed(self)
         if lost:
-            self._owner.link_lost(self, lost, why)
+            self._owner.on_worker_lost(self, lost, why)
         if lost_texts:
             self._owner.texts.lost(lost_texts, why)
         return was_up
 
     def _accept(self, response: worker_pb2.ExecuteResponse) -> None:
-        self.heard_at = self._clock()
+        self.last_message_at = self._clock()
         # Everything is checked before anything is done about it.
         variants = self._check(response)
         if variants is not None:
@@ -269,15 +269,15 @@ class WorkerClient:
         if response.pieces:
             self._owner.texts.wrote(self, response.pieces)
         if credit.generations or variants is not None:
-            self._owner.texts.credit_came()
+            self._owner.texts.on_credit()
         # What is only written, many times a second, is no reason to look for batches.
         if credit.batches or not response.pieces:
-            self._owner.link_has_credit(self)
+            self._owner.on_worker_credit(self)
 
     def _check(self, response: worker_pb2.ExecuteResponse) -> tuple[Variant, ...] | None:
         """The variants of the card, if there is one. Raises ProtocolError."""
         if not response.HasField("result") and not response.pieces:
-            self._budget.spend(self.heard_at)
+            self._budget.spend(self.last_message_at)
         variants = read_welcome(response.welcome) if response.HasField("welcome") else None
         if variants is not None:
             self._check_mesh(response.welcome)
@@ -323,31 +323,31 @@ class WorkerClient:
         self.texts.variants = {one.id: one for one in ready if one.task is Task.TEXT_GENERATION}
         self._describe({variant.id: variant for variant in variants})
         self.pool = pool_of(variants, before=self.pool)
-        self._owner.link_changed(self)
+        self._owner.on_worker_changed(self)
 
     def _describe(self, cards: dict[str, Variant]) -> None:
         """Know `cards`, and those that have left the list while a batch or generation is still to be answered."""
         used = {batch.variant_id for batch in self.open.values()}
         used |= {ticket.writer.id for ticket in self.texts.open.values() if ticket.writer is not None}
-        kept = {name: card for name, card in self.described.items() if name in used and name not in cards}
-        self.described = kept | cards
-        shapes = {name: shape_of(card) for name, card in self.described.items()}
+        kept = {name: card for name, card in self.known_variants.items() if name in used and name not in cards}
+        self.known_variants = kept | cards
+        shapes = {name: shape_of(card) for name, card in self.known_variants.items()}
         for name, shape in shapes.items():
             known = self._shapes.get(name)
             if known is not None and (known.task, known.labels) == (shape.task, shape.labels):
                 shapes[name] = known
         self._shapes = shapes
-        self.times.describe(self.described.values())
+        self.times.describe(self.known_variants.values())
 
     def _settle(self, result: worker_pb2.BatchResult) -> None:
         batch = self.open.pop(result.batch_id)
-        begun_at, self._answered_at = max(batch.sent_at, self._answered_at), self.heard_at
+        begun_at, self._answered_at = max(batch.sent_at, self._answered_at), self.last_message_at
         # No device takes longer than we have waited.
-        self.compute_s = min(seconds_of(result.compute), max(0.0, self.heard_at - batch.sent_at))
-        if self.conduct.is_telling:
-            self._learn(batch, result, self.heard_at - begun_at)
-        self.conduct.answered(self.heard_at)
-        self._owner.link_answered(self, batch, result, self.compute_s)
+        self.compute_s = min(seconds_of(result.compute), max(0.0, self.last_message_at - batch.sent_at))
+        if self.conduct.timing_is_valid:
+            self._learn(batch, result, self.last_message_at - begun_at)
+        self.conduct.answered(self.last_message_at)
+        self._owner.on_worker_result(self, batch, result, self.compute_s)
 
     def _learn(self, batch: InFlightBatch, result: worker_pb2.BatchResult, elapsed_s: float) -> None:
         # What had expired or was cancelled was not computed.
@@ -359,5 +359,5 @@ class WorkerClient:
                 # A worker that does not say how long it took took no longer than we have waited.
                 compute_s=self.compute_s or elapsed_s,
                 elapsed_s=elapsed_s,
-                now=self.heard_at,
+                now=self.last_message_at,
             )

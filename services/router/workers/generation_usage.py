@@ -75,7 +75,7 @@ class GenerationUsage:
         self._served_s = 0.0
 
     @property
-    def unbegun(self) -> int:
+    def waiting_for_kv(self) -> int:
         """Texts that the worker has no memory for yet, or has not told of."""
         return len(self.open) - self._begun
 

@@ -139,7 +139,9 @@ class BatchLatencyCurve:
         low, high = known[place - 1], known[place]
         return seconds[place - 1] + (seconds[place] - seconds[place - 1]) * (tokens - low) / (high - low)
 
-    def worth_tokens(self, each: float, most_items: int, pace: float, *, long_enough_s: float = LONG_ENOUGH_S) -> float:
+    def efficient_batch_tokens(
+        self, each: float, most_items: int, pace: float, *, long_enough_s: float = LONG_ENOUGH_S
+    ) -> float:
         """The tokens beyond which a batch of texts of `each` tokens only takes longer; `pace` multiplies its times.
 
         The device is used well then, and it takes `long_enough_s`, if it can be used well in less.
@@ -227,14 +229,16 @@ class WorkerLatencyModel:
         """Expected device time of a batch of `tokens`."""
         return self._curves[variant_id].time_s(tokens) * self._paces[variant_id].ratio(now)
 
-    def worth_tokens(
+    def efficient_batch_tokens(
         self, variant_id: str, each: float, most_items: int, now: float, *, long_enough_s: float = LONG_ENOUGH_S
     ) -> float:
         """The tokens beyond which a batch of texts of `each` tokens only takes longer; 0 when nothing is known."""
         curve = self._curves[variant_id]
         if not curve.measured:
             return 0.0
-        return curve.worth_tokens(each, most_items, self._paces[variant_id].ratio(now), long_enough_s=long_enough_s)
+        return curve.efficient_batch_tokens(
+            each, most_items, self._paces[variant_id].ratio(now), long_enough_s=long_enough_s
+        )
 
     def has_evidence(self, variant_id: str, tokens: int) -> bool:
         """Whether the worker has answered a batch of the variant that was not much smaller than `tokens`."""

@@ -20,7 +20,7 @@ class GenerationListener(Protocol):
     def wrote(self, link: WorkerClient, pieces: Iterable[worker_pb2.GenerationPiece]) -> None:
         """The worker wrote; each piece is of a text that is open in the link's account, as long as it is."""
 
-    def credit_came(self) -> None:
+    def on_credit(self) -> None:
         """The worker may be able to take another text."""
 
     def lost(self, tickets: Iterable[PendingGeneration], why: str) -> None:
@@ -34,19 +34,19 @@ class WorkerListener(Protocol):
     def texts(self) -> GenerationListener:
         """Who is told of texts."""
 
-    def link_changed(self, link: WorkerClient) -> None:
+    def on_worker_changed(self, link: WorkerClient) -> None:
         """The link went up or down, or its worker holds other variants now."""
 
-    def link_refused(self, link: WorkerClient, said: Iterable[Variant]) -> None:
+    def on_worker_refused(self, link: WorkerClient, said: Iterable[Variant]) -> None:
         """The link went down because its worker broke the contract, which `said` that it held these variants."""
 
-    def link_has_credit(self, link: WorkerClient) -> None:
+    def on_worker_credit(self, link: WorkerClient) -> None:
         """The worker can take another batch."""
 
-    def link_answered(
+    def on_worker_result(
         self, link: WorkerClient, batch: InFlightBatch, result: worker_pb2.BatchResult, compute_s: float
     ) -> None:
         """A batch is done; `result` names each of its tickets once, by the ids that they had when it was sent."""
 
-    def link_lost(self, link: WorkerClient, batches: Iterable[InFlightBatch], why: str) -> None:
+    def on_worker_lost(self, link: WorkerClient, batches: Iterable[InFlightBatch], why: str) -> None:
         """The batches will not be answered."""

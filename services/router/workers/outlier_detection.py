@@ -89,7 +89,7 @@ class WorkerHealth:
         return self.stuck or now < self._until
 
     @property
-    def is_telling(self) -> bool:
+    def timing_is_valid(self) -> bool:
         """Whether the time of the batch that it answers now says how fast it is.
 
         One that hung for once was stopped, or its machine was; if the next one hangs too, it is slow.

@@ -92,7 +92,7 @@ class WorkerPool:
         self._roster = RosterIndex(roster)
         self._follow_names()
 
-    def link_changed(self) -> None:
+    def on_worker_changed(self) -> None:
         """A link went up or down, and maybe to another process: see over which ones processes are used."""
         used: set[str] = set()
         for endpoint in self._endpoints.values():
@@ -177,12 +177,12 @@ class WorkerPool:
                 del self._endpoints[address]
                 endpoint.task.cancel()
                 ended.append(endpoint.link)
-        self.link_changed()
+        self.on_worker_changed()
         other = [
             one.link for address, one in self._endpoints.items() if one.link.is_serving is not (address in serving)
         ]
         if other or ended:
-            self._owner.link_changed((other or ended)[0])
+            self._owner.on_worker_changed((other or ended)[0])
 
     def _judge(self, endpoint: _Endpoint, names: set[str], now: float) -> None:
         link, before = endpoint.link, endpoint.standing

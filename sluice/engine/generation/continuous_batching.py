@@ -136,7 +136,7 @@ class BatchingLoop(ContinuousBatchingManager):
         return self._recovery.is_device_lost
 
     @property
-    def takes_texts(self) -> bool:
+    def can_generate(self) -> bool:
         """Whether what was added until now is written, or is told that it failed."""
         return self.background_thread_status.can_accept_new_requests() is None
 
@@ -173,7 +173,7 @@ class BatchingLoop(ContinuousBatchingManager):
         try:
             go_on = self._step(batch_processor, bootstrapping=bootstrapping)
             if scheduler.is_careful:
-                scheduler.be_usual()
+                scheduler.restore_batches()
             if self._recovery.is_searching:
                 self._recovery.look(batch_processor, has_stepped=self.current_batch > step)
         except Exception as error:

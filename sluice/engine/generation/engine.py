@@ -172,7 +172,7 @@ class GenerationEngine:
             ends=self._ends,
             sampling=SamplerState(prompt, seed=random.getrandbits(_SEED_BITS)),
         )
-        if not self._writer.takes_texts and self._take(number) is not None:
+        if not self._writer.can_generate and self._take(number) is not None:
             # The loop ended before it had seen this one.
             raise NoEndpoint(f"{_GONE}: {self._writer.trouble}".rstrip(": "))
 

@@ -27,9 +27,9 @@ Batch = tuple[list[FutureRequestState] | None, bool, int, int]
 class ReservingScheduler(Scheduler):
     """A text begins when all pages that it can ever fill are free, so nothing that was begun is put off or lost.
 
-    `most_batch_tokens` and `max_requests_per_batch` bound one batch; `be_careful` halves them until a step succeeds.
-    In a context of `in_order` the cache is changed after the steps that are under way have done so. While `only` is not
-    None nobody else is scheduled. `planned` is the newest batch, and None while it is being planned.
+    `most_batch_tokens` and `max_requests_per_batch` bound one batch; `shrink_batches` halves them until a step
+    succeeds. In a context of `in_order` the cache is changed after the steps that are under way have done so. While
+    `only` is not None nobody else is scheduled. `planned` is the newest batch, and None while it is being planned.
     """
 
     def __init__(self, cache: PagedAttentionCache, safety_margin: float | None, max_requests_per_batch: int) -> None:
@@ -96,12 +96,12 @@ class ReservingScheduler(Scheduler):
         """Whether batches are smaller than usual."""
         return self.most_batch_tokens < self._usual[0]
 
-    def be_careful(self, *, tokens: int, texts: int) -> None:
+    def shrink_batches(self, *, tokens: int, texts: int) -> None:
         """A batch of so much was too much: batches are at most half of it."""
         self.most_batch_tokens = max(1, min(tokens, self.most_batch_tokens) // 2)
         self.max_requests_per_batch = max(1, min(texts, self.max_requests_per_batch) // 2)
 
-    def be_usual(self) -> None:
+    def restore_batches(self) -> None:
         """A step has succeeded."""
         self.most_batch_tokens, self.max_requests_per_batch = self._usual
 

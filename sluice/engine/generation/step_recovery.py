@@ -178,7 +178,7 @@ class StepRecovery:
             scheduler.finish_request(largest.request_id)
         for state in reversed(open_):
             scheduler.put_back(state)
-        scheduler.be_careful(tokens=max(2, tokens), texts=max(2, len(open_)))
+        scheduler.shrink_batches(tokens=max(2, tokens), texts=max(2, len(open_)))
 
     def _accuse(
         self, processor: ContinuousBatchProcessor, states: Sequence[RequestState], error: Exception, step: int

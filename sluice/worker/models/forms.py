@@ -145,7 +145,7 @@ class ModelForms:
         return max(0.0, self.full.size_bytes - lowered.size_bytes)
 
     @property
-    def is_meddled_with(self) -> bool:
+    def externally_unloaded(self) -> bool:
         """Whether somebody else has unloaded what serves here."""
         return any(
             slot.held is not None and slot.served_at is not None and not self._catalog.serves(slot.held)

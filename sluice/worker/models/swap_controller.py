@@ -133,7 +133,7 @@ class SwapController:
 
     async def _advance(self, ladder: ModelForms) -> bool:
         """Take the ladder's next step if there is one and its time has come; returns whether it succeeded by now."""
-        if ladder.is_meddled_with:
+        if ladder.externally_unloaded:
             await self._let_go(ladder)
             return False
         now = self._clock()

@@ -20,7 +20,7 @@ stable = st.floats(STABLE_S, 1e9)
 def after(*lives: float | None) -> RestartHistory:
     history = RestartHistory()
     for life in lives:
-        history = history.after_death(ready_for_s=life)
+        history = history.on_worker_death(ready_for_s=life)
     return history
 
 

@@ -227,14 +227,14 @@ def test_a_greater_epoch_that_is_alive_makes_it_stand_by_and_one_that_is_silent_
     theirs = Directive(epoch=5_000, revision=1)
     with pytest.raises(Superseded, match="5000"):
         fleet.join("theirs", MemberKind.CPU_WORKER, obeyed=theirs, directed=True)
-    assert fleet.governor.stands_by
+    assert fleet.governor.is_standby
     with pytest.raises(Superseded):
         fleet.governor.override(theirs, duration_s=10)
     with pytest.raises(Superseded):
         fleet.governor.clear("over")
     fleet.now += 3.1
     fleet.join("theirs", MemberKind.CPU_WORKER, obeyed=theirs)
-    assert not fleet.governor.stands_by
+    assert not fleet.governor.is_standby
     assert 5_000 < fleet.governor.controller.current.epoch < 5_000 + 2 ** (TAIL_BITS + 1)
 
 

@@ -13,19 +13,19 @@ def test_a_start_and_a_sleep_are_warm_and_an_operators_word_closes_its_ears() ->
     assert inheritance.is_warm(100.0 + WARM_S - 0.1)
     assert not inheritance.is_warm(100.0 + WARM_S)
     inheritance.warm_up(200.0)
-    assert inheritance.may_take(200.0, is_warm=True)
+    assert inheritance.can_accept(200.0, is_warm=True)
     inheritance.clear(201.0)
-    assert not inheritance.may_take(201.0, is_warm=True)
-    assert inheritance.may_take(201.0 + CLEARED_S, is_warm=True)
+    assert not inheritance.can_accept(201.0, is_warm=True)
+    assert inheritance.can_accept(201.0 + CLEARED_S, is_warm=True)
 
 
 def test_stragglers_come_together_or_wait() -> None:
     inheritance, now = Inheritance(now=0.0), 1_000.0
-    assert inheritance.may_take(now, is_warm=False)
-    assert inheritance.may_take(now + WARM_S - 0.1, is_warm=False)
-    assert not inheritance.may_take(now + WARM_S + FIRST_GAP_S - 0.1, is_warm=False)
-    assert inheritance.may_take(now + WARM_S + FIRST_GAP_S, is_warm=False)
-    assert not inheritance.may_take(now + 2 * (WARM_S + FIRST_GAP_S) + 10.0, is_warm=False)
+    assert inheritance.can_accept(now, is_warm=False)
+    assert inheritance.can_accept(now + WARM_S - 0.1, is_warm=False)
+    assert not inheritance.can_accept(now + WARM_S + FIRST_GAP_S - 0.1, is_warm=False)
+    assert inheritance.can_accept(now + WARM_S + FIRST_GAP_S, is_warm=False)
+    assert not inheritance.can_accept(now + 2 * (WARM_S + FIRST_GAP_S) + 10.0, is_warm=False)
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=400))
@@ -33,7 +33,7 @@ def test_however_often_they_come_they_are_heard_ever_less(pauses: list[float]) -
     inheritance, now, windows = Inheritance(now=0.0), 1_000.0, set[int]()
     for pause_s in pauses:
         now += pause_s
-        if inheritance.may_take(now, is_warm=False):
+        if inheritance.can_accept(now, is_warm=False):
             windows.add(round(inheritance._window_ends_at))
     # The gaps double: within a time t there are about as many windows as t / 60 s can be halved.
     assert 2 ** (len(windows) - 1) <= (now - 1_000.0) / FIRST_GAP_S + 2
@@ -42,9 +42,9 @@ def test_however_often_they_come_they_are_heard_ever_less(pauses: list[float]) -
 def test_after_an_hour_of_quiet_the_gap_is_short_again() -> None:
     inheritance, now = Inheritance(now=0.0), 1_000.0
     for _ in range(5):
-        while not inheritance.may_take(now, is_warm=False):
+        while not inheritance.can_accept(now, is_warm=False):
             now += 1.0
         now += WARM_S
     now += LONGEST_GAP_S + FIRST_GAP_S * 2**5
-    assert inheritance.may_take(now, is_warm=False)
-    assert inheritance.may_take(now + WARM_S + FIRST_GAP_S, is_warm=False)
+    assert inheritance.can_accept(now, is_warm=False)
+    assert inheritance.can_accept(now + WARM_S + FIRST_GAP_S, is_warm=False)

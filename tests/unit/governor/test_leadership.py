@@ -24,39 +24,39 @@ def leadership() -> Leadership:
 
 
 @pytest.mark.parametrize(
-    ("obeyed", "is_directed", "stands_by"),
+    ("obeyed", "is_directed", "is_standby"),
     [(200, True, True), (200, False, False), (100, True, False), (50, True, False)],
     ids=["alive and greater", "greater and silent", "itself", "lesser"],
 )
 def test_only_a_greater_epoch_that_is_alive_outranks(
-    leadership: Leadership, obeyed: int, *, is_directed: bool, stands_by: bool
+    leadership: Leadership, obeyed: int, *, is_directed: bool, is_standby: bool
 ) -> None:
     leadership.hear(obeyed, mine=100, is_directed=is_directed, now=10.0, wall_s=WALL_S)
-    assert leadership.stands_by(mine=100, now=10.0) is stands_by
+    assert leadership.is_standby(mine=100, now=10.0) is is_standby
 
 
 def test_it_is_believed_for_a_lease_and_longer_the_longer_it_has_lived(leadership: Leadership) -> None:
     leadership.hear(200, mine=100, is_directed=True, now=10.0, wall_s=WALL_S)
-    assert leadership.stands_by(mine=100, now=13.0)
-    assert not leadership.stands_by(mine=100, now=13.1)
+    assert leadership.is_standby(mine=100, now=13.0)
+    assert not leadership.is_standby(mine=100, now=13.1)
     leadership.hear(200, mine=100, is_directed=True, now=20.0, wall_s=WALL_S)
-    assert leadership.stands_by(mine=100, now=30.0)
-    assert not leadership.stands_by(mine=100, now=30.1)
+    assert leadership.is_standby(mine=100, now=30.0)
+    assert not leadership.is_standby(mine=100, now=30.1)
     leadership.hear(200, mine=100, is_directed=True, now=5_000.0, wall_s=WALL_S)
-    assert leadership.stands_by(mine=100, now=5_000.0 + MOST_LEASES * LEASE_S)
-    assert not leadership.stands_by(mine=100, now=5_000.1 + MOST_LEASES * LEASE_S)
+    assert leadership.is_standby(mine=100, now=5_000.0 + MOST_LEASES * LEASE_S)
+    assert not leadership.is_standby(mine=100, now=5_000.1 + MOST_LEASES * LEASE_S)
 
 
 def test_who_has_taken_a_greater_epoch_is_outranked_no_more(leadership: Leadership) -> None:
     leadership.hear(200, mine=100, is_directed=True, now=10.0, wall_s=WALL_S)
-    assert not leadership.stands_by(mine=201, now=10.0)
+    assert not leadership.is_standby(mine=201, now=10.0)
     assert leadership.rival == 200
 
 
 def test_an_epoch_that_cannot_be_is_no_claim(leadership: Leadership) -> None:
     told = leadership.hear(2**63, mine=100, is_directed=True, now=10.0, wall_s=WALL_S)
     assert told is Told.IMPLAUSIBLE
-    assert not leadership.stands_by(mine=100, now=10.0)
+    assert not leadership.is_standby(mine=100, now=10.0)
 
 
 def test_a_member_that_comes_back_without_a_governor_refutes_the_claim_and_others_do_not(
@@ -67,12 +67,12 @@ def test_a_member_that_comes_back_without_a_governor_refutes_the_claim_and_other
     # Nobody directed this one before the claim either.
     leadership.hear(100, mine=100, is_directed=False, now=11.0, wall_s=WALL_S)
     leadership.hear(100, mine=100, is_directed=True, now=13.0, wall_s=WALL_S)
-    assert leadership.stands_by(mine=100, now=13.0)
+    assert leadership.is_standby(mine=100, now=13.0)
     leadership.hear(100, mine=100, is_directed=False, now=13.0, wall_s=WALL_S)
-    assert not leadership.stands_by(mine=100, now=13.0)
+    assert not leadership.is_standby(mine=100, now=13.0)
     assert leadership.disbelieves(13.0 + FIRST_DISBELIEF_S - 0.1)
     leadership.hear(200, mine=100, is_directed=True, now=20.0, wall_s=WALL_S)
-    assert not leadership.stands_by(mine=100, now=20.0)
+    assert not leadership.is_standby(mine=100, now=20.0)
 
 
 steps = st.lists(
@@ -92,7 +92,7 @@ def test_no_words_keep_it_in_stand_by_for_longer_than_a_trial(said: list[tuple[f
     for wait_s, obeyed, is_directed in said:
         now += wait_s
         leadership.hear(obeyed, mine=100, is_directed=is_directed, now=now, wall_s=WALL_S)
-        if not leadership.stands_by(mine=100, now=now):
+        if not leadership.is_standby(mine=100, now=now):
             stood_since = None
             continue
         stood_since = now if stood_since is None else stood_since
@@ -100,7 +100,7 @@ def test_no_words_keep_it_in_stand_by_for_longer_than_a_trial(said: list[tuple[f
         assert now - stood_since <= LONGEST_TRIAL_LEASES * LEASE_S or wait_s > LEASE_S
         if wait_s > LEASE_S:
             stood_since = now
-    assert not leadership.stands_by(mine=100, now=now + MOST_LEASES * LEASE_S + 0.1)
+    assert not leadership.is_standby(mine=100, now=now + MOST_LEASES * LEASE_S + 0.1)
 
 
 @given(st.lists(st.floats(0.5, 2.5), min_size=200, max_size=400))
@@ -109,7 +109,7 @@ def test_a_liar_costs_members_less_the_longer_it_goes_on(pauses: list[float]) ->
     for wait_s in pauses:
         now += wait_s
         leadership.hear(200, mine=100, is_directed=True, now=now, wall_s=WALL_S)
-        if leadership.stands_by(mine=100, now=now):
+        if leadership.is_standby(mine=100, now=now):
             lost_s += wait_s
             leadership.hear(100, mine=100, is_directed=False, now=now, wall_s=WALL_S)
     assert lost_s <= 4 * (LEASE_S + 5.0)

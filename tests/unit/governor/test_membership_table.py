@@ -69,14 +69,14 @@ def test_who_was_silent_for_three_intervals_is_dropped_and_who_spoke_is_not(tabl
         table.join(card(name), now=0)
     table.report("reports", REPORT, SAID, now=1.0)
     table.acknowledge("acknowledges", (1, 1), now=1.0)
-    assert table.drop_silent(now=1.5) == []
-    assert table.drop_silent(now=1.6) == ["silent"]
+    assert table.expire_silent(now=1.5) == []
+    assert table.expire_silent(now=1.6) == ["silent"]
     assert [member.id for member in table.members()] == ["acknowledges", "reports"]
 
 
 def test_a_dropped_member_may_join_again(table: MemberTable) -> None:
     old = table.join(card(), now=0)
-    table.drop_silent(now=10)
+    table.expire_silent(now=10)
     assert not table.holds("w", old)
     assert table.holds("w", table.join(card(), now=10))
 
@@ -122,7 +122,7 @@ def test_the_revision_rises_with_every_coming_and_going(table: MemberTable) -> N
     seen.append(table.revision)
     table.join(card(), now=0)
     seen.append(table.revision)
-    table.drop_silent(now=10)
+    table.expire_silent(now=10)
     seen.append(table.revision)
     assert seen == sorted(set(seen))
 
@@ -184,13 +184,13 @@ def test_who_said_that_it_drains_has_left_by_its_own_word_however_its_stream_end
         table.report(name, replace(REPORT, draining=True), SAID, now=0.1)
         if name == "breaks":
             table.leave(name, ticket)
-    table.drop_silent(now=10)
+    table.expire_silent(now=10)
     assert departed(table) == {"breaks:1": DepartureReason.LEFT, "silent:1": DepartureReason.LEFT}
 
 
 def test_who_falls_silent_is_only_lost(table: MemberTable) -> None:
     table.join(card(), now=0)
-    table.drop_silent(now=10)
+    table.expire_silent(now=10)
     assert departed(table) == {"127.0.0.1:1": DepartureReason.LOST}
 
 

@@ -78,7 +78,7 @@ class Bench:
         self.times = WorkerLatencyModel()
         self.times.describe(variants)
         self.conduct = WorkerHealth()
-        self.heard_at = 0.0
+        self.last_message_at = 0.0
         self.is_serving = True
         self.begun_at = float("inf")
 

@@ -182,7 +182,7 @@ def test_a_refusal_by_priority_says_so_and_how_matters_stand() -> None:
 def test_who_is_worth_it_is_asked_back_later_the_longer_the_queue() -> None:
     desk = Desk()
     desk.overload()
-    refused = desk.admission.turn_away(asked(0.5), now=desk.now)
+    refused = desk.admission.reject_early(asked(0.5), now=desk.now)
     assert refused is not None
     after_s = refused.error().retry_after_s
     assert after_s is not None
@@ -197,7 +197,7 @@ def test_what_the_door_lets_pass_admission_lets_in() -> None:
         priority, client = number % 100 / 100, f"c{number % 37}"
         hot = priority >= 0.7
         before = desk.admission.requests
-        at_the_door = desk.admission.turn_away(asked(priority, hot=hot, client=client), now=desk.now)
+        at_the_door = desk.admission.reject_early(asked(priority, hot=hot, client=client), now=desk.now)
         assert desk.admission.requests == before
         if at_the_door is None:
             assert desk.admitted(priority=priority, hot=hot, client=client)
@@ -350,7 +350,7 @@ def test_whatever_comes_releases_balance_admissions_and_all_values_stay_in_range
         elif name == "door":
             priority, texts, client = values
             demand = asked(priority, hot=priority >= 0.7, client=client, texts=texts)  # type: ignore[arg-type, operator]
-            admission.turn_away(demand, now=now)
+            admission.reject_early(demand, now=now)
         elif name == "served":
             admission.served(VARIANT.id, values[0])  # type: ignore[arg-type]
             admission.waited(VARIANT.id, 1.0)

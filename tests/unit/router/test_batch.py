@@ -33,9 +33,9 @@ def queue_of(*tickets: PendingRequest) -> VariantQueue:
 
 
 def formed(
-    queue: VariantQueue, *, max_items: int = 8, max_tokens: int = 0, worth_tokens: float = 0, now: float = 5.0
+    queue: VariantQueue, *, max_items: int = 8, max_tokens: int = 0, efficient_batch_tokens: float = 0, now: float = 5.0
 ) -> InFlightBatch:
-    limits = BatchLimits(max_items=max_items, max_tokens=max_tokens, worth_tokens=worth_tokens)
+    limits = BatchLimits(max_items=max_items, max_tokens=max_tokens, efficient_batch_tokens=efficient_batch_tokens)
     batch = form_batch(queue, limits, number=7, ages=False, now=now)
     assert batch is not None
     return batch
@@ -84,8 +84,8 @@ def test_length_is_measured_in_bytes() -> None:
 def test_a_batch_ends_where_more_would_only_make_it_longer() -> None:
     # Two tokens for the ends of each text, and one for every four bytes.
     queue = queue_of(*(ticket(number, "x" * 32) for number in range(5)))
-    assert [len(formed(queue, worth_tokens=25).tickets) for _ in range(2)] == [2, 2]
-    assert formed(queue, worth_tokens=1).tokens == 10
+    assert [len(formed(queue, efficient_batch_tokens=25).tickets) for _ in range(2)] == [2, 2]
+    assert formed(queue, efficient_batch_tokens=1).tokens == 10
 
 
 @given(

@@ -66,17 +66,17 @@ def test_more_tokens_never_take_less_time_whatever_a_worker_claims(
 
 def test_a_batch_is_worth_a_tenth_of_a_second_and_no_more_where_the_device_is_used_well_by_then() -> None:
     slow = BatchLatencyCurve([point(items, 16, 0.01 * items) for items in (1, 4, 16, 64)])
-    worth = slow.worth_tokens(16, 128, 1.0)
+    worth = slow.efficient_batch_tokens(16, 128, 1.0)
     assert worth < 128 * 16
     assert LONG_ENOUGH_S / 1.25 <= slow.time_s(worth) <= LONG_ENOUGH_S
-    assert slow.worth_tokens(16, 128, 10.0) == 16
-    assert 0.8 <= slow.time_s(slow.worth_tokens(16, 128, 1.0, long_enough_s=1.0)) <= 1.0
+    assert slow.efficient_batch_tokens(16, 128, 10.0) == 16
+    assert 0.8 <= slow.time_s(slow.efficient_batch_tokens(16, 128, 1.0, long_enough_s=1.0)) <= 1.0
 
 
 def test_a_device_that_needs_large_batches_gets_them() -> None:
     flat = BatchLatencyCurve([point(items, 16, 0.3 + 0.0001 * items) for items in (1, 4, 16, 64)])
-    assert flat.worth_tokens(16, 64, 1.0) == 64 * 16
+    assert flat.efficient_batch_tokens(16, 64, 1.0) == 64 * 16
 
 
 def test_a_fast_device_takes_all_that_it_may() -> None:
-    assert BatchLatencyCurve(STEADY).worth_tokens(4, 128, 1.0) == 4 * 128
+    assert BatchLatencyCurve(STEADY).efficient_batch_tokens(4, 128, 1.0) == 4 * 128

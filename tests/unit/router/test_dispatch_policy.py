@@ -66,15 +66,15 @@ def test_cold_work_of_another_variant_has_every_sixteenth_batch_and_only_while_i
         count_skips([hot, cold], choice.queue)
         taken.append(choice.queue.variant_id)
     assert taken == (["hot"] * 15 + ["cold"]) * 2
-    cold.passed_over = 1_000
+    cold.skips = 1_000
     assert pick(hot, cold, idle=True, now=1.0)[0] == "hot"
 
 
 def test_who_has_nothing_to_send_or_hot_work_of_its_own_is_not_passed_over() -> None:
     chosen, empty, hot = queue_of("a", (1, True, 0.0)), queue_of("b"), queue_of("c", (9, True, 0.0))
-    empty.passed_over = 7
+    empty.skips = 7
     count_skips([chosen, empty, hot], chosen)
-    assert [one.passed_over for one in (chosen, empty, hot)] == [0, 0, 0]
+    assert [one.skips for one in (chosen, empty, hot)] == [0, 0, 0]
 
 
 def test_a_suspect_waits_for_a_worker_that_has_nothing_else() -> None:

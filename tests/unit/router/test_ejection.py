@@ -83,16 +83,16 @@ def test_what_comes_back_the_first_time_is_pardoned_at_once_and_has_only_to_prov
 
 def test_a_batch_that_hung_for_once_says_nothing_of_speed_and_two_in_a_row_do() -> None:
     conduct = WorkerHealth()
-    assert conduct.is_telling
+    assert conduct.timing_is_valid
     conduct.hang()
-    assert not conduct.is_telling
+    assert not conduct.timing_is_valid
     conduct.answered(1.0)
     conduct.hang()
-    assert conduct.is_telling
+    assert conduct.timing_is_valid
     conduct.answered(2.0)
     conduct.answered(3.0)
     conduct.hang()
-    assert not conduct.is_telling
+    assert not conduct.timing_is_valid
 
 
 def test_who_is_needed_may_prove_itself_before_its_time() -> None:

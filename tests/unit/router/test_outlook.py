@@ -102,7 +102,7 @@ def test_who_is_out_counts_only_where_nobody_else_is_left() -> None:
 
 def test_who_has_nothing_to_do_and_takes_nothing_is_not_counted_on() -> None:
     shut = Bench(LIGHT)
-    shut.credits, shut.heard_at = 0, NOW - 3.0
+    shut.credits, shut.last_message_at = 0, NOW - 3.0
     assert only(look(shut)).free_in_s == pytest.approx(3.0)
 
 

@@ -263,11 +263,9 @@ def test_what_is_assigned_is_committed_to_its_pool_and_paid_for_when_that_is_bus
 
 def test_a_cost_is_that_of_the_cheapest_acceptable_variant_and_a_guess_until_something_is_known() -> None:
     desk = Desk(FULL, LIGHT)
-    assert desk.placement.least_cost_s(asks(), 20, desk.now) == UNKNOWN_COST_S
+    assert desk.placement.min_cost_s(asks(), 20, desk.now) == UNKNOWN_COST_S
     known = [offers.variant(tier) for tier in (Tier.FULL, Tier.LIGHT)]
     desk.hold(*known)
-    cheap, dear = (
-        desk.placement.least_cost_s(asks(minimum_tier=tier), 20, desk.now) for tier in (Tier.LIGHT, Tier.FULL)
-    )
+    cheap, dear = (desk.placement.min_cost_s(asks(minimum_tier=tier), 20, desk.now) for tier in (Tier.LIGHT, Tier.FULL))
     assert 0 < cheap < dear
-    assert desk.placement.least_cost_s(asks(), 40, desk.now) == pytest.approx(2 * cheap)
+    assert desk.placement.min_cost_s(asks(), 40, desk.now) == pytest.approx(2 * cheap)

@@ -34,8 +34,8 @@ class Desk:
 
 def test_the_first_failure_earns_another_try_and_only_what_may_be_its_cause_travels_alone() -> None:
     desk, cause, innocent = Desk(), ticket(1), ticket(2)
-    desk.tries.after_failure(cause, "it died", True)
-    desk.tries.after_failure(innocent, "it died", False)
+    desk.tries.on_failure(cause, "it died", True)
+    desk.tries.on_failure(innocent, "it died", False)
     assert desk.again == [cause, innocent]
     assert [one.suspect for one in desk.again] == [True, False]
     assert {one.state for one in desk.again} == {RequestState.WAITING}
@@ -43,7 +43,7 @@ def test_the_first_failure_earns_another_try_and_only_what_may_be_its_cause_trav
 
 def test_the_second_failure_is_the_last() -> None:
     desk = Desk()
-    desk.tries.after_failure(ticket(attempts=2), "it died", True)
+    desk.tries.on_failure(ticket(attempts=2), "it died", True)
     assert isinstance(desk.finished[0][1], WorkerFailed)
     assert not desk.again
 
@@ -51,7 +51,7 @@ def test_the_second_failure_is_the_last() -> None:
 def test_beyond_the_budget_a_request_is_told_to_come_back_and_costs_no_worker_anything() -> None:
     desk = Desk(burst=3)
     for number in range(5):
-        desk.tries.after_failure(ticket(number), "it died", True)
+        desk.tries.on_failure(ticket(number), "it died", True)
     assert len(desk.again) == 3
     assert all(isinstance(one, Saturated) and one.retry_after_s for _, one in desk.finished)
     assert len(desk.finished) == 2
@@ -60,18 +60,18 @@ def test_beyond_the_budget_a_request_is_told_to_come_back_and_costs_no_worker_an
 def test_what_was_not_taken_goes_on_whatever_the_budget_and_is_no_suspect_but_not_for_ever() -> None:
     desk = Desk(burst=0)
     for number in range(5):
-        desk.tries.after_refusal(ticket(number), "draining")
+        desk.tries.on_rejection(ticket(number), "draining")
     assert len(desk.again) == 5
     assert not any(one.suspect for one in desk.again)
-    desk.tries.after_refusal(ticket(attempts=2), "draining")
+    desk.tries.on_rejection(ticket(attempts=2), "draining")
     assert isinstance(desk.finished[0][1], NoEndpoint)
 
 
 def test_who_has_ended_wants_no_other_try() -> None:
     desk, done = Desk(), ticket()
     done.state = RequestState.DONE
-    desk.tries.after_failure(done, "it died", True)
-    desk.tries.after_refusal(done, "draining")
+    desk.tries.on_failure(done, "it died", True)
+    desk.tries.on_rejection(done, "draining")
     assert not desk.tries.may_move(done)
     assert not desk.again
     assert not desk.finished
@@ -102,12 +102,12 @@ def test_a_budget_without_bounds_is_never_spent() -> None:
 
 def test_only_a_death_that_it_had_for_itself_confirms_a_request_and_only_while_somebody_waits() -> None:
     desk = Desk()
-    desk.tries.after_death(ticket(1), "it died", may_be_the_cause=True, was_alone=False)
-    desk.tries.after_failure(ticket(2, attempts=2), "it says so", True)
+    desk.tries.on_worker_death(ticket(1), "it died", may_be_the_cause=True, was_alone=False)
+    desk.tries.on_failure(ticket(2, attempts=2), "it says so", True)
     assert desk.confirmed == []
     killer, done = ticket(3, attempts=2), ticket(4, attempts=2)
     done.state = RequestState.DONE
     for one in (killer, done):
-        desk.tries.after_death(one, "it died", may_be_the_cause=True, was_alone=True)
+        desk.tries.on_worker_death(one, "it died", may_be_the_cause=True, was_alone=True)
     assert desk.confirmed == [killer]
     assert isinstance(desk.finished[-1][1], WorkerFailed)

@@ -27,9 +27,9 @@ def test_a_lone_text_takes_the_whole_device_and_two_share_it() -> None:
     account = GenerationUsage()
     account.credits = 2
     one, two = sent(account, 1), sent(account, 2)
-    assert (account.credits, account.unbegun) == (0, 2)
+    assert (account.credits, account.waiting_for_kv) == (0, 2)
     account.begin(one, 10.0)
-    assert account.unbegun == 1
+    assert account.waiting_for_kv == 1
     account.begin(two, 12.0)
     assert account.end(one, 16.0) == pytest.approx(2.0 + 2.0)
     assert account.end(two, 17.0) == pytest.approx(2.0 + 1.0)
@@ -62,7 +62,7 @@ def test_a_worker_that_is_lost_leaves_nothing_behind() -> None:
     one, two = sent(account, 1), sent(account, 2)
     account.begin(one, 1.0)
     assert account.void() == [one, two]
-    assert (account.credits, account.open, account.unbegun, account.variants) == (0, {}, 0, {})
+    assert (account.credits, account.open, account.waiting_for_kv, account.variants) == (0, {}, 0, {})
     account.credits = 1
     again = sent(account, 2)
     assert again.begun_at is None

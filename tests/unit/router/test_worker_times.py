@@ -62,10 +62,10 @@ def test_a_profile_is_knowledge_and_only_a_result_is_evidence() -> None:
     known = times()
     assert (known.is_known(LIGHT.id), known.has_evidence(LIGHT.id, 1)) == (True, False)
     assert (known.is_known(GUESSED.id), known.has_evidence(GUESSED.id, 100)) == (False, False)
-    assert known.worth_tokens(GUESSED.id, 20, 128, 0.0) == 0
+    assert known.efficient_batch_tokens(GUESSED.id, 20, 128, 0.0) == 0
     learn(known, 0.01, name=GUESSED.id, count=1)
     assert (known.is_known(GUESSED.id), known.has_evidence(GUESSED.id, 100)) == (True, True)
-    assert known.worth_tokens(LIGHT.id, 20, 128, 0.0) > 0
+    assert known.efficient_batch_tokens(LIGHT.id, 20, 128, 0.0) > 0
     assert not known.has_evidence(GUESSED.id, 100 * COMPARABLE + 1)
     assert not known.has_evidence("never described", 1)
 
