@@ -155,7 +155,7 @@ async def serve(
         await catalog.close()
         accelerator_monitor.close()
         if loss.why:
-            raise FatalError(f"the device is lost, and only a new process may get it back: {loss.why}")
+            raise FatalError(f"the device is lost (its context is broken); restart the process: {loss.why}")
 
 
 def _accelerator_monitor(catalog: ModelRegistry, accelerator: Callable[[], Accelerator] | None) -> PolledMonitor:

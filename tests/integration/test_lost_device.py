@@ -76,5 +76,5 @@ async def test_a_worker_that_loses_its_device_drains_and_ends_and_its_requests_a
     assert '"message": "the device is lost"' in log
     last = log.splitlines()[-1]
     assert last.startswith(
-        "sluice gpu_worker: the device is lost, and only a new process may get it back: RuntimeError"
+        "sluice gpu_worker: the device is lost (its context is broken); restart the process: RuntimeError"
     )

@@ -11,12 +11,12 @@ from services.router.queueing.queue import VariantQueue
 from services.router.requests.device_pool import DevicePool
 from services.router.requests.generation import PendingGeneration
 from services.router.requests.request import Request
-from services.router.scheduling.model_registry import require_generator
+from services.router.scheduling.model_registry import nobody_serves, require_generator
 from services.router.scheduling.scheduler import Scheduler
 from services.router.workers.client import WorkerClient
 from sluice.control.directive import ActiveDirective
 from sluice.domain.enums import Tier
-from sluice.domain.errors import InvalidRequest, NoEndpoint
+from sluice.domain.errors import InvalidRequest
 from sluice.domain.variant import Variant
 
 # Which variant writes a text. Pure: who is up, what waits and the levels' dice are arguments.
@@ -130,7 +130,7 @@ class GenerationScheduler:
                 f"the prompt has {ticket.text_bytes} bytes, more than '{request.model}' has positions or memory for"
             )
             raise InvalidRequest(problem, field="prompt")
-        raise NoEndpoint(f"nobody writes with model '{request.model}' in an acceptable tier just now")
+        raise nobody_serves(request.model, request.minimum_tier, task="generation")
 
     def _scribes(self, model: str, size: int) -> list[GenerationCandidate]:
         view = self._placement.view

@@ -147,7 +147,7 @@ def require_generator(name: str, view: ModelRegistry) -> None:
         return
     tasks = {Task(variant.task) for variant in view.models().get(name, ())}
     if not tasks:
-        raise NoEndpoint(f"nobody serves model '{name}' just now")
+        raise nobody_serves(name, Tier.UNSPECIFIED)
     done = ", ".join(sorted(task.name.lower().replace("_", "-") for task in tasks))
     raise InvalidRequest(f"model '{name}' does {done} and does not generate text", field="model")
 
@@ -165,3 +165,10 @@ def _meant(view: ModelRegistry, default: str, fitting: frozenset[str]) -> str:
     if len(names) > 1:
         raise InvalidRequest(f"several models are served, so name one of: {', '.join(names)}", field="model")
     return names[0]
+
+
+def nobody_serves(model: str, minimum_tier: Tier, *, task: str = "") -> NoEndpoint:
+    """The error of a request for which no worker is there just now."""
+    what = f" for {task}" if task else ""
+    where = f" at tier {minimum_tier.label} or better" if minimum_tier else ""
+    return NoEndpoint(f"no worker serves model '{model}'{what}{where} just now")

@@ -21,7 +21,7 @@ from services.router.scheduling.capacity_snapshot import (
 from services.router.scheduling.complexity import ASSUMED, Complexity, infer_query_class
 from services.router.scheduling.decision_cache import DecisionCache, Key, SessionAffinity
 from services.router.scheduling.latency_estimator import Candidate, candidates
-from services.router.scheduling.model_registry import ModelRegistry, require_classifier, resolve
+from services.router.scheduling.model_registry import ModelRegistry, nobody_serves, require_classifier, resolve
 from services.router.scheduling.prices import PoolPrices
 from services.router.scheduling.probing import AVOIDED_S, REFUSED_S, Probing
 from services.router.scheduling.scoring import (
@@ -37,7 +37,7 @@ from services.router.scheduling.scoring import (
     probe_refused,
 )
 from sluice.control.directive import ActiveDirective
-from sluice.domain.enums import QueryClass
+from sluice.domain.enums import QueryClass, Tier
 from sluice.domain.errors import Expired, NoEndpoint, Saturated, SluiceError
 from sluice.domain.variant import Variant
 
@@ -227,7 +227,7 @@ class Scheduler:
         if probe is not None:
             return probe
         if isinstance(assigned, Refused):
-            raise _error(assigned, model)
+            raise _error(assigned, model, request.minimum_tier)
         if conversation:
             self._affinity.note(conversation, assigned.variant_id, now)
         # What a conversation was kept with may not be what another would have got.
@@ -289,15 +289,19 @@ class Scheduler:
             backlog=lambda name: len(self._queues.get(name, ())),
         )
         if preferred is None:
-            raise _error(Refused(cause=Cause.NOBODY), request.model)
+            raise _error(Refused(cause=Cause.NOBODY), request.model, request.minimum_tier)
         variant_id, degraded_from = preferred
         return Assignment(variant_id=variant_id, degraded_from=degraded_from, pool=DevicePool.CPU, token_s=0.0)
 
 
-def _error(refused: Refused, model: str) -> NoEndpoint | Expired | Saturated:
+def _error(refused: Refused, model: str, minimum_tier: Tier) -> NoEndpoint | Expired | Saturated:
     if refused.cause is Cause.NOBODY:
-        return NoEndpoint(f"nobody serves model '{model}' in an acceptable tier just now")
+        return nobody_serves(model, minimum_tier)
     if refused.cause is Cause.TOO_LATE:
-        return Expired(f"no variant of '{model}' answers as soon as that")
+        left_ms, needed_ms = refused.slack_s * 1e3, refused.fastest_s * 1e3
+        needs = f"the fastest variant of '{model}' needs about {needed_ms:.0f} ms"
+        return Expired(f"deadline too short: {left_ms:.0f} ms left, {needs}")
     wait_s = min(RETRY_AFTER_S[1], max(RETRY_AFTER_S[0], refused.excess_s))
-    return Saturated(f"the work that waits for '{model}' leaves no time for this request", retry_after_s=wait_s)
+    short_ms = refused.excess_s * 1e3
+    problem = f"the queue for '{model}' is too long to meet the deadline (short by {short_ms:.0f} ms)"
+    return Saturated(problem, retry_after_s=wait_s)

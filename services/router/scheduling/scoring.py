@@ -124,10 +124,15 @@ class Cause(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The cause, and how much sooner the likeliest variant would have to be free."""
+    """The cause, and how much sooner the likeliest variant would have to be free.
+
+    `slack_s` is the time that the request has left, and `fastest_s` what its fastest variant needs on an idle worker.
+    """
 
     cause: Cause
     excess_s: float = 0.0
+    slack_s: float = 0.0
+    fastest_s: float = 0.0
 
 
 def pick(
@@ -280,6 +285,7 @@ def _diverted(ask: SchedulingRequest, acceptable: Iterable[Candidate], prices: S
 
 def _refuse(ask: SchedulingRequest, acceptable: Sequence[Candidate]) -> Refused:
     soonest = min(acceptable, key=lambda option: option.expected_s)
-    if min(option.offer.alone_s(ask.tokens) for option in acceptable) > ask.slack_s:
-        return Refused(cause=Cause.TOO_LATE)
+    fastest_s = min(option.offer.alone_s(ask.tokens) for option in acceptable)
+    if fastest_s > ask.slack_s:
+        return Refused(cause=Cause.TOO_LATE, slack_s=ask.slack_s, fastest_s=fastest_s)
     return Refused(cause=Cause.TOO_BUSY, excess_s=max(0.0, soonest.expected_s - ask.slack_s))
