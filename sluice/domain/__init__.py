@@ -1,0 +1,1 @@
+"""The nouns that all programs share, and their errors."""

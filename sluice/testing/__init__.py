@@ -1,0 +1,1 @@
+"""Backends that compute nothing, for tests and benchmarks."""

@@ -1,0 +1,1 @@
+"""Servicers and codecs: what callers speak."""

@@ -1,0 +1,1 @@
+"""When a batch or a generation leaves, and to which worker."""

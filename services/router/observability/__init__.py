@@ -1,0 +1,1 @@
+"""Spans of requests and batches, and the counts of outcomes."""

@@ -2,7 +2,7 @@
 
 Nothing behind this module looks at a caller's number again: what passes fits the engine's types (32-bit sampling
 parameters, 64-bit seeds), protobuf's durations, and memory. A field that is not named here either takes any value of
-its type or is not read at all; tests/unit/router/test_request_bounds.py lists which.
+its type or is not read at all; tests/integration/test_request_bounds.py lists which.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Checkpoints: files, tokenizers, weights, and what is wrong with them."""

@@ -1,0 +1,1 @@
+"""Classification and embedding: tokenize, run, read the heads."""

@@ -1,0 +1,1 @@
+"""int8 on CPUs: export and runtimes."""

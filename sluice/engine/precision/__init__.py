@@ -1,0 +1,1 @@
+"""Precisions: how a model is loaded in each."""

@@ -1,0 +1,1 @@
+"""Memory, accelerators and how busy they are."""

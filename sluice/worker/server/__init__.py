@@ -1,0 +1,1 @@
+"""The stream to each router, its codec, and the reports to the governor."""
