@@ -132,8 +132,9 @@ async def abort_with(
     """
     try:
         await context.abort(code, message, trailing)
-    except grpc.aio.AbortError as error:
-        # By then the error has gone through all frames of the call.
+    except BaseException as error:
+        # AbortError, or CancelledError when the call's deadline passes at this very moment. By then it has gone through
+        # all frames of the call.
         asyncio.get_running_loop().call_soon(_forget_frames, error)
         raise
     raise AssertionError("abort returned")
