@@ -53,6 +53,15 @@ async def test_requests_that_come_together_travel_together() -> None:
     assert len(worker.batches) == 1
 
 
+async def test_workers_that_are_all_idle_take_turns() -> None:
+    workers = [FakeWorker(answer_well) for _ in range(3)]
+    first, second, third = map(serving, workers)
+    async with first as one, second as two, third as three, router_to(one, two, three) as router:
+        for number in range(9):
+            await router.infer(request(f"{number}"))
+    assert [len(worker.batches) for worker in workers] == [3, 3, 3]
+
+
 async def test_no_more_batches_are_sent_than_credits_were_granted() -> None:
     worker = FakeWorker(hold, credits_=2)
     async with serving(worker) as address, router_to(address, max_batch_size=1) as router:

@@ -241,10 +241,10 @@ class Dispatcher:
             self._timer = None
         takers = [link for link in self.links() if link.can_accept]
         # The idlest first: an idle device is never left beside a busy one that prefetches. Of those, the pool that the
-        # most urgent work belongs to.
+        # most urgent work belongs to; of that, the one that was sent nothing for longest, so that all are used.
         is_hot = any(self.queues[name].hot.items for link in takers for name in link.variants if name in self.queues)
         home = DevicePool.ACCELERATOR if is_hot else DevicePool.CPU
-        takers.sort(key=lambda link: (len(link.open), link.pool is not home))
+        takers.sort(key=lambda link: (len(link.open), link.pool is not home, link.last_sent_at))
         look_again_at = min((self._serve(link) for link in takers), default=float("inf"))
         look_again_at = min(look_again_at, self._hold_for_suspects())
         if look_again_at < float("inf"):

@@ -91,6 +91,7 @@ class WorkerClient:
         self.conduct = WorkerHealth()
         self.reservation = Reservation()
         self.last_message_at = clock()
+        self.last_sent_at = float("-inf")
         self._answered_at = float("-inf")
         self._mesh = mesh
         self._is_foreign = False
@@ -150,9 +151,11 @@ class WorkerClient:
 
     def send(self, batch: InFlightBatch, traceparent: str) -> None:
         """Spend a credit on `batch`. The outbox is bounded by the credits that the worker gave."""
+        now = self._clock()
         self.credits -= 1
         self.open[batch.id] = batch
-        self._put(worker_pb2.ExecuteRequest(batch=batch_to_proto(batch, traceparent, self._clock())))
+        self.last_sent_at = now
+        self._put(worker_pb2.ExecuteRequest(batch=batch_to_proto(batch, traceparent, now)))
 
     def send_generation(self, ticket: PendingGeneration, variant_id: str) -> None:
         """Spend a credit for texts on `ticket`."""
