@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ MOST_PROCESSES = 8
 _LOOPBACK = "localhost,127.0.0.1,::1"
 for _name in ("no_proxy", "NO_PROXY"):
     os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), _LOOPBACK)))
+
+
+# A shell that runs `make test &` from a script has its children ignore SIGINT. What our programs do then is asked on
+# purpose where it matters; the other tests interrupt as a terminal does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def identity(tier: str, model: str = "echo") -> dict[str, str]:
