@@ -152,7 +152,8 @@ async def test_two_workers_at_most_see_it_and_nobody_else_pays_for_the_second(tm
         # Each caller has one text open, so that is what one death can cost; a text that has a token cannot go on. Where
         # the second worker dies before the first one is back there is nobody to ask for that long.
         # And what waits meanwhile for half of the workers, or none, may be shed: it can be tried again.
-        assert found.keys() <= {"ok", "worker-lost", "rejected-no-endpoints", "rejected-priority"}
+        shed = {"rejected-no-endpoints", "rejected-priority", "rejected-saturated"}
+        assert found.keys() <= {"ok", "worker-lost", *shed}
         assert found["worker-lost"] <= CALLERS
 
 
