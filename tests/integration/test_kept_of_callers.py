@@ -118,7 +118,7 @@ async def fail(worker: FakeWorker, batch: worker_pb2.Batch, context: Any) -> Non
 
 def tracebacks() -> list[TracebackType]:
     """All that errors hold, of the whole process."""
-    return [one for one in gc.get_objects() if isinstance(one, TracebackType)]
+    return [one for one in gc.get_objects() if type(one) is TracebackType]
 
 
 class NoCollector:
