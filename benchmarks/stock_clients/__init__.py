@@ -28,6 +28,9 @@ class Missing(Exception):
     """A language's tools are not here; the message says which."""
 
 
+PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"})
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a client shall do. `targets` are "HOST:PORT"; `config` is a service config as JSON, empty for none."""
@@ -82,7 +85,7 @@ async def call(language: str, plan: Plan) -> Ends:
         plan.to_json(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "GRPC_GO_RETRY": "on"},  # noqa: TID251  Go's of that age retries only if it is told to
+        env=_environ(),
     )
     try:
         out, errors = await process.communicate()
@@ -93,6 +96,13 @@ async def call(language: str, plan: Plan) -> Ends:
         raise RuntimeError(f"the client of {language} ended with {process.returncode}: {errors.decode()[-2000:]}")
     found: dict[str, Any] = json.loads(out.decode().splitlines()[-1])
     return Ends(Counter(found["codes"]), Counter(found["said"]), float(found["slowest_ms"]))
+
+
+def _environ() -> dict[str, str]:
+    """The environment without proxies, through which clients would dial several loopback addresses at once."""
+    environ = {name: value for name, value in os.environ.items() if name.lower() not in PROXIES}  # noqa: TID251
+    # Go's library of that age retries only if it is told to.
+    return {**environ, "GRPC_GO_RETRY": "on"}
 
 
 @cache
