@@ -22,13 +22,11 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 GO_LIBRARIES = Path("/usr/share/gocode")
 LANGUAGES = ("python", "go", "node")
+PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"})
 
 
 class Missing(Exception):
     """A language's tools are not here; the message says which."""
-
-
-PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"})
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ class TimeoutMedian:
         self._current: dict[int, list[float]] = {}
         self._past: deque[dict[int, list[float]]] = deque(maxlen=windows)
 
-    def add(self, timeout_s: float) -> bool:
-        """A request came with so much time. Of a window `MAX_COUNTED` count; returns whether there is room for more."""
+    def add(self, timeout_s: float) -> None:
+        """A request came with so much time. Of a window the first `MAX_COUNTED` count."""
         if self._counted >= MAX_COUNTED:
-            return False
+            return
         self._counted += 1
         seconds = min(RANGE_S[1], max(RANGE_S[0], timeout_s))
         bin_ = int(log2(seconds) * BINS_PER_OCTAVE)
@@ -35,7 +35,6 @@ class TimeoutMedian:
         else:
             entry[0] += 1
             entry[1] += seconds
-        return self._counted < MAX_COUNTED
 
     def roll(self) -> None:
         """Close the window and open the next."""
@@ -67,7 +66,7 @@ class LoadSignals:
     """One resource's last ten ticks of a tenth of a second. Every value is None while there is nothing to measure."""
 
     __slots__ = (
-        "_answered", "_past", "_queue_delays_s", "_timeouts", "_waited_s", "counts_timeouts", "median_timeout_s",
+        "_answered", "_past", "_queue_delays_s", "_timeouts", "_waited_s", "median_timeout_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -76,13 +75,11 @@ class LoadSignals:
         self._past: deque[tuple[int, float]] = deque(maxlen=WINDOWS)
         self._queue_delays_s: deque[float] = deque(maxlen=WINDOWS)
         self._timeouts = TimeoutMedian(windows=WINDOWS)
-        # Whether this tick has use for more time limits.
-        self.counts_timeouts = True
         self.median_timeout_s: float | None = None
 
     def came_with(self, timeout_s: float) -> None:
         """A request came with so much time until its deadline."""
-        self.counts_timeouts = self._timeouts.add(timeout_s)
+        self._timeouts.add(timeout_s)
 
     def waited(self, queue_s: float, requests: int = 1) -> None:
         """Requests that were answered, or generations that were begun, had waited so long in all."""
@@ -95,7 +92,6 @@ class LoadSignals:
         self._answered, self._waited_s = 0, 0.0
         self._queue_delays_s.append(queue_s)
         self._timeouts.roll()
-        self.counts_timeouts = True
         self.median_timeout_s = self._timeouts.median_s()
 
     @property

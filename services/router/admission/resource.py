@@ -133,7 +133,7 @@ class Resource:
         """A request was offered, let in, and waits here, for `timeout_s` at the longest if that is known."""
         self.count(demand, bin_, cost, let_in=True)
         self._waiting.take(cost, hot=demand.hot)
-        if timeout_s is not None and self.signals.counts_timeouts:
+        if timeout_s is not None:
             self.signals.came_with(timeout_s)
 
     def served(self, cost: float) -> None:

@@ -42,16 +42,16 @@ def infer_request_from_proto(
 
     Raises InvalidRequest for numbers outside the enums.
     """
-    query_class, minimum_tier = _CLASSES.get(message.query_class), _TIERS.get(message.minimum_tier)
+    query_class = _CLASSES.get(message.query_class)
     if query_class is None:
         raise InvalidRequest(f"there is no query class {message.query_class}", field="query_class")
     return Request(
         model=message.model,
         text=message.text,
         deadline=deadline,
-        priority=message.priority if message.HasField("priority") else DEFAULT_PRIORITY,
+        priority=priority_of(message),
         query_class=query_class,
-        minimum_tier=minimum_tier if minimum_tier is not None else tier_of(message.minimum_tier),
+        minimum_tier=tier_of(message.minimum_tier),
         truncate=message.truncate,
         top_k=message.top_k,
         conversation_id=message.conversation_id,
