@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import grpc
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
 
 from services.router.queueing.batch import InFlightBatch
 from services.router.requests.request import GenerationResult, InferResult, Request, finish_name
@@ -112,7 +113,7 @@ class RequestSpans:
 
     def answer(self, span: Span, request: Request, answer: InferResult) -> None:
         """The request was answered."""
-        attributes: dict[str, str | float | bool] = {
+        attributes: dict[str, AttributeValue] = {
             "gen_ai.operation.name": "text_classification" if answer.variant.labels else "embeddings",
             "gen_ai.request.model": request.model,
             "gen_ai.response.model": answer.variant.id,
@@ -125,16 +126,11 @@ class RequestSpans:
             "sluice.compute_ms": answer.compute_s * 1000,
             "rpc.response.status_code": "OK",
         }
-        if answer.degraded_from:
-            attributes["sluice.degraded_from"] = answer.degraded_from.label
-        if request.request_id:
-            attributes["sluice.request_id"] = request.request_id
-        span.set_attributes(attributes)
-        span.end()
+        _end(span, request, answer, attributes)
 
     def written(self, span: Span, request: Request, written: GenerationResult) -> None:
         """The text was written to its end."""
-        attributes: dict[str, str | float | Sequence[str]] = {
+        attributes: dict[str, AttributeValue] = {
             "gen_ai.operation.name": "text_completion",
             "gen_ai.request.model": request.model,
             "gen_ai.response.model": written.variant.id,
@@ -148,12 +144,7 @@ class RequestSpans:
             "sluice.first_token_ms": written.first_token_s * 1000,
             "rpc.response.status_code": "OK",
         }
-        if written.degraded_from:
-            attributes["sluice.degraded_from"] = written.degraded_from.label
-        if request.request_id:
-            attributes["sluice.request_id"] = request.request_id
-        span.set_attributes(attributes)
-        span.end()
+        _end(span, request, written, attributes)
 
     def _record(self, span: Span, request: Request, outcome: InferResult | GenerationResult) -> None:
         if isinstance(outcome, GenerationResult):
@@ -182,6 +173,17 @@ def traceparent_in(context: grpc.aio.ServicerContext[Any, Any]) -> str:
         if key == TRACEPARENT_KEY:
             return bounded_traceparent(value) if isinstance(value, str) else ""
     return ""
+
+
+def _end(
+    span: Span, request: Request, outcome: InferResult | GenerationResult, attributes: Mapping[str, AttributeValue]
+) -> None:
+    span.set_attributes(attributes)
+    if outcome.degraded_from:
+        span.set_attribute("sluice.degraded_from", outcome.degraded_from.label)
+    if request.request_id:
+        span.set_attribute("sluice.request_id", request.request_id)
+    span.end()
 
 
 def _nothing(outcome: InferResult | GenerationResult) -> None:
